@@ -1,1 +1,2 @@
 //! Contents follow.
+pub mod image;

@@ -1,0 +1,24 @@
+//! Images: a content-addressed store of blobs, an atomically replaced list of names, and unpacked layers.
+//!
+//! Everything is named by its digest and written to a temporary name, checked, flushed and renamed; the one file that
+//! changes is the list of images. So a crash at any instant leaves either the old or the new state, plus leftovers
+//! that the next start removes. A containerd-like database of leases and snapshots was refused: digests and one list
+//! say the same with nothing to repair.
+
+mod config;
+mod digest;
+mod error;
+mod images;
+mod platform;
+mod progress;
+mod record;
+mod reference;
+
+pub use config::{Healthcheck, HistoryEntry, ImageConfig};
+pub use digest::Digest;
+pub use error::ImageError;
+pub use images::{Auth, BoxedReader, BoxedWriter, Images, PruneOptions, PullOptions, PullPolicy, PushOptions, Source};
+pub use platform::Platform;
+pub use progress::{Progress, ProgressEvent, Step};
+pub use record::{ImageId, ImageRecord, PullOutcome, Pulled, Removed, Rootfs, Usage};
+pub use reference::{DEFAULT_REGISTRY, Reference};
