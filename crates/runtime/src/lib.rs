@@ -1,2 +1,11 @@
-//! Contents follow.
+//! Images, root filesystems, containers and the supervisor that holds each pod.
+//!
+//! - [`image`]: what a container is made from;
+//! - [`pod`]: pods and their containers, as the agent sees them (the [`pod::Runtime`] port and its client side);
+//! - [`supervisor_main`]: the other side, one small process a pod.
+
 pub mod image;
+pub mod pod;
+mod supervisor;
+
+pub use supervisor::supervisor_main;
