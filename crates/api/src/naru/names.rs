@@ -1,0 +1,81 @@
+//! Labels and annotations of ours, and the foreign ones that several rooms write or read.
+
+/// Our API group.
+pub const GROUP: &str = "naru.io";
+
+// -- labels
+
+/// Label: the Compose project that an object belongs to.
+pub const PROJECT: &str = "naru.io/project";
+/// Label: the Compose service that an object belongs to.
+pub const SERVICE: &str = "naru.io/service";
+/// Label: the lowest free number of a service's pod, from 1 (`web-1`).
+pub const ORDINAL: &str = "naru.io/ordinal";
+/// Label on pods that other tools look for: the project.
+pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
+/// Label on pods that other tools look for: the service.
+pub const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+/// Label on pods that other tools look for: the number of the container.
+pub const COMPOSE_NUMBER: &str = "com.docker.compose.container-number";
+/// Label on pods that other tools look for: `True` for `run`.
+pub const COMPOSE_ONEOFF: &str = "com.docker.compose.oneoff";
+
+// -- annotations of pod templates
+
+/// `no`, `on-failure[:n]`, `always`, `unless-stopped`.
+pub const RESTART: &str = "naru.io/restart";
+/// On a pod: `running`, `stopped`, `paused`, `restart@<n>`.
+pub const POWER: &str = "naru.io/power";
+/// JSON `[{"name":"<Network>","aliases":["db"],"ip":null}]`.
+pub const NETWORKS: &str = "naru.io/networks";
+/// JSON `[{"service":"db","condition":"service_healthy","required":true}]`.
+pub const START_GATES: &str = "naru.io/start-gates";
+/// JSON: container name → paths of image volumes that are anonymous volumes.
+pub const VOLUMES_FROM_IMAGE: &str = "naru.io/volumes-from-image";
+/// JSON list of claim or volume names that are filled from the image's folder at first use.
+pub const COPY_UP: &str = "naru.io/copy-up";
+/// On a Service, JSON `[{"containerPort":80,"hostPort":8080,"hostIP":"","protocol":"TCP"}]`.
+pub const PORTS: &str = "naru.io/ports";
+/// On a Service: `true` makes the virtual IP answer on every port.
+pub const ALL_PORTS: &str = "naru.io/all-ports";
+/// `false` turns off the restart of unhealthy containers.
+pub const HEALTHCHECK_RESTART: &str = "naru.io/healthcheck-restart";
+/// The signal that stops the container.
+pub const STOP_SIGNAL: &str = "naru.io/stop-signal";
+/// Size of `/dev/shm`.
+pub const SHM_SIZE: &str = "naru.io/shm-size";
+/// JSON: resource limits of processes.
+pub const ULIMITS: &str = "naru.io/ulimits";
+/// `true` runs a small init as the first process.
+pub const INIT: &str = "naru.io/init";
+/// JSON `{"max-size","max-file"}`.
+pub const LOGGING: &str = "naru.io/logging";
+/// JSON: host devices.
+pub const DEVICES: &str = "naru.io/devices";
+/// `true` gives the container a terminal.
+pub const TTY: &str = "naru.io/tty";
+/// The container's score for the kernel's out-of-memory choice.
+pub const OOM_SCORE_ADJ: &str = "naru.io/oom-score-adj";
+/// JSON: cpu_shares, cpuset, blkio, pids and kin.
+pub const CGROUP: &str = "naru.io/cgroup";
+
+// -- names of Kubernetes that several rooms use
+
+/// Label of a node: its name.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Label of a namespace: its own name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// Label of a Deployment's pods and ReplicaSets: the hash of the template.
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Annotation of a Deployment and its ReplicaSets: the revision.
+pub const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
+/// Annotation set by `kubectl apply`.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Label of an EndpointSlice: its Service.
+pub const SLICE_SERVICE: &str = "kubernetes.io/service-name";
+/// Label of an EndpointSlice: who manages it.
+pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Finalizer: delete dependants first.
+pub const FOREGROUND_DELETION: &str = "foregroundDeletion";
+/// Finalizer: leave dependants behind.
+pub const ORPHAN: &str = "orphan";

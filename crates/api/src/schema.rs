@@ -1,0 +1,5 @@
+//! Schemas.
+
+/// A schema.
+#[derive(Clone, Debug)]
+pub struct Schema {}

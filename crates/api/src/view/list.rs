@@ -1,0 +1,102 @@
+//! The views of all served kinds.
+
+use k8s_openapi::api::{
+    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization, batch::v1 as batch,
+    certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
+    events::v1 as events, networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac,
+    scheduling::v1 as scheduling, storage::v1 as storage,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::{View, ViewError};
+use crate::naru::{Network, Project};
+
+macro_rules! views {
+    ($($type:path: $group:literal $kind:literal $plural:literal $namespaced:literal;)*) => {
+        $(
+            impl View for $type {
+                const GROUP: &'static str = $group;
+                const VERSION: &'static str = "v1";
+                const KIND: &'static str = $kind;
+                const PLURAL: &'static str = $plural;
+                const NAMESPACED: bool = $namespaced;
+
+                fn from_json(bytes: &[u8]) -> Result<Self, ViewError> {
+                    serde_json::from_slice(bytes).map_err(|source| ViewError {
+                        kind: $kind, group: $group, version: "v1", source,
+                    })
+                }
+
+                fn to_value(&self) -> Value {
+                    // Serialising to memory fails only for maps with keys that are no strings, which no view has.
+                    let value = serde_json::to_value(self).unwrap_or_default();
+                    super::with_kind(value, $group, "v1", $kind)
+                }
+
+                fn meta(&self) -> &ObjectMeta {
+                    &self.metadata
+                }
+
+                fn meta_mut(&mut self) -> &mut ObjectMeta {
+                    &mut self.metadata
+                }
+            }
+        )*
+
+        /// Group, version, kind, plural and whether namespaced, of every view.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str, &str, &str, bool)] = &[$(($group, "v1", $kind, $plural, $namespaced)),*];
+    };
+}
+
+views! {
+    core::Namespace: "" "Namespace" "namespaces" false;
+    core::Pod: "" "Pod" "pods" true;
+    core::Service: "" "Service" "services" true;
+    core::Endpoints: "" "Endpoints" "endpoints" true;
+    core::ConfigMap: "" "ConfigMap" "configmaps" true;
+    core::Secret: "" "Secret" "secrets" true;
+    core::ServiceAccount: "" "ServiceAccount" "serviceaccounts" true;
+    core::PersistentVolume: "" "PersistentVolume" "persistentvolumes" false;
+    core::PersistentVolumeClaim: "" "PersistentVolumeClaim" "persistentvolumeclaims" true;
+    core::Event: "" "Event" "events" true;
+    core::Node: "" "Node" "nodes" false;
+    core::ReplicationController: "" "ReplicationController" "replicationcontrollers" true;
+    core::LimitRange: "" "LimitRange" "limitranges" true;
+    core::ResourceQuota: "" "ResourceQuota" "resourcequotas" true;
+    core::PodTemplate: "" "PodTemplate" "podtemplates" true;
+    apps::Deployment: "apps" "Deployment" "deployments" true;
+    apps::ReplicaSet: "apps" "ReplicaSet" "replicasets" true;
+    apps::DaemonSet: "apps" "DaemonSet" "daemonsets" true;
+    apps::StatefulSet: "apps" "StatefulSet" "statefulsets" true;
+    apps::ControllerRevision: "apps" "ControllerRevision" "controllerrevisions" true;
+    batch::Job: "batch" "Job" "jobs" true;
+    batch::CronJob: "batch" "CronJob" "cronjobs" true;
+    discovery::EndpointSlice: "discovery.k8s.io" "EndpointSlice" "endpointslices" true;
+    rbac::Role: "rbac.authorization.k8s.io" "Role" "roles" true;
+    rbac::RoleBinding: "rbac.authorization.k8s.io" "RoleBinding" "rolebindings" true;
+    rbac::ClusterRole: "rbac.authorization.k8s.io" "ClusterRole" "clusterroles" false;
+    rbac::ClusterRoleBinding: "rbac.authorization.k8s.io" "ClusterRoleBinding" "clusterrolebindings" false;
+    storage::StorageClass: "storage.k8s.io" "StorageClass" "storageclasses" false;
+    coordination::Lease: "coordination.k8s.io" "Lease" "leases" true;
+    networking::NetworkPolicy: "networking.k8s.io" "NetworkPolicy" "networkpolicies" true;
+    networking::Ingress: "networking.k8s.io" "Ingress" "ingresses" true;
+    networking::IngressClass: "networking.k8s.io" "IngressClass" "ingressclasses" false;
+    events::Event: "events.k8s.io" "Event" "events" true;
+    authentication::TokenReview: "authentication.k8s.io" "TokenReview" "tokenreviews" false;
+    authentication::SelfSubjectReview: "authentication.k8s.io" "SelfSubjectReview" "selfsubjectreviews" false;
+    authorization::SubjectAccessReview: "authorization.k8s.io" "SubjectAccessReview" "subjectaccessreviews" false;
+    authorization::SelfSubjectAccessReview:
+        "authorization.k8s.io" "SelfSubjectAccessReview" "selfsubjectaccessreviews" false;
+    authorization::SelfSubjectRulesReview:
+        "authorization.k8s.io" "SelfSubjectRulesReview" "selfsubjectrulesreviews" false;
+    authorization::LocalSubjectAccessReview:
+        "authorization.k8s.io" "LocalSubjectAccessReview" "localsubjectaccessreviews" true;
+    policy::PodDisruptionBudget: "policy" "PodDisruptionBudget" "poddisruptionbudgets" true;
+    scheduling::PriorityClass: "scheduling.k8s.io" "PriorityClass" "priorityclasses" false;
+    certificates::CertificateSigningRequest:
+        "certificates.k8s.io" "CertificateSigningRequest" "certificatesigningrequests" false;
+    Network: "naru.io" "Network" "networks" false;
+    Project: "naru.io" "Project" "projects" true;
+}
