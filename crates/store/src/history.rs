@@ -1,0 +1,257 @@
+//! The published past: one bounded ring of recent transactions that every watcher reads, and key frames (whole roots,
+//! sharing structure) every so often, from which the state at any revision in the ring is rebuilt.
+//!
+//! Refused: a queue per watcher (memory grows with the slowest of them) and a root per transaction (path copies of
+//! five busy minutes would outgrow the data many times).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+
+use crate::root::Root;
+use crate::topic::Topic;
+use crate::{Change, Compacted, History, Prefix, Revision};
+
+/// One transaction, published.
+pub(crate) struct Batch {
+    pub revision: Revision,
+    pub changes: Arc<[Arc<Change>]>,
+}
+
+/// What readers and watchers see. Writing happens in one place, in revision order.
+pub(crate) struct Published {
+    head: ArcSwap<Root>,
+    past: RwLock<Past>,
+    rebuilt: Mutex<VecDeque<Arc<Root>>>,
+    limits: History,
+}
+
+struct Past {
+    /// Transactions after `frames[0]`, without a gap.
+    ring: VecDeque<(Arc<Batch>, usize)>,
+    /// Never empty; the first is the oldest readable revision.
+    frames: VecDeque<Frame>,
+    weight: usize,
+    topics: HashMap<Arc<str>, Arc<Topic>>,
+    closed: bool,
+}
+
+struct Frame {
+    root: Arc<Root>,
+    /// Transactions and bytes since the frame before.
+    transactions: usize,
+    weight: usize,
+    at: Instant,
+}
+
+/// Into how many pieces, ended by key frames, the history is cut; the past is forgotten by the piece.
+const PIECES: usize = 8;
+/// At most so many transactions are replayed on a key frame to rebuild a revision.
+const PIECE_TRANSACTIONS: usize = 1024;
+/// How many rebuilt roots are remembered, for the pages of lists that are being read.
+const REBUILT: usize = 4;
+
+impl Published {
+    pub fn new(root: Root, limits: History) -> Published {
+        let root = Arc::new(root);
+        let frame = Frame { root: root.clone(), transactions: 0, weight: 0, at: Instant::now() };
+        let past = Past {
+            ring: VecDeque::new(),
+            frames: VecDeque::from([frame]),
+            weight: 0,
+            topics: HashMap::new(),
+            closed: false,
+        };
+        Published { head: ArcSwap::new(root), past: RwLock::new(past), rebuilt: Mutex::new(VecDeque::new()), limits }
+    }
+
+    pub fn head(&self) -> Arc<Root> {
+        self.head.load_full()
+    }
+
+    /// Shows the transactions to everyone: first to readers, then to watchers, so that who is told of a change can
+    /// read it. `root` is the state after the last.
+    pub fn publish(&self, root: Root, batches: impl IntoIterator<Item = Batch>) {
+        let mut woken: SmallVec<[Arc<Topic>; 8]> = SmallVec::new();
+        let root = Arc::new(root);
+        let mut past = self.past.write();
+        let start = past.ring.len();
+        let (mut transactions, mut weight) = (0, 0);
+        for batch in batches {
+            let size = 128 + batch.changes.iter().map(|c| c.weight()).sum::<usize>();
+            past.ring.push_back((Arc::new(batch), size));
+            transactions += 1;
+            weight += size;
+        }
+        self.head.store(root.clone());
+        let past = &mut *past;
+        for (batch, _) in past.ring.iter().skip(start) {
+            past.topics_of(batch, &mut woken);
+        }
+        past.weight += weight;
+        past.remember(root, transactions, weight, &self.limits);
+        past.forget(&self.limits);
+        wake(woken);
+    }
+
+    /// The state at a revision.
+    pub fn at(&self, revision: Revision) -> Result<Arc<Root>, Compacted> {
+        let head = self.head();
+        if revision == head.revision {
+            return Ok(head);
+        }
+        if let Some(root) = self.rebuilt.lock().iter().find(|r| r.revision == revision) {
+            return Ok(root.clone());
+        }
+        let (base, replay) = {
+            let past = self.past.read();
+            past.check(revision)?;
+            let Some(frame) = past.frames.iter().rev().find(|f| f.root.revision <= revision) else {
+                return Err(past.compacted(revision));
+            };
+            let skip = (frame.root.revision.0 - past.oldest().0) as usize;
+            let take = (revision.0 - frame.root.revision.0) as usize;
+            let replay: Vec<Arc<Batch>> = past.ring.iter().skip(skip).take(take).map(|(b, _)| b.clone()).collect();
+            (frame.root.clone(), replay)
+        };
+        if replay.is_empty() {
+            return Ok(base);
+        }
+        let mut root = Root::clone(&base);
+        for change in replay.iter().flat_map(|b| b.changes.iter()) {
+            root.apply(change);
+        }
+        let root = Arc::new(root);
+        let mut rebuilt = self.rebuilt.lock();
+        rebuilt.push_back(root.clone());
+        if rebuilt.len() > REBUILT {
+            rebuilt.pop_front();
+        }
+        Ok(root)
+    }
+
+    /// The topic of a prefix, with everything in it after `after`.
+    pub fn subscribe(&self, prefix: &Prefix, after: Revision) -> Result<Arc<Topic>, Compacted> {
+        let mut past = self.past.write();
+        past.check(after)?;
+        if let Some(topic) = past.topics.get(&**prefix.text()) {
+            return Ok(topic.clone());
+        }
+        let topic = Arc::new(Topic::new(past.oldest()));
+        for (batch, _) in &past.ring {
+            for change in batch.changes.iter().filter(|c| prefix.contains(&c.key)) {
+                topic.push(batch.revision, change);
+            }
+        }
+        if past.closed {
+            topic.close();
+        }
+        past.topics.insert(prefix.text().clone(), topic.clone());
+        Ok(topic)
+    }
+
+    /// Forgets the topic when the caller is the last to use it.
+    pub fn unsubscribe(&self, prefix: &Prefix, topic: Arc<Topic>) {
+        let mut past = self.past.write();
+        // One reference is the map's, one is the caller's.
+        if Arc::strong_count(&topic) <= 2 {
+            past.topics.remove(&**prefix.text());
+        }
+    }
+
+    /// Runs `f` while nothing is being published, with the newest revision.
+    pub fn settled<T>(&self, f: impl FnOnce(Revision) -> T) -> T {
+        let past = self.past.read();
+        f(past.newest())
+    }
+
+    pub fn close(&self) {
+        let mut past = self.past.write();
+        past.closed = true;
+        past.topics.values().for_each(|topic| topic.close());
+    }
+}
+
+/// Wakes each topic's watchers once.
+fn wake(mut woken: SmallVec<[Arc<Topic>; 8]>) {
+    woken.sort_by_key(|t| Arc::as_ptr(t));
+    woken.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    woken.iter().for_each(|topic| topic.wake());
+}
+
+impl Past {
+    fn oldest(&self) -> Revision {
+        // Never empty: made with one, and `forget` leaves one.
+        self.frames.front().map_or(Revision(0), |f| f.root.revision)
+    }
+
+    fn newest(&self) -> Revision {
+        self.ring.back().map_or_else(|| self.oldest(), |(b, _)| b.revision)
+    }
+
+    fn compacted(&self, requested: Revision) -> Compacted {
+        Compacted { requested, oldest: self.oldest(), newest: self.newest() }
+    }
+
+    fn check(&self, revision: Revision) -> Result<(), Compacted> {
+        if revision < self.oldest() || revision > self.newest() { Err(self.compacted(revision)) } else { Ok(()) }
+    }
+
+    /// Gives a transaction's changes to the topics that they belong to.
+    fn topics_of(&self, batch: &Batch, woken: &mut SmallVec<[Arc<Topic>; 8]>) {
+        if self.topics.is_empty() {
+            return;
+        }
+        for change in batch.changes.iter() {
+            let (collection, namespace) = change.key.prefix_lengths();
+            for end in [0, collection, namespace] {
+                if let Some(topic) = self.topics.get(&change.key.as_str()[..end]) {
+                    topic.push(batch.revision, change);
+                    if woken.last().is_none_or(|last| !Arc::ptr_eq(last, topic)) {
+                        woken.push(topic.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps a key frame when the piece since the last one is long enough.
+    fn remember(&mut self, root: Arc<Root>, transactions: usize, weight: usize, limits: &History) {
+        let now = Instant::now();
+        let Some(last) = self.frames.back_mut() else { return };
+        last.transactions += transactions;
+        last.weight += weight;
+        if last.transactions >= PIECE_TRANSACTIONS.min(limits.transactions / PIECES).max(1)
+            || last.weight >= limits.bytes / PIECES
+            || now.duration_since(last.at) >= limits.age / PIECES as u32
+        {
+            self.frames.push_back(Frame { root, transactions: 0, weight: 0, at: now });
+        }
+    }
+
+    /// Forgets whole pieces from the old end until the limits hold.
+    fn forget(&mut self, limits: &History) {
+        let now = Instant::now();
+        let mut forgot = false;
+        while self.frames.len() > 1
+            && (self.ring.len() > limits.transactions
+                || self.weight > limits.bytes
+                || now.duration_since(self.frames[1].at) > limits.age)
+        {
+            self.frames.pop_front();
+            let oldest = self.oldest();
+            while self.ring.front().is_some_and(|(batch, _)| batch.revision <= oldest) {
+                self.weight -= self.ring.pop_front().map_or(0, |(_, size)| size);
+            }
+            forgot = true;
+        }
+        if forgot {
+            let oldest = self.oldest();
+            self.topics.values().for_each(|topic| topic.forget(oldest));
+        }
+    }
+}
