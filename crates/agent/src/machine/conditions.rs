@@ -1,0 +1,98 @@
+//! The conditions that the node owns.
+
+use naru_api::k8s::{api::core::v1::PodCondition, apimachinery::pkg::apis::meta::v1::Time};
+
+use super::{Phase, Presence, Role, Sandbox, StatusInput, rules, status::is_ready};
+
+/// One judged condition, before it gets its transition time.
+struct Judged {
+    kind: &'static str,
+    holds: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl Judged {
+    fn holds(kind: &'static str) -> Judged {
+        Judged { kind, holds: true, reason: None, message: None }
+    }
+
+    fn fails(kind: &'static str, reason: &'static str, message: Option<String>) -> Judged {
+        Judged { kind, holds: false, reason: Some(reason), message }
+    }
+}
+
+/// Kubernetes' own order, so that `kubectl describe` reads as users know it.
+pub(super) fn conditions(input: &StatusInput<'_>, phase: Phase) -> Vec<PodCondition> {
+    let observed = input.observed;
+    let connected = !input.desired.networked || observed.network == Presence::Present;
+    let sandboxed = observed.sandbox == Sandbox::Ready && connected;
+    let containers = containers_ready(input, phase);
+    let ready = ready(input, &containers);
+    let sandbox = Judged { kind: "PodReadyToStartContainers", holds: sandboxed, reason: None, message: None };
+    let judged = [sandbox, initialized(input, phase), ready, containers, Judged::holds("PodScheduled")];
+    judged.into_iter().map(|judged| stamp(input, judged)).collect()
+}
+
+fn initialized(input: &StatusInput<'_>, phase: Phase) -> Judged {
+    if phase == Phase::Succeeded {
+        return Judged { reason: Some("PodCompleted"), ..Judged::holds("Initialized") };
+    }
+    if rules::is_initialized(input.desired, input.observed) {
+        return Judged::holds("Initialized");
+    }
+    let incomplete = names(input, |role| matches!(role, Role::Init | Role::Sidecar));
+    Judged::fails("Initialized", "ContainersNotInitialized", Some(format!("containers with incomplete status: [{incomplete}]")))
+}
+
+fn containers_ready(input: &StatusInput<'_>, phase: Phase) -> Judged {
+    match phase {
+        Phase::Succeeded => return Judged::fails("ContainersReady", "PodCompleted", None),
+        Phase::Failed => return Judged::fails("ContainersReady", "PodFailed", None),
+        Phase::Pending | Phase::Running => {}
+    }
+    let unready = names(input, |role| matches!(role, Role::App | Role::Sidecar));
+    if unready.is_empty() {
+        return Judged::holds("ContainersReady");
+    }
+    Judged::fails("ContainersReady", "ContainersNotReady", Some(format!("containers with unready status: [{unready}]")))
+}
+
+fn ready(input: &StatusInput<'_>, containers: &Judged) -> Judged {
+    if !containers.holds {
+        return Judged { kind: "Ready", message: containers.message.clone(), ..*containers };
+    }
+    let missing = input.readiness_gates.iter().find(|gate| {
+        !input.conditions.iter().any(|condition| condition.type_ == **gate && condition.status == "True")
+    });
+    match missing {
+        Some(gate) => {
+            let text = format!("the status of pod readiness gate {gate:?} is not \"True\"");
+            Judged::fails("Ready", "ReadinessGatesNotReady", Some(text))
+        }
+        None => Judged::holds("Ready"),
+    }
+}
+
+/// Names, in the order of the spec, of the containers of these roles that are not ready.
+fn names(input: &StatusInput<'_>, role: fn(Role) -> bool) -> String {
+    let wanted = input.desired.containers.iter().filter(|wanted| role(wanted.role));
+    let unready = wanted.filter(|wanted| !input.observed.containers.get(&wanted.name).is_some_and(|seen| is_ready(wanted, seen)));
+    unready.map(|wanted| &*wanted.name).collect::<Vec<_>>().join(" ")
+}
+
+/// The transition time moves only when the condition's status does.
+fn stamp(input: &StatusInput<'_>, judged: Judged) -> PodCondition {
+    let status = if judged.holds { "True" } else { "False" };
+    let before = input.conditions.iter().find(|condition| condition.type_ == judged.kind && condition.status == status);
+    let since = before.and_then(|condition| condition.last_transition_time.clone()).unwrap_or(Time(input.now));
+    PodCondition {
+        type_: judged.kind.to_owned(),
+        status: status.to_owned(),
+        reason: judged.reason.map(str::to_owned),
+        message: judged.message,
+        last_transition_time: Some(since),
+        observed_generation: input.generation,
+        ..PodCondition::default()
+    }
+}

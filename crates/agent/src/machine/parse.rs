@@ -1,0 +1,123 @@
+//! From the API's pod to [`Desired`].
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use naru_api::k8s::api::core::v1::{Container, EphemeralContainer, Lifecycle, Pod, PodSpec, Probe};
+
+use super::{Deletion, Desired, Gate, Pace, Power, PullPolicy, Restart, Role, Wanted};
+
+/// Annotation that decides restarts more finely than `spec.restartPolicy`.
+pub const RESTART: &str = "naru.io/restart";
+/// Annotation that switches processes off and on.
+pub const POWER: &str = "naru.io/power";
+
+/// What the object asks for. `gate` is the verdict over its start gates. Values that validation would have refused
+/// fall back to Kubernetes' defaults.
+#[must_use]
+pub fn parse(pod: &Pod, gate: Gate) -> Desired {
+    let none = BTreeMap::new();
+    let empty = PodSpec::default();
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(&none);
+    let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let own = annotations.get(RESTART);
+    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
+    let docker = own.is_some();
+    Desired {
+        deletion: deletion(pod),
+        power: annotations.get(POWER).map_or_else(|| Power::Running("".into()), |text| power(text)),
+        restart: own.map_or_else(|| restart(policy), |text| restart(text)),
+        endless: policy == "Always",
+        pace: if docker { Pace::DOCKER } else { Pace::KUBERNETES },
+        active_deadline: seconds(spec.active_deadline_seconds),
+        grace: seconds(spec.termination_grace_period_seconds).unwrap_or(Duration::from_secs(30)),
+        networked: !spec.host_network.unwrap_or(false),
+        gate,
+        containers: containers(spec),
+    }
+}
+
+fn seconds(value: Option<i64>) -> Option<Duration> {
+    value.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
+}
+
+fn deletion(pod: &Pod) -> Option<Deletion> {
+    let at: Timestamp = pod.metadata.deletion_timestamp.as_ref()?.0;
+    Some(Deletion { deadline: at, forced: pod.metadata.deletion_grace_period_seconds == Some(0) })
+}
+
+fn power(text: &str) -> Power {
+    match text.split_once('@').map_or((text, ""), |(word, token)| (word, token)) {
+        ("stopped", _) => Power::Stopped,
+        ("paused", _) => Power::Paused,
+        ("restart", token) => Power::Restart(token.into()),
+        (_, token) => Power::Running(token.into()),
+    }
+}
+
+/// Kubernetes' and Docker's words alike.
+fn restart(text: &str) -> Restart {
+    let (word, count) = text.split_once(':').map_or((text, None), |(word, count)| (word, count.parse().ok()));
+    match word {
+        "no" | "Never" => Restart::Never,
+        "on-failure" | "OnFailure" => Restart::OnFailure { max: count.filter(|count| *count > 0) },
+        _ => Restart::Always,
+    }
+}
+
+fn containers(spec: &PodSpec) -> Vec<Wanted> {
+    let init = spec.init_containers.iter().flatten().map(|container| {
+        let sidecar = container.restart_policy.as_deref() == Some("Always");
+        wanted(container, if sidecar { Role::Sidecar } else { Role::Init })
+    });
+    let apps = spec.containers.iter().map(|container| wanted(container, Role::App));
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(debugger);
+    init.chain(apps).chain(ephemeral).collect()
+}
+
+fn wanted(container: &Container, role: Role) -> Wanted {
+    let image: Arc<str> = container.image.as_deref().unwrap_or_default().into();
+    let hooked = |pick: fn(&Lifecycle) -> bool| role != Role::Init && container.lifecycle.as_ref().is_some_and(pick);
+    let probed = |probe: &Option<Probe>| role != Role::Init && probe.is_some();
+    let liveness = container.liveness_probe.as_ref();
+    Wanted {
+        name: container.name.as_str().into(),
+        role,
+        pull: pull(container.image_pull_policy.as_deref(), &image),
+        image,
+        post_start: hooked(|lifecycle| lifecycle.post_start.is_some()),
+        pre_stop: hooked(|lifecycle| lifecycle.pre_stop.is_some()),
+        startup: probed(&container.startup_probe),
+        readiness: probed(&container.readiness_probe),
+        liveness_grace: liveness.and_then(|probe| seconds(probe.termination_grace_period_seconds)),
+    }
+}
+
+fn debugger(container: &EphemeralContainer) -> Wanted {
+    let image: Arc<str> = container.image.as_deref().unwrap_or_default().into();
+    Wanted {
+        name: container.name.as_str().into(),
+        role: Role::Ephemeral,
+        pull: pull(container.image_pull_policy.as_deref(), &image),
+        image,
+        post_start: false,
+        pre_stop: false,
+        startup: false,
+        readiness: false,
+        liveness_grace: None,
+    }
+}
+
+/// The API defaults the policy; without one the tag decides as it would there.
+fn pull(policy: Option<&str>, image: &str) -> PullPolicy {
+    match policy {
+        Some("Always") => PullPolicy::Always,
+        Some("Never") => PullPolicy::Never,
+        Some(_) => PullPolicy::IfNotPresent,
+        None => {
+            let name = image.rsplit('/').next().unwrap_or(image);
+            let floating = !name.contains('@') && (name.ends_with(":latest") || !name.contains(':'));
+            if floating { PullPolicy::Always } else { PullPolicy::IfNotPresent }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The port through which a pod gets its links and addresses, so that tests need no kernel network.
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
+
+use naru_api::k8s::api::core::v1::Pod;
+use naru_client::{BoxError, BoxFuture};
+use naru_runtime::pod::PodUid;
+
+/// One pod to connect.
+#[derive(Clone)]
+pub struct Attachment {
+    /// The pod's identity.
+    pub uid: PodUid,
+    /// Its network namespace, by path.
+    pub netns: PathBuf,
+    /// A process that lives in it.
+    pub pid: i32,
+    /// The object, for what its annotations ask of the network.
+    pub pod: Arc<Pod>,
+}
+
+/// A pod could not be connected or disconnected.
+#[derive(Debug, thiserror::Error)]
+#[error("pod {uid}: the network cannot {what} it")]
+pub struct NetworkError {
+    /// Which pod.
+    pub uid: PodUid,
+    /// `attach` or `detach`.
+    pub what: &'static str,
+    /// Why.
+    #[source]
+    pub source: BoxError,
+}
+
+/// Links and addresses of pods. Both calls may be repeated.
+pub trait PodNetwork: Send + Sync + 'static {
+    /// Connects the pod and returns its addresses, the preferred one first. A connected pod keeps what it has.
+    fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Vec<IpAddr>, NetworkError>>;
+
+    /// Disconnects the pod and frees its addresses; no error when it never was connected.
+    fn detach<'a>(&'a self, uid: &'a PodUid) -> BoxFuture<'a, Result<(), NetworkError>>;
+}
