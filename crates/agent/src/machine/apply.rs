@@ -164,7 +164,9 @@ impl Observed {
             Effect::Attach => self.network = Presence::Unknown,
             Effect::Mount => self.volumes = Presence::Unknown,
             // Hooks are not tried again: a failed postStart stops the container, a failed preStop is only reported.
-            Effect::PostStart { container } => return self.note_post_start(desired, container, Hook::Failed(error.message)),
+            Effect::PostStart { container } => {
+                return self.note_post_start(desired, container, Hook::Failed(error.message));
+            }
             Effect::PreStop { container } => {
                 return self.with_stop(container, |stop| stop.pre_stop = Hook::Failed(error.message));
             }

@@ -42,7 +42,11 @@ fn initialized(input: &StatusInput<'_>, phase: Phase) -> Judged {
         return Judged::holds("Initialized");
     }
     let incomplete = names(input, |role| matches!(role, Role::Init | Role::Sidecar));
-    Judged::fails("Initialized", "ContainersNotInitialized", Some(format!("containers with incomplete status: [{incomplete}]")))
+    Judged::fails(
+        "Initialized",
+        "ContainersNotInitialized",
+        Some(format!("containers with incomplete status: [{incomplete}]")),
+    )
 }
 
 fn containers_ready(input: &StatusInput<'_>, phase: Phase) -> Judged {
@@ -62,9 +66,10 @@ fn ready(input: &StatusInput<'_>, containers: &Judged) -> Judged {
     if !containers.holds {
         return Judged { kind: "Ready", message: containers.message.clone(), ..*containers };
     }
-    let missing = input.readiness_gates.iter().find(|gate| {
-        !input.conditions.iter().any(|condition| condition.type_ == **gate && condition.status == "True")
-    });
+    let missing = input
+        .readiness_gates
+        .iter()
+        .find(|gate| !input.conditions.iter().any(|condition| condition.type_ == **gate && condition.status == "True"));
     match missing {
         Some(gate) => {
             let text = format!("the status of pod readiness gate {gate:?} is not \"True\"");
@@ -77,7 +82,8 @@ fn ready(input: &StatusInput<'_>, containers: &Judged) -> Judged {
 /// Names, in the order of the spec, of the containers of these roles that are not ready.
 fn names(input: &StatusInput<'_>, role: fn(Role) -> bool) -> String {
     let wanted = input.desired.containers.iter().filter(|wanted| role(wanted.role));
-    let unready = wanted.filter(|wanted| !input.observed.containers.get(&wanted.name).is_some_and(|seen| is_ready(wanted, seen)));
+    let unready =
+        wanted.filter(|wanted| !input.observed.containers.get(&wanted.name).is_some_and(|seen| is_ready(wanted, seen)));
     unready.map(|wanted| &*wanted.name).collect::<Vec<_>>().join(" ")
 }
 

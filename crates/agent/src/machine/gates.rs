@@ -49,16 +49,23 @@ pub fn judge<P: AsRef<Pod>>(gates: &[GateSpec], pods_of: impl Fn(&str) -> Vec<P>
 
 fn one<P: AsRef<Pod>>(gate: &GateSpec, pods: &[P]) -> Gate {
     let service = &gate.service;
-    let live: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+    let live: Vec<&Pod> =
+        pods.iter().map(AsRef::as_ref).filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
     if live.is_empty() {
         // An optional dependency that was not brought up is no dependency.
-        return if gate.required { Gate::Waiting(format!("waiting for service {service:?} to exist")) } else { Gate::Open };
+        return if gate.required {
+            Gate::Waiting(format!("waiting for service {service:?} to exist"))
+        } else {
+            Gate::Open
+        };
     }
     match gate.condition.as_str() {
         "service_completed_successfully" => completed(service, &live),
         "service_healthy" if live.iter().all(|pod| is_ready(pod)) => Gate::Open,
         "service_healthy" => match live.iter().find_map(|pod| failed_for_good(pod)) {
-            Some(code) => Gate::Failed(format!("service {service:?} ended with exit code {code} before it was healthy")),
+            Some(code) => {
+                Gate::Failed(format!("service {service:?} ended with exit code {code} before it was healthy"))
+            }
             None => Gate::Waiting(format!("waiting for service {service:?} to be healthy")),
         },
         _ if live.iter().all(|pod| was_started(pod)) => Gate::Open,

@@ -9,6 +9,7 @@
 //! the middle of a script needs a second script to repair it; here boot only rebuilds `Observed` from the runtime and
 //! asks `step` again, so recovery is the ordinary path.
 
+mod adopt;
 mod apply;
 mod backoff;
 mod conditions;
@@ -25,6 +26,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use adopt::adopt;
 pub use backoff::Pace;
 pub use desired::{Deletion, Desired, Name, Power, PullPolicy, Restart, Role, Wanted};
 pub use effect::{Effect, EffectError, Outcome, Slot};

@@ -190,7 +190,7 @@ pub struct Exit {
 pub struct ImageSeen {
     /// As written in the spec.
     pub reference: Arc<str>,
-    /// The image's id, by which the runtime finds its layers.
+    /// The image's id, by which the runtime finds its layers; empty when this process has not resolved it.
     pub id: Arc<str>,
     /// What `status.containerStatuses[].imageID` shows.
     pub shown: Arc<str>,
@@ -248,6 +248,14 @@ impl Seen {
     #[must_use]
     pub fn succeeded(&self) -> bool {
         self.exit().is_some_and(|exit| exit.code == 0)
+    }
+}
+
+impl ImageSeen {
+    /// Whether a container of that reference can be started from it.
+    #[must_use]
+    pub fn serves(&self, reference: &str) -> bool {
+        !self.id.is_empty() && *self.reference == *reference
     }
 }
 

@@ -71,10 +71,11 @@ pub(super) fn is_finished(desired: &Desired, observed: &Observed, now: Timestamp
     if desired.endless {
         return false;
     }
-    let done = |wanted: &Wanted| observed.containers.get(&wanted.name).is_some_and(|seen| is_done(desired, wanted, seen, now));
-    let init_failed = desired.of(Role::Init).any(|wanted| {
-        done(wanted) && observed.containers.get(&wanted.name).is_some_and(|seen| !seen.succeeded())
-    });
+    let done =
+        |wanted: &Wanted| observed.containers.get(&wanted.name).is_some_and(|seen| is_done(desired, wanted, seen, now));
+    let init_failed = desired
+        .of(Role::Init)
+        .any(|wanted| done(wanted) && observed.containers.get(&wanted.name).is_some_and(|seen| !seen.succeeded()));
     init_failed || desired.of(Role::App).all(done)
 }
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use naru_api::k8s::{
     api::core::v1::{
-        ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
-        PodCondition, PodIP, PodStatus,
+        ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+        HostIP, PodCondition, PodIP, PodStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -48,7 +48,8 @@ pub fn status(input: &StatusInput<'_>) -> PodStatus {
         addresses = input.host.to_vec();
     }
     let statuses = |role: fn(Role) -> bool| -> Option<Vec<ContainerStatus>> {
-        let list: Vec<_> = desired.containers.iter().filter(|wanted| role(wanted.role)).map(|wanted| one(input, wanted)).collect();
+        let list: Vec<_> =
+            desired.containers.iter().filter(|wanted| role(wanted.role)).map(|wanted| one(input, wanted)).collect();
         (!list.is_empty()).then_some(list)
     };
     PodStatus {
@@ -77,7 +78,8 @@ fn one(input: &StatusInput<'_>, wanted: &Wanted) -> ContainerStatus {
     // While it waits for its next attempt, the attempt that ended is the last one.
     let last = if shows_exit { seen.last.as_ref() } else { seen.exit().or(seen.last.as_ref()) };
     let id = seen.id.as_ref().map(|id| format!("naru://{id}"));
-    let terminated = |exit: &Exit| ContainerState { terminated: Some(ended(exit, id.clone())), ..ContainerState::default() };
+    let terminated =
+        |exit: &Exit| ContainerState { terminated: Some(ended(exit, id.clone())), ..ContainerState::default() };
     ContainerStatus {
         name: wanted.name.to_string(),
         image: wanted.image.to_string(),
@@ -120,7 +122,8 @@ fn state(input: &StatusInput<'_>, wanted: &Wanted, seen: &Seen) -> (ContainerSta
                 (Again::At(_), Some(trouble)) => (waiting(troubled(wanted, trouble)), false),
                 (Again::At(at), None) if at > input.now => {
                     let wait = input.desired.pace.restart_wait(seen.crashes);
-                    let text = format!("back-off {wait:?} restarting failed container={} pod={}", wanted.name, input.pod);
+                    let text =
+                        format!("back-off {wait:?} restarting failed container={} pod={}", wanted.name, input.pod);
                     (waiting(("CrashLoopBackOff".to_owned(), Some(text))), false)
                 }
                 _ => {
@@ -147,7 +150,11 @@ fn why_waiting(input: &StatusInput<'_>, wanted: &Wanted) -> (String, Option<Stri
         }
     }
     let initial = input.desired.containers.iter().any(Wanted::is_initial);
-    let reason = if initial && !rules::is_initialized(input.desired, observed) { "PodInitializing" } else { "ContainerCreating" };
+    let reason = if initial && !rules::is_initialized(input.desired, observed) {
+        "PodInitializing"
+    } else {
+        "ContainerCreating"
+    };
     (reason.to_owned(), message)
 }
 

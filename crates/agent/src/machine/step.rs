@@ -270,7 +270,11 @@ impl<'a> Turn<'a> {
         }
         let frozen = self.desired.power == Power::Paused;
         if *paused != frozen {
-            let effect = if frozen { Effect::Pause { container: container() } } else { Effect::Resume { container: container() } };
+            let effect = if frozen {
+                Effect::Pause { container: container() }
+            } else {
+                Effect::Resume { container: container() }
+            };
             return self.offer(effect);
         }
         let why = match post_start {
@@ -339,7 +343,7 @@ impl<'a> Turn<'a> {
             return Some(effect);
         }
         for due in lineup {
-            let fresh = due.seen.image.as_ref().is_some_and(|image| image.reference == due.wanted.image);
+            let fresh = due.seen.image.as_ref().is_some_and(|image| image.serves(&due.wanted.image));
             if !fresh && let Some(effect) = self.offer(Effect::Pull { container: due.wanted.name.clone() }) {
                 return Some(effect);
             }
@@ -369,7 +373,7 @@ impl<'a> Turn<'a> {
     fn start(&mut self, due: Due<'_>) -> Option<Effect> {
         let at = due.at?;
         let image = due.seen.image.as_ref()?;
-        if image.reference != due.wanted.image {
+        if !image.serves(&due.wanted.image) {
             return None;
         }
         if at > self.now {
@@ -409,4 +413,3 @@ struct Due<'a> {
     /// Not before this; `None` while a gate holds it.
     at: Option<Timestamp>,
 }
-
