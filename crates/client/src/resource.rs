@@ -59,7 +59,7 @@ impl Resource {
 /// Percent-encodes everything but RFC 3986's unreserved characters.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    if text.as_bytes().iter().all(|byte| plain(byte)) {
+    if text.as_bytes().iter().all(plain) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);

@@ -47,15 +47,18 @@ fn names(objects: &[Arc<Cached<String>>]) -> Vec<&str> {
     objects.iter().map(|object| &*object.key.name).collect()
 }
 
+/// A status code and the chunks of a body.
+type Answer = (u16, Vec<String>);
+
 /// Answers requests in turn with scripted bodies, recording what was asked.
 #[derive(Clone, Default)]
 struct Script {
-    answers: Arc<Mutex<VecDeque<(u16, Vec<String>)>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Script {
-    fn new(answers: impl IntoIterator<Item = (u16, Vec<String>)>) -> Self {
+    fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
         Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), asked: Arc::default() }
     }
 }
@@ -78,7 +81,7 @@ impl Transport for Script {
     }
 }
 
-fn list(revision: u64, next: &str, pods: &[String]) -> (u16, Vec<String>) {
+fn list(revision: u64, next: &str, pods: &[String]) -> Answer {
     let metadata = format!(r#"{{"resourceVersion":"{revision}","continue":"{next}"}}"#);
     (200, vec![format!(r#"{{"kind":"PodList","metadata":{metadata},"items":[{}]}}"#, pods.join(","))])
 }
