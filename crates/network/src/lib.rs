@@ -1,1 +1,32 @@
-//! Contents follow.
+//! The pod network of one node: addresses, links, services, isolation, names.
+//!
+//! The tour, in the order data flows:
+//!
+//! 1. [`Ipam`] gives a pod its address, [`Links`] its veth and routes.
+//! 2. `translate` (pure) turns API views into [`model::Desired`] and into the names of [`dns::Zone`].
+//! 3. [`plan`] (pure) turns the model into nftables text; [`Applier`] hands changes to the kernel, latest wins, and says
+//!    which revision is applied. What nobody answers any more is forgotten by connection tracking as well.
+//! 4. [`dns`] (pure) answers names; the node's helper process ([`helper_main`]) serves it on the DNS service's address
+//!    and on 127.0.0.11 inside pods, relays published ports for IPv6, and outlives the daemon.
+//!
+//! This crate does not know the API server: whoever has informers calls it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod hash;
+mod ipam;
+mod links;
+pub mod model;
+mod netlink;
+pub mod plan;
+mod report;
+mod sysctl;
+mod uid;
+
+pub use ipam::{Ipam, IpamError};
+pub use links::{
+    Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_INTERFACE,
+    PodAddress, PodAttach, interface_name,
+};
+pub use report::chain;
+pub use uid::PodUid;

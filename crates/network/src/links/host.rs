@@ -1,0 +1,90 @@
+//! What the host itself needs before pods can be attached: forwarding, one interface for the node's own addresses, and
+//! two routes.
+
+use std::fs;
+
+use ipnet::Ipv4Net;
+
+use crate::netlink::Socket;
+use crate::sysctl;
+
+use super::{LinkConfig, LinkError, NODE_INTERFACE, message, route_socket};
+
+const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
+const ESRCH: i32 = 3;
+
+/// The host's part of the pod network.
+#[derive(Debug, Clone, Copy)]
+pub struct HostLinks;
+
+impl HostLinks {
+    /// Makes the host ready; idempotent. Returns the uplink's largest packet size.
+    ///
+    /// - `net.ipv4.ip_forward` is set to 1 (machines without containers have it off). Whoever cares about the value
+    ///   from before reads it with [`HostLinks::forwarding`] first.
+    /// - The dummy interface [`NODE_INTERFACE`] carries the DNS service's address and the node's address towards pods.
+    /// - The service addresses are routed to it, so that the host's own connections have a route *before* they are
+    ///   translated, and never leave the machine when they are not.
+    /// - Pod addresses that nobody has are unreachable instead of following the default route out of the machine.
+    pub fn ensure(config: &LinkConfig) -> Result<u32, LinkError> {
+        if !Self::forwarding() {
+            sysctl::write("net.ipv4.ip_forward", "1")?;
+        }
+        let socket = route_socket()?;
+        match socket.request(message::new_dummy(NODE_INTERFACE)) {
+            Err(error) if error.errno() != Some(EEXIST) => {
+                return Err(LinkError::kernel(format!("make the interface {NODE_INTERFACE} (module dummy)"))(error));
+            }
+            _ => {}
+        }
+        let step = || format!("configure the interface {NODE_INTERFACE}");
+        let index = super::attach::find(&socket, NODE_INTERFACE).map_err(LinkError::kernel(step()))?;
+        let mut messages = Vec::with_capacity(6);
+        if sysctl::has_ipv6() {
+            messages.push(message::without_ipv6_autoconf(index));
+        }
+        messages.push(message::add_address(index, config.gateway));
+        messages.push(message::add_address(index, config.dns));
+        messages.push(message::set_up(index));
+        messages.push(message::route_to_link(config.service_cidr, index, Some(config.gateway)));
+        messages.push(message::unreachable(config.pod_subnet));
+        socket.request_all(messages).map_err(LinkError::kernel(step()))?;
+        Ok(uplink_mtu(&socket))
+    }
+
+    /// Whether this host forwards packets between its interfaces.
+    pub fn forwarding() -> bool {
+        fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|value| value.trim() == "1")
+    }
+
+    /// Removes the node's interface (its routes go with it) and the catch-all route. Forwarding is left as it is: the
+    /// caller knows whether it was on before.
+    pub fn remove(pod_subnet: Ipv4Net) -> Result<(), LinkError> {
+        let socket = route_socket()?;
+        for (message, step) in [
+            (message::delete_link(NODE_INTERFACE), "remove the node's interface"),
+            (message::delete_unreachable(pod_subnet), "remove the pod subnet's route"),
+        ] {
+            match socket.request(message) {
+                Err(error) if !matches!(error.errno(), Some(ENODEV | ESRCH)) => {
+                    return Err(LinkError::kernel(step)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The packet size of the interface that holds the default route; Ethernet's when there is none.
+fn uplink_mtu(socket: &Socket) -> u32 {
+    const ETHERNET: u32 = 1500;
+    let find = || {
+        let routes = socket.dump(message::list_routes()).ok()?;
+        let index = routes.iter().find_map(message::parse_default_route)?;
+        let links = socket.dump(message::get_link_at(index)).ok()?;
+        links.iter().find_map(message::parse_link).map(|link| link.mtu)
+    };
+    find().filter(|mtu| *mtu >= 576).unwrap_or(ETHERNET)
+}

@@ -1,0 +1,52 @@
+//! From the model to nftables, purely: [`compile`] says what the table must be, [`Table::replace`] is the text that makes
+//! it from nothing, [`Table::delta`] the text that turns one table into another.
+//!
+//! Principle: everything that changes often lives in elements of sets and verdict maps; chains hold only what differs
+//! per service port or per group of policies, so an endpoint that comes or goes changes one chain and at most a handful
+//! of elements, in one transaction. Names of chains and sets are hashes of what they stand for, never counters: two
+//! plans of the same state are equal. The alternative refused is re-reading the kernel's table before each change.
+//!
+//! The table, in the order a packet meets it (`inet naru`, `naru*` are the pods' links):
+//!
+//! | chain | hook | what it does |
+//! |---|---|---|
+//! | `guard` | prerouting, raw | drops what a pod must not send: foreign source addresses, 127.0.0.0/8 |
+//! | `nat_prerouting`, `nat_output` | dstnat | service addresses, node ports and published ports become endpoints |
+//! | `forward` | filter | refuses services without endpoints; networks, then policies |
+//! | `input`, `output` | filter | the DNS service answers pods and the host only; refusals for the host's own packets |
+//! | `nat_postrouting` | srcnat | masquerades what leaves the node, and what could not come back otherwise |
+//!
+//! Traffic between the node and its own pods is never filtered (probes must arrive), as Kubernetes specifies.
+
+mod base;
+mod networks;
+mod policies;
+mod services;
+mod stale;
+mod table;
+
+use crate::model::{Desired, NodeConfig};
+
+pub use stale::{Stale, stale};
+pub use table::{Table, TableDelta};
+
+/// The table of ours in the kernel.
+pub const TABLE: &str = "inet naru";
+
+/// Says what the table must be for `desired` on a node configured as `node`.
+pub fn compile(node: &NodeConfig, desired: &Desired) -> Table {
+    let mut table = Table::default();
+    base::compile(&mut table, node);
+    services::compile(&mut table, node, desired);
+    networks::compile(&mut table, node, desired);
+    policies::compile(&mut table, desired);
+    table
+}
+
+/// The name of a chain or set that stands for `key`.
+fn named(prefix: &str, key: &str) -> String {
+    format!("{prefix}_{:016x}", crate::hash::fnv64(key.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;

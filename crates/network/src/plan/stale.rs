@@ -1,0 +1,77 @@
+//! Which connections the kernel still remembers although nobody answers them any more.
+//!
+//! Rules only see a connection's first packet; afterwards connection tracking sends every packet where the first one
+//! went. So what leaves the plan must be forgotten there too, or a client that keeps its source port (every UDP client,
+//! and a TCP client that retries its first packet) keeps talking to the dead.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use crate::model::{Desired, EndpointState, Protocol};
+
+/// A kind of tracked connection to forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stale {
+    /// Everything to or from an address that nobody has any more.
+    Address(Ipv4Addr),
+    /// UDP flows translated to an endpoint that lives but must get no more.
+    UdpEndpoint(Ipv4Addr, u16),
+    /// UDP flows towards a port of this host that was nobody's until now.
+    UdpHostPort(u16),
+}
+
+/// What must be forgotten when `next` follows `previous`.
+pub fn stale(previous: &Desired, next: &Desired) -> BTreeSet<Stale> {
+    let gone = addresses(previous).into_iter().filter(|address| !addresses(next).contains(address));
+    let mut stale: BTreeSet<Stale> = gone.map(Stale::Address).collect();
+    let udp = udp_endpoints(next);
+    for (address, port) in udp_endpoints(previous) {
+        if !udp.contains(&(address, port)) && !stale.contains(&Stale::Address(address)) {
+            stale.insert(Stale::UdpEndpoint(address, port));
+        }
+    }
+    let ports = udp_host_ports(previous);
+    stale.extend(udp_host_ports(next).difference(&ports).map(|port| Stale::UdpHostPort(*port)));
+    stale
+}
+
+fn addresses(desired: &Desired) -> BTreeSet<Ipv4Addr> {
+    desired.pods.iter().map(|pod| pod.address).collect()
+}
+
+fn udp_endpoints(desired: &Desired) -> BTreeSet<(Ipv4Addr, u16)> {
+    let ready = |state| state == EndpointState::Ready;
+    let mut all = BTreeSet::new();
+    for service in &desired.services {
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+            let backends = port.backends.iter().filter(|backend| ready(backend.endpoint.state));
+            all.extend(backends.map(|backend| (backend.endpoint.address, backend.port)));
+        }
+        for port in service.published.iter().filter(|port| port.protocol == Protocol::Udp) {
+            let endpoints = service.endpoints.iter().filter(|endpoint| ready(endpoint.state));
+            all.extend(endpoints.map(|endpoint| (endpoint.address, port.target_port)));
+        }
+        if service.all_ports {
+            // Port 0 stands for every port.
+            all.extend(service.endpoints.iter().filter(|e| ready(e.state)).map(|e| (e.address, 0)));
+        }
+    }
+    all
+}
+
+fn udp_host_ports(desired: &Desired) -> BTreeSet<u16> {
+    let mut all = BTreeSet::new();
+    for service in &desired.services {
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp && !port.backends.is_empty()) {
+            all.extend(port.node_port);
+            all.extend(service.load_balancer.then_some(port.port));
+        }
+        if !service.endpoints.is_empty() {
+            let published = service.published.iter().filter(|port| port.protocol == Protocol::Udp);
+            all.extend(published.map(|port| port.host_port));
+        }
+    }
+    let host_ports = desired.pods.iter().flat_map(|pod| &pod.host_ports);
+    all.extend(host_ports.filter(|port| port.protocol == Protocol::Udp).map(|port| port.host_port));
+    all
+}
