@@ -131,8 +131,8 @@ fn unescape(text: &str) -> String {
 }
 
 fn check_name(name: &str, at: &Position) -> Result<(), ComposeError> {
-    let valid = !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']'));
+    let valid =
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']'));
     if valid {
         return Ok(());
     }

@@ -72,16 +72,32 @@ pub enum ComposeError {
         /// What is wrong, what was expected, what to do.
         problem: String,
     },
+    /// Several faults at once, so that one run shows all of them.
+    #[error("{}", lines(.0))]
+    Several(Vec<ComposeError>),
     /// The project as a whole is wrong (a missing service on the command line, a cycle).
     #[error("{0}")]
     Project(String),
 }
 
 impl ComposeError {
+    /// One fault, or several as one.
+    pub fn all(mut errors: Vec<Self>) -> Result<(), Self> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+
     /// A fault at a place.
     pub fn invalid(at: &Position, key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid { at: at.clone(), key: key.into(), problem: problem.into() }
     }
+}
+
+fn lines(errors: &[ComposeError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn named_by(by: &Option<Position>) -> String {

@@ -101,7 +101,9 @@ impl Scan<'_> {
                     out.push_str(&self.or_empty(&name, value));
                 }
                 _ => {
-                    return Err(self.fail("a lone \"$\": write \"$$\" for a dollar sign, or \"${NAME}\" for a variable"));
+                    return Err(
+                        self.fail("a lone \"$\": write \"$$\" for a dollar sign, or \"${NAME}\" for a variable")
+                    );
                 }
             }
         }

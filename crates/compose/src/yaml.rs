@@ -411,7 +411,9 @@ mod tests {
 
     #[test]
     fn faults_name_their_line() {
-        for (text, place) in [("a: 1\na: 2\n", "f.yaml:2:1"), ("a: [1\nb: 2\n", "f.yaml:2:"), ("? [a]\n: b\n", "f.yaml:1:")] {
+        for (text, place) in
+            [("a: 1\na: 2\n", "f.yaml:2:1"), ("a: [1\nb: 2\n", "f.yaml:2:"), ("? [a]\n: b\n", "f.yaml:1:")]
+        {
             let error = parse("f.yaml", text).expect_err(text).to_string();
             assert!(error.contains(place), "{text:?}: {error}");
         }

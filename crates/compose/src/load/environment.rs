@@ -1,0 +1,82 @@
+//! Variables: the shell's above those of environment files; and the environment of each service.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Loader, show};
+use crate::dotenv::{self, Format};
+use crate::error::{ComposeError, Position};
+use crate::yaml::Node;
+
+impl Loader<'_> {
+    /// The variables of a project: `outer` above the given files, a later file above an earlier one. A file marked
+    /// `true` must be there.
+    pub(super) fn environment(
+        &self,
+        env_files: &[(PathBuf, bool)],
+        outer: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, ComposeError> {
+        let mut found = BTreeMap::new();
+        for (path, required) in env_files {
+            if !required && !self.files.exists(path) {
+                continue;
+            }
+            let text =
+                self.files.read(path).map_err(|source| ComposeError::Read { path: path.clone(), by: None, source })?;
+            let lookup = |name: &str| outer.get(name).or_else(|| found.get(name)).cloned();
+            let pairs = dotenv::parse(&show(path), &text, Format::Compose, &lookup)?;
+            found.extend(pairs.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        }
+        found.extend(outer.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Ok(found)
+    }
+
+    /// Fills a service's `environment` from its files and from `variables`: a key without a value takes the
+    /// variable's, and goes when there is none.
+    pub(super) fn service_environment(
+        &mut self,
+        service: &mut Node,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<(), ComposeError> {
+        let mut filled: Vec<(String, Option<String>, Position)> = Vec::new();
+        let mut set = |name: &str, value: Option<String>, at: &Position| match filled.iter_mut().find(|f| f.0 == name) {
+            Some(old) => old.1 = value,
+            None => filled.push((name.to_owned(), value, at.clone())),
+        };
+        for file in service.get("env_file").and_then(Node::as_list).unwrap_or_default() {
+            let (Some(path), at) = (file.get("path").and_then(Node::as_text), &file.at) else { continue };
+            let path = PathBuf::from(path);
+            let required = file.get("required").and_then(Node::as_bool).unwrap_or(true);
+            if !required && !self.files.exists(&path) {
+                continue;
+            }
+            let raw = file.get("format").and_then(Node::as_text) == Some("raw");
+            let text = self.files.read(&path).map_err(|source| ComposeError::Read {
+                path: path.clone(),
+                by: Some(at.clone()),
+                source,
+            })?;
+            let format = if raw { Format::Raw } else { Format::Compose };
+            for (name, value) in dotenv::parse(&show(&path), &text, format, &|n: &str| variables.get(n).cloned())? {
+                set(&name, value, at);
+            }
+        }
+        for (name, value) in service.get("environment").and_then(Node::as_map).unwrap_or_default() {
+            let given = value.as_text().map(str::to_owned).or_else(|| {
+                self.noticed.used.insert(name.text.clone());
+                variables.get(&name.text).cloned()
+            });
+            set(&name.text, given, &value.at);
+        }
+        if filled.is_empty() {
+            return Ok(());
+        }
+        let at = service.at.clone();
+        let entries = filled
+            .into_iter()
+            .filter_map(|(name, value, at)| Some((super::made(&name, &at), Node::text(value?, &at))))
+            .collect();
+        service.set("environment", Node::map(entries, &at));
+        Ok(())
+    }
+}
