@@ -1,2 +1,57 @@
-//! Housekeeping.
-fn main() {}
+//! Housekeeping of this repository.
+//!
+//! `cargo run -p xtask -- check` holds the dependency rules of `deps.toml` and the crate edges of `xtask/edges.toml`;
+//! `cargo run -p xtask -- facts <file>` makes the table of schema facts in `crates/api/facts` from a description of the
+//! Kubernetes API. Everything here runs at development time only.
+
+mod deps;
+mod edges;
+mod facts;
+mod metadata;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: xtask check | deps | edges | facts <kubernetes facts.json>";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = root()?;
+    match words.as_slice() {
+        ["check"] => report(
+            [deps::problems(&root)?, edges::problems(&root)?].concat(),
+            "dependencies and crate edges are as reviewed",
+        ),
+        ["deps"] => report(deps::problems(&root)?, "dependencies are as reviewed"),
+        ["edges"] => report(edges::problems(&root)?, "crate edges are as reviewed"),
+        ["facts", file] => facts::generate(file.as_ref(), &root.join("crates/api/facts")),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("the folder of xtask has no parent")?.to_path_buf())
+}
+
+fn report(problems: Vec<String>, fine: &str) -> Result<()> {
+    if problems.is_empty() {
+        println!("{fine}");
+        return Ok(());
+    }
+    bail!("{}", problems.join("\n"))
+}

@@ -8,6 +8,7 @@
 
 mod apps;
 mod core;
+pub mod form;
 mod groups;
 mod own;
 mod registry;
