@@ -23,6 +23,7 @@ use bytes::Bytes;
 
 use crate::{Key, OpenError, Revision, StoreError};
 
+pub(crate) mod log;
 mod memory;
 
 pub(crate) use memory::Memory;

@@ -17,6 +17,7 @@
 //! The store knows no kinds, no HTTP and no JSON; what it must know of values the caller's [`Codec`] tells it.
 
 mod codec;
+mod disk;
 mod engine;
 mod entry;
 mod error;

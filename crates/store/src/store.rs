@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::engine::{ClusterId, Loaded, Memory, Opening};
+use crate::engine::{self, ClusterId, Loaded, Memory, Opening};
 use crate::history::Published;
 use crate::root::Root;
 use crate::sequencer::{Sequencer, Verdict, Write};
@@ -42,8 +42,12 @@ impl Store {
         match options.engine {
             EngineConfig::Memory => Store::start(Memory::open(options.raise_above), &options),
             EngineConfig::Embedded { ref dir } => {
-                let path = dir.clone();
-                Err(OpenError::Missing { file: path, why: "the embedded engine is not built yet".into() })
+                let (dir, options) = (dir.clone(), options.clone());
+                let open = move || Store::start(engine::log::open(&dir, options.raise_above), &options);
+                match tokio::task::spawn_blocking(open).await {
+                    Ok(opened) => opened,
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                }
             }
         }
     }

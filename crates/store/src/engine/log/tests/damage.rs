@@ -1,0 +1,123 @@
+//! Damage is told from a torn tail, and refused.
+
+use super::*;
+
+/// A log of three frames and a close mark in one segment, and its file's name.
+fn short_log() -> (BTreeMap<String, Vec<u8>>, String) {
+    let disk = Simulated::new(1);
+    let (mut log, loaded) = open(&disk).unwrap();
+    for i in 1..=3 {
+        log.append(&[put(loaded.sequence + i, &format!("n{i}"), &[i as u8; 30])]).unwrap();
+    }
+    log.close();
+    drop(log);
+    (disk.dump(), "log-0000000000000001".into())
+}
+
+/// A log with a checkpoint and a segment after it.
+fn long_log() -> BTreeMap<String, Vec<u8>> {
+    let disk = Simulated::new(1);
+    let (mut log, loaded) = open(&disk).unwrap();
+    for i in 1..=40 {
+        log.append(&[put(loaded.sequence + i, &format!("n{}", i % 9), &[i as u8; 200])]).unwrap();
+    }
+    log.close();
+    drop(log);
+    disk.dump()
+}
+
+fn end_of_records(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|b| *b != 0).unwrap() + 1
+}
+
+#[test]
+fn every_flipped_bit_in_acknowledged_records_is_refused_by_name_and_offset() {
+    for files in [short_log().0, long_log()] {
+        for (name, bytes) in files.iter().filter(|(n, _)| n.starts_with("log-") || n.starts_with("checkpoint-")) {
+            // The close mark is the last frame; it is nobody's data.
+            let closed = if name.starts_with("log-") { 32 } else { 0 };
+            for at in 0..end_of_records(bytes) - closed {
+                let disk = Simulated::with(&files);
+                disk.edit(name, |bytes| bytes[at] ^= 1 << (at % 8));
+                match open(&disk).map(|(_, loaded)| loaded) {
+                    Err(OpenError::Damaged { file, offset, .. }) => {
+                        assert!(
+                            file.ends_with(name) && offset <= at as u64,
+                            "{name} {at}: {} {offset}",
+                            file.display()
+                        );
+                    }
+                    Err(OpenError::Version { .. }) if (8..12).contains(&at) => {}
+                    other => panic!("bit flipped in {name} at {at}: {other:?}"),
+                }
+                let mut damaged = files.clone();
+                damaged.get_mut(name).unwrap()[at] ^= 1 << (at % 8);
+                assert_eq!(disk.dump(), damaged, "a refused log is left as it was");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_shortened_log_is_opened_with_whole_groups_or_refused() {
+    let (files, name) = short_log();
+    let len = end_of_records(&files[&name]);
+    for cut in 64..len {
+        let disk = Simulated::with(&files);
+        disk.edit(&name, |bytes| bytes.truncate(cut));
+        let (_, loaded) = open(&disk).unwrap();
+        let whole = (1..=3).take_while(|i| loaded.objects.len() >= *i).count() as u64;
+        assert_eq!(loaded.sequence, crate::engine::FIRST + whole);
+    }
+}
+
+#[test]
+fn every_missing_file_is_noticed() {
+    let files = long_log();
+    assert!(files.len() >= 3, "{:?}", files.keys());
+    for name in files.keys() {
+        let mut rest = files.clone();
+        rest.remove(name);
+        match open(&Simulated::with(&rest)).map(|(_, loaded)| loaded) {
+            Err(OpenError::Missing { file, .. }) if file.ends_with(name) => {}
+            // Without its checkpoint the log starts in the middle: its first segment is what is missed.
+            Err(OpenError::Missing { .. }) if name.starts_with("checkpoint-") => {}
+            other => panic!("{name} removed: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn files_of_another_cluster_are_refused() {
+    let (mut files, name) = short_log();
+    files.insert(name.clone(), short_log().0[&name].clone());
+    let refused = open(&Simulated::with(&files)).map(|(_, loaded)| loaded);
+    assert!(matches!(&refused, Err(OpenError::Damaged { what, .. }) if what.contains("cluster")), "{refused:?}");
+}
+
+#[test]
+fn a_newer_format_is_refused_by_its_version() {
+    let (files, name) = short_log();
+    let disk = Simulated::with(&files);
+    disk.edit(&name, |bytes| bytes[8] = 9);
+    let refused = open(&disk).map(|(_, loaded)| loaded);
+    assert!(matches!(refused, Err(OpenError::Version { found: 9, .. })), "{refused:?}");
+}
+
+#[test]
+fn a_record_of_the_same_log_inside_a_value_is_not_taken_for_a_record() {
+    let (files, name) = short_log();
+    let stolen = files[&name][64..end_of_records(&files[&name])].to_vec();
+    // In another segment, with another salt, as the value of the last and torn record.
+    let disk = Simulated::new(2);
+    let (mut log, loaded) = open(&disk).unwrap();
+    log.append(&[put(loaded.sequence + 1, "a", b"1")]).unwrap();
+    log.append(&[put(loaded.sequence + 2, "b", &[&stolen[..], &[7; 600]].concat())]).unwrap();
+    drop(log);
+    disk.edit(&name, |bytes| {
+        let end = end_of_records(bytes);
+        bytes[end - 1] ^= 1;
+    });
+    let (_, loaded) = open(&disk).unwrap();
+    assert_eq!(loaded.objects.len(), 1);
+}
