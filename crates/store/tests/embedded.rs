@@ -1,0 +1,161 @@
+//! The embedded engine passes the suite, and keeps what it was told.
+
+mod suite;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use naru_store::{Codec, CodecError, History, Key, OpenError, Opened, Options, Prefix, Revision, Store};
+use suite::*;
+use tempfile::TempDir;
+
+async fn open(history: History) -> (TempDir, Store) {
+    let dir = TempDir::new().unwrap();
+    let store = open_in(&dir, history).await;
+    (dir, store)
+}
+
+async fn open_in(dir: &TempDir, history: History) -> Store {
+    Store::open(Options { history, ..Options::embedded(dir.path().join("store"), codec()) }).await.unwrap()
+}
+
+conformance!(open);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reopened_store_has_everything_and_goes_on_counting() {
+    let dir = TempDir::new().unwrap();
+    let store = open_in(&dir, History::default()).await;
+    let cluster = store.cluster();
+    let created = put(&store, "a", "red:1").await;
+    let modified = put(&store, "a", "red:2").await;
+    put(&store, "b", "v").await;
+    let last = delete(&store, "b").await;
+    store.close().await;
+    drop(store);
+    let store = open_in(&dir, History::default()).await;
+    assert_eq!(store.cluster(), cluster);
+    let snapshot = store.snapshot();
+    assert_eq!((snapshot.revision(), snapshot.count(&Prefix::all())), (last, 1));
+    let entry = snapshot.get(&key("a")).unwrap();
+    assert_eq!((entry.created, entry.modified, text(entry)), (created, modified, &*format!("red:2@{modified}")));
+    assert_eq!(snapshot.by_index(FIRST_WORD, "red").count(), 1);
+    assert!(store.watch(Prefix::all(), created).is_err(), "what was before the start is not known");
+    let mut watch = store.watch(Prefix::all(), last).unwrap();
+    assert_eq!(put(&store, "c", "v").await, last.next());
+    assert_eq!(next(&mut watch).await.unwrap().revision, last.next());
+    // Dropped, not closed: also kept.
+    drop((store, snapshot, watch));
+    let store = open_in(&dir, History::default()).await;
+    assert_eq!(store.snapshot().revision(), last.next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn raising_sends_watchers_from_before_back() {
+    let dir = TempDir::new().unwrap();
+    let store = open_in(&dir, History::default()).await;
+    let last = put(&store, "a", "v").await;
+    drop(store);
+    let raised =
+        Options { raise_above: Some(Revision(last.0 + 100)), ..Options::embedded(dir.path().join("store"), codec()) };
+    let store = Store::open(raised).await.unwrap();
+    for before in [last.0, last.0 + 50, last.0 + 100] {
+        assert!(store.watch(Prefix::all(), Revision(before)).is_err());
+    }
+    let entry = store.snapshot().get(&key("a")).unwrap().clone();
+    assert!(entry.modified.0 > last.0 + 100);
+    assert_eq!(text(&entry), format!("v@{}", entry.modified));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_the_codec_refuses_keeps_the_store_shut_and_is_named() {
+    struct Picky;
+    impl Codec for Picky {
+        fn open(&self, _: &Key, _: &[u8], _: Revision) -> Result<Opened, CodecError> {
+            Err(CodecError::new("the sealing key is missing"))
+        }
+        fn restamp(&self, served: &bytes::Bytes, _: Revision) -> bytes::Bytes {
+            served.clone()
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    let store = open_in(&dir, History::default()).await;
+    put(&store, "a", "v").await;
+    drop(store);
+    let refused = Store::open(Options::embedded(dir.path().join("store"), std::sync::Arc::new(Picky))).await;
+    assert!(matches!(&refused, Err(OpenError::Codec { key: at, .. }) if *at == key("a")), "{:?}", refused.err());
+    open_in(&dir, History::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_is_refused_with_the_holders_pid() {
+    let (dir, store) = open(History::default()).await;
+    let again = Store::open(Options::embedded(dir.path().join("store"), codec())).await;
+    match again.err() {
+        Some(OpenError::Locked { holder, .. }) => assert_eq!(holder, std::process::id().to_string()),
+        other => panic!("{other:?}"),
+    }
+    store.close().await;
+    drop(store);
+    open_in(&dir, History::default()).await;
+}
+
+/// Not a test of its own: the process that [`a_killed_process_loses_nothing_acknowledged`] kills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writer_to_be_killed() {
+    let Some(dir) = std::env::var_os("NARU_STORE_WRITER_DIR") else { return };
+    let store = Store::open(Options::embedded(dir, codec())).await.unwrap();
+    let writers = (0..8).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for i in 0u64.. {
+                let revision = put(&store, &format!("w{writer}"), &i.to_string()).await;
+                println!("acknowledged w{writer} {i} {revision}");
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+}
+
+/// Kills a process when dropped.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_loses_nothing_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["writer_to_be_killed", "--exact", "--nocapture"])
+        .env("NARU_STORE_WRITER_DIR", dir.path().join("store"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let mut acknowledged = Vec::new();
+    let parse = |line: &str| -> Option<(String, u64, Revision)> {
+        let mut words = line.split("acknowledged ").nth(1)?.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.parse().ok()?, Revision(words.next()?.parse().ok()?)))
+    };
+    while acknowledged.len() < 300 {
+        acknowledged.extend(parse(&lines.next().expect("the writer ended").unwrap()));
+    }
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    // What it still said before it died counts, except a line cut off.
+    acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| parse(&line)));
+    let store = open_in(&dir, History::default()).await;
+    let snapshot = store.snapshot();
+    for (name, value, revision) in acknowledged {
+        let entry = snapshot.get(&key(&name)).unwrap();
+        let found: u64 = text(entry).split('@').next().unwrap().parse().unwrap();
+        assert!(found >= value && entry.modified >= revision, "{name}: {found}, acknowledged {value}");
+    }
+}
