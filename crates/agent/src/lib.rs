@@ -13,6 +13,7 @@ mod agent;
 mod config;
 pub mod machine;
 mod network;
+pub mod translate;
 
 pub use agent::{Agent, StartError};
 pub use config::{Config, Dns};
