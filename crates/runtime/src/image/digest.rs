@@ -120,7 +120,7 @@ impl<R: Read> HashingReader<R> {
         HashingReader { inner, hasher: Hasher::new() }
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.hasher.bytes()
     }
 

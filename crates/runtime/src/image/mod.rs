@@ -5,19 +5,28 @@
 //! that the next start removes. A containerd-like database of leases and snapshots was refused: digests and one list
 //! say the same with nothing to repair.
 
+mod archive;
+mod bridge;
+mod compression;
 mod config;
 mod digest;
 mod error;
 mod images;
+mod layer;
+mod manifest;
+mod options;
 mod platform;
 mod progress;
 mod record;
 mod reference;
+mod store;
+mod tarball;
 
 pub use config::{Healthcheck, HistoryEntry, ImageConfig};
 pub use digest::Digest;
 pub use error::ImageError;
-pub use images::{Auth, BoxedReader, BoxedWriter, Images, PruneOptions, PullOptions, PullPolicy, PushOptions, Source};
+pub use images::Images;
+pub use options::{Auth, BoxedReader, BoxedWriter, PruneOptions, PullOptions, PullPolicy, PushOptions, Source};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent, Step};
 pub use record::{ImageId, ImageRecord, PullOutcome, Pulled, Removed, Rootfs, Usage};
