@@ -1,21 +1,83 @@
-//! Patches.
+//! Patches: a change told as a document.
+//!
+//! Every patch works on the JSON of the object; the caller checks and prunes the result with
+//! [`decode::value`](crate::decode::value) afterwards, so that no patch can smuggle in what a write could not.
 
-use serde_json::Value;
+mod strategic;
+
+use serde_json::{Map, Value};
 
 use crate::kind::Kind;
-use crate::status::Status;
+use crate::status::{Reason, Status};
 
-/// Applies a JSON patch (RFC 6902).
-pub fn json(_object: &mut Value, _patch: &[u8]) -> Result<(), Status> {
-    Ok(())
+/// A JSON patch with more operations is refused.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// Applies a JSON patch (RFC 6902). On an error the object is as it was.
+pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), Status> {
+    let patch: json_patch::Patch = serde_json::from_slice(patch)
+        .map_err(|e| Status::bad_request(format!("the body of the request is no JSON patch: {e}")))?;
+    if patch.0.len() > MAX_OPERATIONS {
+        return Err(Status::new(
+            Reason::RequestEntityTooLarge,
+            format!("a JSON patch may have {MAX_OPERATIONS} operations, this one has {}", patch.0.len()),
+        ));
+    }
+    json_patch::patch(object, &patch).map_err(|e| {
+        Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {e}"))
+    })
 }
 
 /// Applies a merge patch (RFC 7386).
-pub fn merge(_object: &mut Value, _patch: &Value) -> Result<(), Status> {
+pub fn merge(object: &mut Value, patch: &Value) -> Result<(), Status> {
+    if !patch.is_object() {
+        return Err(Status::bad_request("a merge patch must be a JSON object"));
+    }
+    json_patch::merge(object, patch);
     Ok(())
 }
 
-/// Applies a strategic merge patch.
-pub fn strategic(_kind: &Kind, _object: &mut Value, _patch: &Value) -> Result<(), Status> {
+/// The merge patch that turns `from` into `to`, provided that `to` holds no nulls. `None` when they are equal.
+pub fn merge_diff(from: &Value, to: &Value) -> Option<Value> {
+    if from == to {
+        return None;
+    }
+    let (Some(before), Some(after)) = (from.as_object(), to.as_object()) else { return Some(to.clone()) };
+    let mut patch = Map::new();
+    for key in before.keys().filter(|k| !after.contains_key(*k)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in after {
+        match before.get(key) {
+            // An object in place of something else would be merged into it.
+            Some(old) if old.is_object() || !value.is_object() => {
+                if let Some(change) = merge_diff(old, value) {
+                    patch.insert(key.clone(), change);
+                }
+            }
+            _ => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Some(Value::Object(patch))
+}
+
+/// Applies a strategic merge patch: lists merge by the keys that the kind's schema names. On an error the object may be
+/// changed in part; the caller throws it away.
+pub fn strategic(kind: &Kind, object: &mut Value, patch: &Value) -> Result<(), Status> {
+    let Some(patch) = patch.as_object() else {
+        return Err(Status::bad_request("a strategic merge patch must be a JSON object"));
+    };
+    let schema = kind.schema();
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    if let Some(map) = object.as_object_mut() {
+        strategic::apply(schema.types(), schema.root(), map, patch).map_err(Status::bad_request)?;
+    }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
