@@ -79,3 +79,20 @@ pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub const FOREGROUND_DELETION: &str = "foregroundDeletion";
 /// Finalizer: leave dependants behind.
 pub const ORPHAN: &str = "orphan";
+
+// -- more annotations of Compose's
+/// The name as people wrote it, where the object's name is made from it (`my_shop`).
+pub const TITLE: &str = "naru.io/title";
+/// On a pod template: `user[:group]`, names or numbers, resolved in the image; stands over `runAsUser`.
+pub const USER: &str = "naru.io/user";
+/// On a pod template: JSON list of further groups, names or numbers.
+pub const GROUP_ADD: &str = "naru.io/group-add";
+/// On a pod template: `none` gives the pod no link but its loopback.
+pub const NETWORK_MODE: &str = "naru.io/network-mode";
+/// On a Deployment: JSON `{"parallelism","delay","order","monitor","maxFailureRatio","failureAction"}`, times in
+/// milliseconds.
+pub const UPDATE: &str = "naru.io/update";
+/// On a Deployment: as [`UPDATE`], for the way back.
+pub const ROLLBACK: &str = "naru.io/rollback";
+/// The container's name that the user chose; answers in DNS.
+pub const CONTAINER_NAME: &str = "naru.io/container-name";
