@@ -13,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod apply;
 mod hash;
 mod ipam;
 mod links;
@@ -23,6 +24,7 @@ mod report;
 mod sysctl;
 mod uid;
 
+pub use apply::{Applied, Applier, ConntrackError, NftError, forget, remove_table};
 pub use ipam::{Ipam, IpamError};
 pub use links::{
     Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_INTERFACE,

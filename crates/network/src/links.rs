@@ -27,7 +27,7 @@ pub use host::HostLinks;
 pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The name of a pod's interface inside its namespace.
 pub const POD_INTERFACE: &str = "eth0";
-/// The dummy interface that carries the node's own addresses: the pod gateway address and the DNS service.
+/// The interface that carries the node's own addresses: the pod gateway address and the DNS service.
 pub const NODE_INTERFACE: &str = "naru-dns";
 /// The hardware address of the host's end of every veth. Locally administered, so that no tool replaces it.
 pub(crate) const HOST_MAC: [u8; 6] = [0xee; 6];

@@ -10,6 +10,8 @@ use crate::sysctl;
 
 use super::{LinkConfig, LinkError, NODE_INTERFACE, message, route_socket};
 
+/// The other end of [`NODE_INTERFACE`].
+const NODE_PEER: &str = "naru-dns-end";
 const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
 const ESRCH: i32 = 3;
@@ -23,7 +25,9 @@ impl HostLinks {
     ///
     /// - `net.ipv4.ip_forward` is set to 1 (machines without containers have it off). Whoever cares about the value
     ///   from before reads it with [`HostLinks::forwarding`] first.
-    /// - The dummy interface [`NODE_INTERFACE`] carries the DNS service's address and the node's address towards pods.
+    /// - The interface [`NODE_INTERFACE`] carries the DNS service's address and the node's address towards pods. It is a
+    ///   veth whose other end leads nowhere: pods need veths anyway, while dummy interfaces are a module that small
+    ///   kernels lack.
     /// - The service addresses are routed to it, so that the host's own connections have a route *before* they are
     ///   translated, and never leave the machine when they are not.
     /// - Pod addresses that nobody has are unreachable instead of following the default route out of the machine.
@@ -32,18 +36,21 @@ impl HostLinks {
             sysctl::write("net.ipv4.ip_forward", "1")?;
         }
         let socket = route_socket()?;
-        match socket.request(message::new_dummy(NODE_INTERFACE)) {
+        match socket.request(message::new_pair(NODE_INTERFACE, NODE_PEER)) {
             Err(error) if error.errno() != Some(EEXIST) => {
-                return Err(LinkError::kernel(format!("make the interface {NODE_INTERFACE} (module dummy)"))(error));
+                return Err(LinkError::kernel(format!("make the interface {NODE_INTERFACE} (module veth)"))(error));
             }
             _ => {}
         }
         let step = || format!("configure the interface {NODE_INTERFACE}");
         let index = super::attach::find(&socket, NODE_INTERFACE).map_err(LinkError::kernel(step()))?;
-        let mut messages = Vec::with_capacity(6);
+        let peer = super::attach::find(&socket, NODE_PEER).map_err(LinkError::kernel(step()))?;
+        let mut messages = Vec::with_capacity(9);
         if sysctl::has_ipv6() {
             messages.push(message::without_ipv6_autoconf(index));
+            messages.push(message::without_ipv6_autoconf(peer));
         }
+        messages.push(message::set_up(peer));
         messages.push(message::add_address(index, config.gateway));
         messages.push(message::add_address(index, config.dns));
         messages.push(message::set_up(index));

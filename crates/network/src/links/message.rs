@@ -76,10 +76,13 @@ pub(super) fn new_veth(outer: VethEnd<'_>, inner: VethEnd<'_>, netns: i32, mtu: 
         })
 }
 
-pub(super) fn new_dummy(name: &str) -> Message {
+/// Makes a veth with both ends in this namespace.
+pub(super) fn new_pair(name: &str, peer: &str) -> Message {
     Message::new(NEWLINK, flag::CREATE | flag::EXCL, &link_header(0, 0, 0))
         .string(IFLA_IFNAME, name)
-        .nest(IFLA_LINKINFO, |m| m.string(1, "dummy"))
+        .nest(IFLA_LINKINFO, |m| {
+            m.string(1, "veth").nest(2, |m| m.nest_with(1, &link_header(0, 0, 0), |m| m.string(IFLA_IFNAME, peer)))
+        })
 }
 
 /// Keeps the kernel from giving the interface an IPv6 address of its own choice.

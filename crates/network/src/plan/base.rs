@@ -88,7 +88,8 @@ fn nat(table: &mut Table, node: &NodeConfig) {
     table.hook(
         "nat_prerouting",
         "type nat hook prerouting priority -105; policy accept;",
-        vec!["jump services".into()],
+        // Another machine that sends to 127.0.0.1 must not get through to what is published there.
+        vec!["ip daddr 127.0.0.0/8 return".into(), "jump services".into()],
     );
     table.hook("nat_output", "type nat hook output priority -105; policy accept;", vec!["jump services".into()]);
     table.hook(
@@ -128,12 +129,12 @@ fn filter(table: &mut Table, node: &NodeConfig) {
             format!("ip saddr . ip daddr @{HAIRPIN} accept"),
             format!("ct status dnat ct original ip daddr != {service_cidr} goto published"),
             "jump isolation".into(),
-            "goto policy".into(),
+            "goto outgoing".into(),
         ],
     );
     table.chain(
         "published",
-        vec![format!("ip daddr @{INTERNAL} drop"), format!("ip saddr @{INTERNAL} goto deny"), "goto policy".into()],
+        vec![format!("ip daddr @{INTERNAL} drop"), format!("ip saddr @{INTERNAL} goto deny"), "goto outgoing".into()],
     );
     table.chain(
         "isolation",
@@ -143,8 +144,8 @@ fn filter(table: &mut Table, node: &NodeConfig) {
             format!("ip daddr @{NETWORKED} drop"),
         ],
     );
-    table.chain("policy", vec![format!("ip saddr vmap @{EGRESS}"), "goto ingress".into()]);
-    table.chain("ingress", vec![format!("ip daddr vmap @{INGRESS}"), "accept".into()]);
+    table.chain("outgoing", vec![format!("ip saddr vmap @{EGRESS}"), "goto incoming".into()]);
+    table.chain("incoming", vec![format!("ip daddr vmap @{INGRESS}"), "accept".into()]);
     table.chain(
         "refuse",
         vec!["meta l4proto tcp reject with tcp reset".into(), "reject with icmpx type port-unreachable".into()],

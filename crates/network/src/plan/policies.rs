@@ -34,7 +34,7 @@ impl Direction {
     fn allowed(self) -> &'static str {
         match self {
             Self::Ingress => "accept",
-            Self::Egress => "goto ingress",
+            Self::Egress => "goto incoming",
         }
     }
 

@@ -1,0 +1,129 @@
+//! Making connection tracking forget flows that lead to the dead.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use crate::netlink::{Message, NetlinkError, Reply, Socket, attributes, flag};
+use crate::plan::Stale;
+
+const NEW: u16 = 0x0100;
+const GET: u16 = 0x0101;
+const DELETE: u16 = 0x0102;
+/// `nfgenmsg` for IPv4.
+const HEADER: [u8; 4] = [2, 0, 0, 0];
+const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ZONE: u16 = 18;
+const ENOENT: i32 = 2;
+const UDP: u8 = 17;
+
+/// The table of tracked connections could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot delete tracked connections; root with CAP_NET_ADMIN is needed")]
+pub struct ConntrackError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl From<NetlinkError> for ConntrackError {
+    fn from(error: NetlinkError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// One direction of a tracked flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tuple {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    source_port: u16,
+    destination_port: u16,
+}
+
+/// Deletes every tracked flow that `stale` names and returns how many there were. Blocks: one dump of the table.
+pub fn forget(stale: &BTreeSet<Stale>) -> Result<usize, ConntrackError> {
+    let socket = Socket::netfilter()?;
+    let flows = socket.dump(Message::new(GET, flag::DUMP, &HEADER))?;
+    let mut forgotten = 0;
+    for flow in &flows {
+        let Some((original, reply, key)) = parse(flow) else { continue };
+        if !stale.iter().any(|stale| matches(stale, &original, &reply)) {
+            continue;
+        }
+        match socket.request(key) {
+            Ok(()) => forgotten += 1,
+            // It ended by itself meanwhile.
+            Err(error) if error.errno() == Some(ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(forgotten)
+}
+
+fn matches(stale: &Stale, original: &Tuple, reply: &Tuple) -> bool {
+    match *stale {
+        // The reply's source is whom the flow was translated to.
+        Stale::Address(address) => {
+            [original.source, original.destination, reply.source, reply.destination].contains(&address)
+        }
+        Stale::UdpEndpoint(address, port) => {
+            reply.protocol == UDP
+                && reply.source == address
+                && (port == 0 || reply.source_port == port)
+                && original.destination != reply.source
+        }
+        Stale::UdpHostPort(port) => {
+            original.protocol == UDP
+                && original.destination_port == port
+                && original.destination == reply.source
+                && original.destination_port == reply.source_port
+        }
+    }
+}
+
+/// Reads a flow's two directions, and prepares the message that deletes exactly it.
+fn parse(flow: &Reply) -> Option<(Tuple, Tuple, Message)> {
+    if flow.kind != NEW {
+        return None;
+    }
+    let (mut original, mut reply, mut zone) = (None, None, None);
+    for (kind, value) in attributes(flow.body.get(4..)?) {
+        match kind {
+            TUPLE_ORIG => original = Some(value),
+            TUPLE_REPLY => reply = Some(value),
+            ZONE => zone = Some(value),
+            _ => {}
+        }
+    }
+    const NESTED: u16 = 1 << 15;
+    let mut key = Message::new(DELETE, 0, &HEADER).bytes(TUPLE_ORIG | NESTED, original?);
+    if let Some(zone) = zone {
+        key = key.bytes(ZONE, zone);
+    }
+    Some((parse_tuple(original?)?, parse_tuple(reply?)?, key))
+}
+
+fn parse_tuple(bytes: &[u8]) -> Option<Tuple> {
+    const IP: u16 = 1;
+    const PROTO: u16 = 2;
+    let mut tuple = Tuple {
+        source: Ipv4Addr::UNSPECIFIED,
+        destination: Ipv4Addr::UNSPECIFIED,
+        protocol: 0,
+        source_port: 0,
+        destination_port: 0,
+    };
+    let address = |value: &[u8]| Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?));
+    let port = |value: &[u8]| Some(u16::from_be_bytes(value.try_into().ok()?));
+    for (kind, value) in attributes(bytes) {
+        for (inner, value) in attributes(value) {
+            match (kind, inner) {
+                (IP, 1) => tuple.source = address(value)?,
+                (IP, 2) => tuple.destination = address(value)?,
+                (PROTO, 1) => tuple.protocol = *value.first()?,
+                (PROTO, 2) => tuple.source_port = port(value)?,
+                (PROTO, 3) => tuple.destination_port = port(value)?,
+                _ => {}
+            }
+        }
+    }
+    (tuple.source != Ipv4Addr::UNSPECIFIED).then_some(tuple)
+}

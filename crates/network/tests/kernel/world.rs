@@ -1,0 +1,354 @@
+//! One machine, another machine, and pods, all of them network namespaces.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use naru_network::model::{Backend, Desired, Endpoint, EndpointState, NodeConfig, Pod, Protocol, Service, ServicePort};
+use naru_network::{Applier, LinkConfig, Links, PodAddress, PodAttach, PodUid};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// The host's address on the wire, and the other machine's.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+/// Why the tests cannot run here, if they cannot.
+pub fn missing() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("root is needed".into());
+    }
+    for program in ["nft", "ip"] {
+        if Command::new(program).arg("-V").output().is_err() {
+            return Some(format!("the program {program} is missing"));
+        }
+    }
+    None
+}
+
+/// A network namespace, kept by its file descriptor alone.
+pub struct Netns(File);
+
+impl Netns {
+    pub fn new() -> Self {
+        std::thread::spawn(|| {
+            unshare_network();
+            Self(File::open("/proc/thread-self/ns/net").unwrap())
+        })
+        .join()
+        .unwrap()
+    }
+
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
+    }
+
+    /// Runs `body` on a thread inside the namespace.
+    pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                    body()
+                })
+                .join()
+                .unwrap()
+        })
+    }
+
+    pub fn sh(&self, script: &str) -> String {
+        self.run(|| sh(script))
+    }
+
+    /// Connects to `to` and returns what the server said; the error's kind otherwise.
+    pub fn ask(&self, to: impl Into<SocketAddr>) -> Result<String, std::io::ErrorKind> {
+        let to = to.into();
+        self.run(|| ask(to))
+    }
+
+    pub fn ask_udp(&self, to: impl Into<SocketAddr>) -> Result<String, std::io::ErrorKind> {
+        let to = to.into();
+        self.run(|| {
+            let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+            ask_udp(&socket, to)
+        })
+    }
+}
+
+pub fn ask_udp(socket: &UdpSocket, to: SocketAddr) -> Result<String, std::io::ErrorKind> {
+    socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    socket.connect(to).map_err(|error| error.kind())?;
+    socket.send(b"?").map_err(|error| error.kind())?;
+    let mut buffer = [0; 512];
+    let read = socket.recv(&mut buffer).map_err(|error| error.kind())?;
+    Ok(String::from_utf8_lossy(&buffer[..read]).into_owned())
+}
+
+pub fn ask(to: SocketAddr) -> Result<String, std::io::ErrorKind> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_millis(700)).map_err(|error| error.kind())?;
+    stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    stream.write_all(b"?").map_err(|error| error.kind())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(|error| error.kind())?;
+    Ok(text)
+}
+
+pub fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    assert!(output.status.success(), "`{script}` failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Moves the calling thread into a new network namespace.
+#[allow(unsafe_code)]
+fn unshare_network() {
+    // SAFETY: only the network namespace of this thread changes; file descriptors and memory stay shared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+    sh("ip link set lo up");
+}
+
+/// A server that answers every connection with `<name> <address of the client>`.
+pub struct Server {
+    tcp: Option<TcpListener>,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Server {
+    fn tcp(netns: &Netns, name: &str, address: SocketAddr) -> Self {
+        let listener = netns.run(|| TcpListener::bind(address).unwrap());
+        let (name, accepting) = (name.to_owned(), listener.try_clone().unwrap());
+        std::thread::spawn(move || {
+            while let Ok((mut stream, peer)) = accepting.accept() {
+                let mut one = [0];
+                stream.set_read_timeout(Some(Duration::from_secs(1))).ok();
+                if stream.read(&mut one).is_ok() {
+                    let _ = write!(stream, "{name} {}", peer.ip());
+                }
+            }
+        });
+        Self { tcp: Some(listener), stop: Arc::default() }
+    }
+
+    fn udp(netns: &Netns, name: &str, address: SocketAddr) -> Self {
+        let socket = netns.run(|| UdpSocket::bind(address).unwrap());
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (name, stopped) = (name.to_owned(), stop.clone());
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                if let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(format!("{name} {}", peer.ip()).as_bytes(), peer);
+                }
+            }
+        });
+        Self { tcp: None, stop }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(listener) = &self.tcp {
+            rustix::net::shutdown(listener, rustix::net::Shutdown::Both).ok();
+        }
+    }
+}
+
+/// A connected pod.
+pub struct TestPod {
+    pub name: String,
+    pub uid: PodUid,
+    pub address: Ipv4Addr,
+    pub netns: Netns,
+    pub networks: BTreeSet<String>,
+    servers: Vec<Server>,
+}
+
+impl TestPod {
+    pub fn serve(&mut self, port: u16) {
+        self.servers.push(Server::tcp(&self.netns, &self.name, (Ipv4Addr::UNSPECIFIED, port).into()));
+        self.servers.push(Server::udp(&self.netns, &self.name, (Ipv4Addr::UNSPECIFIED, port).into()));
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { address: self.address, local: true, state: EndpointState::Ready }
+    }
+
+    pub fn backend(&self, port: u16) -> Backend {
+        Backend { endpoint: self.endpoint(), port }
+    }
+
+    pub fn model(&self) -> Pod {
+        Pod {
+            uid: self.uid.clone(),
+            address: self.address,
+            local: true,
+            networks: self.networks.clone(),
+            host_ports: Vec::new(),
+        }
+    }
+
+    /// Both protocols in one look: reachable or not.
+    pub fn reaches(&self, address: Ipv4Addr, port: u16) -> bool {
+        self.netns.ask((IpAddr::V4(address), port)).is_ok()
+    }
+}
+
+pub struct World {
+    pub node: NodeConfig,
+    pub outside: Netns,
+    pub links: Links,
+    runtime: tokio::runtime::Runtime,
+    applier: Option<Applier>,
+    revision: u64,
+    next: u8,
+    servers: Vec<Server>,
+}
+
+impl World {
+    /// Runs `test` in a machine of its own and says whether it passed.
+    pub fn run(test: fn(&mut World)) -> bool {
+        std::thread::spawn(move || {
+            unshare_network();
+            test(&mut World::new());
+        })
+        .join()
+        .is_ok()
+    }
+
+    fn new() -> Self {
+        let outside = Netns::new();
+        sh(&format!(
+            "ip link add wire0 type veth peer name wire1; ip link set wire1 netns {}; ip addr add {HOST}/24 dev wire0; \
+             ip link set wire0 up",
+            // The namespace has no process: `ip` takes it through a file descriptor's path.
+            outside_pid(&outside)
+        ));
+        outside.sh(&format!("ip addr add {OUTSIDE}/24 dev wire1; ip link set wire1 up"));
+        sh(&format!("ip route add default via {OUTSIDE}"));
+        let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+        assert_eq!(forwarding.trim(), "0", "a fresh namespace does not forward");
+        let node = NodeConfig::default();
+        let links = Links::open(LinkConfig {
+            pod_subnet: node.pod_subnet,
+            service_cidr: node.service_cidr,
+            dns: node.dns,
+            gateway: node.gateway,
+        })
+        .unwrap();
+        Self {
+            node,
+            outside,
+            links,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            applier: None,
+            revision: 0,
+            next: 2,
+            servers: Vec::new(),
+        }
+    }
+
+    /// Makes and connects a pod. Its servers answer with its name.
+    pub fn pod(&mut self, name: &str) -> TestPod {
+        self.pod_in(name, &[])
+    }
+
+    pub fn pod_in(&mut self, name: &str, networks: &[&str]) -> TestPod {
+        let address = Ipv4Addr::new(10, 42, 0, self.next);
+        self.next += 1;
+        let netns = Netns::new();
+        let uid = PodUid::from(format!("uid-of-{name}"));
+        self.links
+            .attach(&PodAttach {
+                uid: uid.clone(),
+                netns: netns.path(),
+                address: PodAddress { v4: address, v6: None },
+                mtu: None,
+            })
+            .unwrap();
+        let networks = networks.iter().map(|network| (*network).to_owned()).collect();
+        TestPod { name: name.to_owned(), uid, address, netns, networks, servers: Vec::new() }
+    }
+
+    /// Puts a plan in force and waits until the kernel has it.
+    pub fn apply(&mut self, desired: Desired) {
+        self.revision += 1;
+        let revision = self.revision;
+        let node = self.node.clone();
+        let applier = &mut self.applier;
+        self.runtime.block_on(async move {
+            let applier = applier.get_or_insert_with(|| Applier::start(node));
+            applier.submit(revision, Arc::new(desired));
+            let mut applied = applier.applied();
+            let wait = applied.wait_for(|applied| applied.revision >= revision || applied.refused.is_some());
+            let applied = tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap().unwrap().clone();
+            if let Some(refused) = applied.refused {
+                panic!("the kernel refused the rules: {refused}");
+            }
+        });
+    }
+
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// A server on the other machine.
+    pub fn serve_outside(&mut self, port: u16) {
+        self.servers.push(Server::tcp(&self.outside, "outside", (OUTSIDE, port).into()));
+    }
+
+    /// A server on the host.
+    pub fn serve_host(&mut self, port: u16) {
+        let here = Netns(File::open("/proc/thread-self/ns/net").unwrap());
+        self.servers.push(Server::tcp(&here, "host", (Ipv4Addr::UNSPECIFIED, port).into()));
+    }
+}
+
+fn outside_pid(netns: &Netns) -> String {
+    // `ip link set … netns` takes a name below /run/netns or a process id, so a process is lent for a moment.
+    let child = netns.run(|| Command::new("sleep").arg("2").spawn().unwrap());
+    child.id().to_string()
+}
+
+/// A service on one TCP and one UDP port, both answered on port 80.
+pub fn service(name: &str, cluster_ip: Ipv4Addr, pods: &[&TestPod]) -> Service {
+    let port = |protocol| ServicePort {
+        protocol,
+        port: 80,
+        node_port: None,
+        backends: pods.iter().map(|pod| pod.backend(80)).collect(),
+    };
+    Service {
+        namespace: "shop".into(),
+        name: name.into(),
+        cluster_ips: vec![cluster_ip],
+        endpoints: pods.iter().map(|pod| pod.endpoint()).collect(),
+        ports: vec![port(Protocol::Tcp), port(Protocol::Udp)],
+        ..Service::default()
+    }
+}
+
+/// Who answered, of `<name> <client>`.
+pub fn who(answer: &Result<String, std::io::ErrorKind>) -> &str {
+    answer.as_ref().map_or("nobody", |text| text.split(' ').next().unwrap_or(""))
+}
+
+/// As whom the server saw the client.
+pub fn seen_as(answer: &Result<String, std::io::ErrorKind>) -> IpAddr {
+    answer.as_ref().expect("an answer").split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
