@@ -208,8 +208,7 @@ impl<'a> Check<'a> {
                     self.fault(&mount.at, path, problem);
                 }
             }
-            ("image", None) => self.fault(&mount.at, path, "expected `source`: an image"),
-            (kind @ ("cluster" | "npipe"), _) => {
+            (kind @ ("cluster" | "npipe" | "image"), _) => {
                 self.fault(&mount.at, path, format!("not supported: mounts of type {kind:?}"));
             }
             _ => {}

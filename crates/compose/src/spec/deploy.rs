@@ -27,7 +27,7 @@ pub(super) const DEPLOY: &[Key] = &[
 const PLACEMENT: &[Key] = &[
     works("constraints", TEXTS),
     works("preferences", Type::List(&Type::Object(&[works("spread", Type::Text)]))),
-    works("max_replicas_per_node", Type::Int),
+    refused("max_replicas_per_node", Type::Int, "no such limit yet; use `preferences` to spread"),
 ];
 
 const RESOURCES: &[Key] = &[
@@ -52,9 +52,9 @@ const RESOURCES: &[Key] = &[
 
 const RESTART: &[Key] = &[
     works("condition", Type::Word(&["none", "on-failure", "any"])),
-    works("delay", Type::Duration),
+    differs("delay", Type::Duration, "noted: restarts wait 100 ms, then twice as long each time, as Docker's do"),
     works("max_attempts", Type::Int),
-    works("window", Type::Duration),
+    differs("window", Type::Duration, "noted: ten seconds of running count as a good start"),
 ];
 
 const UPDATE: &[Key] = &[

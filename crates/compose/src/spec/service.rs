@@ -76,7 +76,7 @@ pub(super) const SERVICE: &[Key] = &[
     differs(
         "healthcheck",
         Type::Object(HEALTHCHECK),
-        "an unhealthy container is also restarted; the label naru.io/healthcheck-restart: \"false\" turns that off",
+        "an unhealthy container is also restarted; the label naru.io/healthcheck-restart: \"false\" turns that off. Times are rounded up to whole seconds. A test that only the image names is not run",
     ),
     works("hostname", Type::Text),
     works("image", Type::Text),
@@ -163,7 +163,11 @@ pub(super) const SERVICE: &[Key] = &[
     works("user", Type::Text),
     differs("userns_mode", Type::Text, "only `host` (the default here) is taken"),
     differs("uts", Type::Text, "only `host` is taken"),
-    works("volumes", Type::List(&Type::Either(&Type::Text, &Type::Object(MOUNT)))),
+    differs(
+        "volumes",
+        Type::List(&Type::Either(&Type::Text, &Type::Object(MOUNT))),
+        "named and anonymous volumes are filled from the image as Docker does; an anonymous one is kept when its container is replaced, unless the service has several replicas. Types `image`, `cluster` and `npipe` are refused",
+    ),
     differs(
         "volumes_from",
         TEXTS,
@@ -185,14 +189,14 @@ const BLKIO_RATE: &[Key] = &[works("path", Type::Text), works("rate", Type::Byte
 const FILE_REFERENCE: &[Key] = &[
     works("source", Type::Text),
     works("target", Type::Text),
-    works("uid", Type::Text),
-    works("gid", Type::Text),
+    differs("uid", Type::Text, "not applied: the file is root's, readable as `mode` says"),
+    differs("gid", Type::Text, "not applied: the file is root's, readable as `mode` says"),
     works("mode", Type::Int),
 ];
 
 const DEPENDENCY: &[Key] = &[
     works("condition", Type::Word(&["service_started", "service_healthy", "service_completed_successfully"])),
-    works("restart", Type::Flag),
+    differs("restart", Type::Flag, "noted: a change of the other service does not restart this one"),
     works("required", Type::Flag),
 ];
 
@@ -213,12 +217,14 @@ const HEALTHCHECK: &[Key] = &[
     works("disable", Type::Flag),
 ];
 
+const AS_THE_CONTAINER: &str = "a hook runs as the container itself does; put it into the command";
+
 const HOOK: &[Key] = &[
     works("command", COMMAND),
-    works("user", Type::Text),
-    works("privileged", Type::Flag),
-    works("working_dir", Type::Text),
-    works("environment", Type::MapOrAssignments),
+    refused("user", Type::Text, AS_THE_CONTAINER),
+    refused("privileged", Type::Flag, AS_THE_CONTAINER),
+    refused("working_dir", Type::Text, AS_THE_CONTAINER),
+    refused("environment", Type::MapOrAssignments, AS_THE_CONTAINER),
 ];
 
 const LOGGING: &[Key] = &[works("driver", Type::Text), works("options", Type::Map(&Type::Text))];
@@ -275,5 +281,9 @@ const MOUNT: &[Key] = &[
         ]),
     ),
     works("tmpfs", Type::Object(&[works("size", Type::Bytes), works("mode", Type::Int)])),
-    works("image", Type::Object(&[works("subpath", Type::Text)])),
+    refused(
+        "image",
+        Type::Object(&[works("subpath", Type::Text)]),
+        "images are not mounted; copy the files into a volume",
+    ),
 ];

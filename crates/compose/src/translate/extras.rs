@@ -1,0 +1,130 @@
+//! The annotations of a pod: what Compose says and Kubernetes has no field for.
+
+use naru_api::naru::names as n;
+use serde_json::{Map, Value, json};
+
+use super::{Context, object_name, texts, user_labels};
+use crate::model::{Dependency, Service};
+
+impl Context<'_> {
+    /// Annotations of the pods of a service.
+    pub(super) fn pod_annotations(&mut self, name: &str, service: &Service) -> Map<String, Value> {
+        let mut notes = user_labels(&service.labels);
+        notes.extend(texts(&service.annotations).map(|(key, value)| (key.to_owned(), value.into())));
+        let mut set = |key: &str, value: String| {
+            notes.insert(key.to_owned(), value.into());
+        };
+        set(n::RESTART, restart(service));
+        let networks: Vec<Value> = service
+            .networks
+            .iter()
+            .map(|(key, reference)| {
+                let object = self.project.networks.get(key).map_or_else(|| object_name(key), |net| object_name(&net.name));
+                let mut aliases = vec![name.to_owned()];
+                aliases.extend(service.container_name.clone());
+                aliases.extend(reference.iter().flat_map(|r| r.aliases.iter().cloned()));
+                json!({"name": object, "aliases": aliases, "ip": reference.as_ref().and_then(|r| r.ipv4_address.clone())})
+            })
+            .collect();
+        if !networks.is_empty() {
+            set(n::NETWORKS, Value::from(networks).to_string());
+        }
+        let gates = gates(service);
+        if !gates.is_empty() {
+            set(n::START_GATES, Value::from(gates).to_string());
+        }
+        if service.network_mode.as_deref() == Some("none") {
+            set(n::NETWORK_MODE, "none".to_owned());
+        }
+        if let Some(user) = &service.user {
+            set(n::USER, user.clone());
+        }
+        if !service.group_add.is_empty() {
+            set(n::GROUP_ADD, json!(service.group_add).to_string());
+        }
+        if let Some(signal) = &service.stop_signal {
+            set(n::STOP_SIGNAL, signal.clone());
+        }
+        if let Some(size) = service.shm_size {
+            set(n::SHM_SIZE, size.0.to_string());
+        }
+        if !service.ulimits.is_empty() {
+            set(n::ULIMITS, json!(service.ulimits).to_string());
+        }
+        if service.init == Some(true) {
+            set(n::INIT, "true".to_owned());
+        }
+        if let Some(logging) = &service.logging {
+            let mut options: Map<String, Value> =
+                texts(&logging.options).map(|(key, value)| (key.to_owned(), value.into())).collect();
+            options.retain(|key, _| key == "max-size" || key == "max-file");
+            set(n::LOGGING, Value::Object(options).to_string());
+        }
+        if !service.devices.is_empty() {
+            set(n::DEVICES, json!(service.devices).to_string());
+        }
+        if service.tty == Some(true) {
+            set(n::TTY, "true".to_owned());
+        }
+        if let Some(score) = service.oom_score_adj {
+            set(n::OOM_SCORE_ADJ, score.to_string());
+        }
+        if let Some(container) = &service.container_name {
+            set(n::CONTAINER_NAME, container.clone());
+        }
+        let cgroup = cgroup(service);
+        if !cgroup.is_empty() {
+            set(n::CGROUP, Value::Object(cgroup).to_string());
+        }
+        notes
+    }
+}
+
+/// Docker's word for when the container is started again: `restart`, or what `deploy.restart_policy` says of it.
+pub(super) fn restart(service: &Service) -> String {
+    if let Some(policy) = service.deploy.as_ref().and_then(|d| d.restart_policy.as_ref()) {
+        return match (policy.condition.as_deref(), policy.max_attempts) {
+            (Some("none"), _) => "no".to_owned(),
+            (Some("on-failure"), Some(times)) => format!("on-failure:{times}"),
+            (Some("on-failure"), None) => "on-failure".to_owned(),
+            _ => "always".to_owned(),
+        };
+    }
+    service.restart.clone().unwrap_or_else(|| "no".to_owned())
+}
+
+/// What must have happened before the containers start: `depends_on`, and `links`.
+fn gates(service: &Service) -> Vec<Value> {
+    let mut gates: Vec<Value> = service
+        .depends_on
+        .iter()
+        .map(|(other, Dependency { condition, required, .. })| {
+            json!({"service": super::label_value(other), "condition": condition, "required": required.unwrap_or(true)})
+        })
+        .collect();
+    for link in &service.links {
+        let other = link.split(':').next().unwrap_or(link);
+        if !service.depends_on.contains_key(other) {
+            gates.push(json!({"service": super::label_value(other), "condition": "service_started", "required": true}));
+        }
+    }
+    gates
+}
+
+fn cgroup(service: &Service) -> Map<String, Value> {
+    let limits = service.deploy.as_ref().and_then(|d| d.resources.as_ref()?.limits.as_ref());
+    let pids = service.pids_limit.or_else(|| limits.and_then(|l| l.pids));
+    let whole = |number: f64| number as i64;
+    let entries = [
+        ("cpu_shares", service.cpu_shares.map(|n| whole(n).into())),
+        ("cpu_quota", service.cpu_quota.map(|n| whole(n).into())),
+        ("cpu_period", service.cpu_period.map(|n| whole(n).into())),
+        ("cpuset", service.cpuset.clone().map(Value::from)),
+        ("mem_reservation", service.mem_reservation.map(|s| s.0.into())),
+        ("memswap_limit", service.memswap_limit.map(|s| s.0.into())),
+        ("mem_swappiness", service.mem_swappiness.map(Value::from)),
+        ("pids_limit", pids.map(Value::from)),
+        ("blkio_config", service.blkio_config.as_ref().map(|b| json!(b))),
+    ];
+    entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
