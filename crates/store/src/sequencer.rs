@@ -10,6 +10,7 @@
 //! was built on the lost group fails with it; `epoch` tells transactions that are just arriving.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -127,8 +128,18 @@ impl Sequencer {
         Change { key, revision, before, after, frames: Default::default(), tombstone }
     }
 
-    /// The writer thread's life: until closed and nothing is queued.
-    pub fn write(&self, mut engine: Box<dyn Engine>) {
+    /// The writer thread's life: until closed and nothing is queued. A panic in it would leave every writer waiting for
+    /// ever, so it ends the process.
+    pub fn write(&self, engine: Box<dyn Engine>) {
+        if catch_unwind(AssertUnwindSafe(|| self.write_until_closed(engine))).is_err() {
+            eprintln!(
+                "naru: fatal: the store's writer failed, naru stops; start it again, nothing acknowledged is lost"
+            );
+            std::process::abort();
+        }
+    }
+
+    fn write_until_closed(&self, mut engine: Box<dyn Engine>) {
         let mut group = Group::default();
         while let Some(root) = self.take(&mut group) {
             let result = if group.records.is_empty() { Ok(()) } else { engine.append(&group.records) };
@@ -146,6 +157,7 @@ impl Sequencer {
                 }
             }
         }
+        self.published.close();
         engine.close();
     }
 
@@ -172,10 +184,13 @@ impl Sequencer {
         group.fill(pending.queue.drain(..));
     }
 
-    /// Refuses new transactions; the writer ends when those placed are done.
+    /// Refuses new transactions; when those placed are done, watches end and the writer too.
     pub fn close(&self) {
         let mut pending = self.pending.lock();
         pending.closed = true;
+        if pending.inline.is_some() {
+            self.published.close();
+        }
         self.work.notify_one();
     }
 }
@@ -261,6 +276,17 @@ impl Place<'_> {
             self.sequencer.work.notify_one();
         }
         Done::Later(later)
+    }
+}
+
+#[cfg(test)]
+impl Sequencer {
+    pub fn queued(&self) -> usize {
+        self.pending.lock().queue.len()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.pending.lock().closed
     }
 }
 

@@ -190,11 +190,11 @@ impl Store {
     /// Snapshots stay readable. Dropping the last handle does the same but blocks the thread it happens on.
     pub async fn close(&self) {
         self.0.sequencer.close();
-        if let Some(writer) = self.0.writer.lock().take() {
-            // The writer thread never panics with work left: a failed sync ends the process.
+        let writer = self.0.writer.lock().take();
+        if let Some(writer) = writer {
+            // No result to look at: a panic there ends the process.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
-        self.0.published.close();
     }
 }
 
@@ -204,7 +204,6 @@ impl Drop for Inner {
         if let Some(writer) = self.writer.get_mut().take() {
             let _ = writer.join();
         }
-        self.published.close();
     }
 }
 
@@ -221,3 +220,6 @@ fn load(loaded: Loaded, codec: &dyn Codec) -> Result<Root, OpenError> {
     root.revision = loaded.revision(loaded.sequence);
     Ok(root)
 }
+
+#[cfg(test)]
+mod tests;

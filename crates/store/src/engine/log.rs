@@ -9,7 +9,9 @@
 //! - A failed sync ends the process. A failed write (disk full) is taken back by truncating to the last good frame;
 //!   what fails stays failed, reads go on, and the next write is tried as if nothing had been. If truncating fails too,
 //!   the log takes no more writes until a restart has recovered it.
-//! - The tail is zeroed ahead in steps, so that most syncs write data only and no file metadata.
+//! - Segments are written into room they already have: a former segment's file, or zeros written ahead in steps. So
+//!   most syncs write data only and no file metadata, and files are seldom removed. Each file's own salt in every
+//!   checksum keeps a former segment's frames from being taken for this one's.
 //!
 //! Refused: an embedded database. Its trees would keep a second copy of what is in memory; redb, the one whose file
 //! layer can be simulated, does not reach the rate (see `benches/engine.rs`).
@@ -36,7 +38,7 @@ mod tests;
 
 use checkpoint::Job;
 use format::{FileKind, FrameBuilder, FrameKind, HEADER, Header};
-use names::segment_name;
+use names::{SPARE, segment_name};
 
 /// When to do what; tests use small numbers.
 #[derive(Clone, Copy, Debug)]
@@ -217,35 +219,37 @@ struct Segment {
     file: Box<dyn File>,
     /// Behind the last frame.
     end: u64,
-    /// How far the file is zeroed ahead; at least `end`.
-    zeroed: u64,
+    /// The file's length: bytes behind `end` are zeros or a former segment's, and are there to be overwritten.
+    reserved: u64,
 }
 
 impl Segment {
-    /// Makes an empty segment, durably.
+    /// Makes an empty segment, durably; from the spare file if there is one. The header is durable before the name.
     fn create(disk: &dyn Disk, cluster: ClusterId, number: u64, sequence: u64) -> io::Result<Segment> {
         let name = segment_name(number);
         let header = Header { kind: FileKind::Segment, cluster, salt: rand::random(), segment: number, sequence };
-        let mut file = disk.create(&name)?;
-        if let Err(error) = file.write_at(&header.encode(), 0) {
-            disk.remove(&name)?;
-            return Err(error);
-        }
-        file.sync().unwrap_or_else(|error| die_of_failed_sync(&disk.path(&name), &error));
-        disk.sync_names().unwrap_or_else(|error| die_of_failed_sync(&disk.path(&name), &error));
+        let mut file = match disk.open(SPARE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(SPARE)?,
+            opened => opened?,
+        };
         let end = HEADER as u64;
-        Ok(Segment { number, salt: header.salt, file, end, zeroed: end })
+        file.write_at(&header.encode(), 0)?;
+        let reserved = file.len()?.max(end);
+        file.sync().unwrap_or_else(|error| die_of_failed_sync(&disk.path(SPARE), &error));
+        disk.rename(SPARE, &name)?;
+        disk.sync_names().unwrap_or_else(|error| die_of_failed_sync(&disk.path(&name), &error));
+        Ok(Segment { number, salt: header.salt, file, end, reserved })
     }
 
     /// Writes a frame at the end, without syncing it.
     fn append(&mut self, frame: &[u8], zero_ahead: u64) -> io::Result<()> {
         self.file.write_at(frame, self.end)?;
         self.end += frame.len() as u64;
-        if self.end > self.zeroed {
-            self.zeroed = self.end;
+        if self.end > self.reserved {
+            self.reserved = self.end;
             // Only to make later syncs cheap: no room for it is not an error of this write.
-            while self.zeroed < self.end + zero_ahead && self.file.write_at(&ZEROS, self.zeroed).is_ok() {
-                self.zeroed += ZEROS.len() as u64;
+            while self.reserved < self.end + zero_ahead && self.file.write_at(&ZEROS, self.reserved).is_ok() {
+                self.reserved += ZEROS.len() as u64;
             }
         }
         Ok(())
@@ -254,7 +258,7 @@ impl Segment {
     /// Removes what a failed write left behind the end.
     fn take_back(&mut self) -> io::Result<()> {
         self.file.truncate(self.end)?;
-        self.zeroed = self.end;
+        self.reserved = self.end;
         Ok(())
     }
 }

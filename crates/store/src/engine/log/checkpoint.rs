@@ -9,7 +9,7 @@ use std::io;
 use crate::disk::{Disk, File, die_of_failed_sync};
 use crate::engine::ClusterId;
 use crate::engine::log::format::{FileKind, FrameBuilder, FrameKind, HEADER, Header};
-use crate::engine::log::names::{CHECKPOINT_TEMPORARY, Names, checkpoint_name, segment_name};
+use crate::engine::log::names::{CHECKPOINT_TEMPORARY, Names, SPARE, checkpoint_name, segment_name};
 use crate::engine::log::replay::{Ended, Replay, Value};
 use crate::engine::log::scan::bad_header;
 use crate::{Key, OpenError};
@@ -110,13 +110,18 @@ impl Job {
     }
 }
 
-/// Removes segments and checkpoints before the checkpoint `number`, which is durable.
+/// Removes segments and checkpoints before the checkpoint `number`, which is durable; the last segment becomes the spare
+/// file. No name needs to be synced: what a power cut brings back is older than the checkpoint and removed again.
 pub(crate) fn remove_before(disk: &dyn Disk, number: u64) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { doing: "clean", path: disk.path(""), source };
     let names = Names::sort(disk.list().map_err(io)?);
     let old = |n: &&u64| **n < number;
-    for segment in names.segments.iter().filter(old) {
-        disk.remove(&segment_name(*segment)).map_err(io)?;
+    let mut spare = names.spare;
+    for segment in names.segments.iter().filter(old).rev() {
+        let name = segment_name(*segment);
+        let done = if spare { disk.remove(&name) } else { disk.rename(&name, SPARE) };
+        done.map_err(io)?;
+        spare = true;
     }
     for checkpoint in names.checkpoints.iter().filter(old) {
         disk.remove(&checkpoint_name(*checkpoint)).map_err(io)?;

@@ -13,6 +13,9 @@ pub(crate) fn checkpoint_name(number: u64) -> String {
 /// Where a checkpoint is written before it is complete.
 pub(crate) const CHECKPOINT_TEMPORARY: &str = "checkpoint.tmp";
 
+/// A segment that is in a checkpoint, kept to become the next one.
+pub(crate) const SPARE: &str = "spare";
+
 /// The segments and checkpoints in a folder, by number.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
@@ -21,6 +24,7 @@ pub(crate) struct Names {
     /// Files that a crash left half-written.
     pub temporary: Vec<String>,
     pub identity: bool,
+    pub spare: bool,
 }
 
 impl Names {
@@ -36,6 +40,8 @@ impl Names {
                 sorted.temporary.push(name);
             } else if name == super::identity::NAME {
                 sorted.identity = true;
+            } else if name == SPARE {
+                sorted.spare = true;
             }
         }
         sorted.segments.sort_unstable();

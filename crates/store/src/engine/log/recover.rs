@@ -199,7 +199,7 @@ fn mend(scan: Scan, number: u64, end: u64, last: Option<u64>) -> io::Result<Segm
     }
     file.truncate(end)?;
     file.sync().unwrap_or_else(|error| die_of_failed_sync(&path, &error));
-    Ok(Segment { number, salt, file, end, zeroed: end })
+    Ok(Segment { number, salt, file, end, reserved: end })
 }
 
 /// Says so when what a damaged checkpoint was made from is still there.

@@ -26,8 +26,18 @@ fn long_log() -> BTreeMap<String, Vec<u8>> {
     disk.dump()
 }
 
+/// Where the bytes end that may not change: behind the close mark or seal, after which there are only zeros or what the
+/// file held in a former life.
 fn end_of_records(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|b| *b != 0).unwrap() + 1
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let mut at = 64;
+    loop {
+        let (len, kind) = (word(at + 8), word(at + 12));
+        at = (at + 24 + len).next_multiple_of(8);
+        if kind >= 3 {
+            return at;
+        }
+    }
 }
 
 #[test]
@@ -35,7 +45,7 @@ fn every_flipped_bit_in_acknowledged_records_is_refused_by_name_and_offset() {
     for files in [short_log().0, long_log()] {
         for (name, bytes) in files.iter().filter(|(n, _)| n.starts_with("log-") || n.starts_with("checkpoint-")) {
             // The close mark is the last frame; it is nobody's data.
-            let closed = if name.starts_with("log-") { 32 } else { 0 };
+            let closed = if name.starts_with("log-") { 24 } else { 0 };
             for at in 0..end_of_records(bytes) - closed {
                 let disk = Simulated::with(&files);
                 disk.edit(name, |bytes| bytes[at] ^= 1 << (at % 8));
@@ -75,7 +85,7 @@ fn every_shortened_log_is_opened_with_whole_groups_or_refused() {
 fn every_missing_file_is_noticed() {
     let files = long_log();
     assert!(files.len() >= 3, "{:?}", files.keys());
-    for name in files.keys() {
+    for name in files.keys().filter(|name| *name != "spare") {
         let mut rest = files.clone();
         rest.remove(name);
         match open(&Simulated::with(&rest)).map(|(_, loaded)| loaded) {
@@ -115,8 +125,8 @@ fn a_record_of_the_same_log_inside_a_value_is_not_taken_for_a_record() {
     log.append(&[put(loaded.sequence + 2, "b", &[&stolen[..], &[7; 600]].concat())]).unwrap();
     drop(log);
     disk.edit(&name, |bytes| {
-        let end = end_of_records(bytes);
-        bytes[end - 1] ^= 1;
+        let end = bytes.iter().rposition(|b| *b != 0).unwrap();
+        bytes[end] ^= 1;
     });
     let (_, loaded) = open(&disk).unwrap();
     assert_eq!(loaded.objects.len(), 1);
