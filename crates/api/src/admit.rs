@@ -1,17 +1,61 @@
-//! What the server adds to objects.
+//! What the server adds to objects before they are checked and stored.
+//!
+//! [`default`] writes down what an absent field means, so that every reader sees it; [`prepare_create`],
+//! [`prepare_update`] and [`prepare_status`] decide what of the written object counts (a client cannot set a status
+//! through the object, nor raise a generation). What needs a clock or chance comes from the caller: [`stamp`],
+//! [`generate_name`].
+
+mod batch;
+mod cluster;
+mod edit;
+mod pod;
+mod prepare;
+mod schema;
+mod service;
+mod stamp;
+mod workload;
+
+pub use pod::default_tolerations;
+pub use prepare::{prepare_create, prepare_status, prepare_update};
+pub use stamp::{generate_name, stamp};
 
 use serde_json::Value;
 
 use crate::kind::Kind;
 
-/// Fills in defaults.
-pub fn default(_kind: &Kind, _object: &mut Value) {}
+/// Fills in defaults: first those of the schema, then those that depend on other fields. Doing it twice changes nothing.
+pub fn default(kind: &Kind, object: &mut Value) {
+    schema::defaults(&kind.schema(), object);
+    let Some(object) = object.as_object_mut() else { return };
+    match (kind.group.as_ref(), kind.kind.as_ref()) {
+        ("", "Pod") => pod::pod(object),
+        ("", "PodTemplate") => edit::child(object, "template", pod::template),
+        ("", "ReplicationController") => workload::replication_controller(object),
+        ("", "Service") => service::service(object),
+        ("", "Endpoints") => service::endpoints(object),
+        ("discovery.k8s.io", "EndpointSlice") => service::endpoint_slice(object),
+        ("", "Namespace") => cluster::namespace(object),
+        ("", "Node") => cluster::node(object),
+        ("", "Secret") => cluster::secret(object),
+        ("", "LimitRange") => cluster::limit_range(object),
+        ("", "PersistentVolume") => cluster::persistent_volume(object),
+        ("", "PersistentVolumeClaim") => cluster::claim(object),
+        ("storage.k8s.io", "StorageClass") => cluster::storage_class(object),
+        ("networking.k8s.io", "NetworkPolicy") => service::network_policy(object),
+        ("networking.k8s.io", "IngressClass") => service::ingress_class(object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => cluster::role_binding(object),
+        ("scheduling.k8s.io", "PriorityClass") => cluster::priority_class(object),
+        ("certificates.k8s.io", "CertificateSigningRequest") => cluster::signing_request(object),
+        ("authentication.k8s.io", "TokenRequest") => cluster::token_request(object),
+        ("apps", "Deployment") => workload::deployment(object),
+        ("apps", "ReplicaSet") => workload::replica_set(object),
+        ("apps", "DaemonSet") => workload::daemon_set(object),
+        ("apps", "StatefulSet") => workload::stateful_set(object),
+        ("batch", "Job") => batch::job(object),
+        ("batch", "CronJob") => batch::cron_job(object),
+        _ => {}
+    }
+}
 
-/// Makes a new object ready: drops status, sets generation.
-pub fn prepare_create(_kind: &Kind, _object: &mut Value) {}
-
-/// Makes a changed object ready: keeps status and immutable metadata, raises the generation when the spec differs.
-pub fn prepare_update(_kind: &Kind, _old: &Value, _new: &mut Value) {}
-
-/// Makes a changed status ready: keeps everything but the status.
-pub fn prepare_status(_kind: &Kind, _old: &Value, _new: &mut Value) {}
+#[cfg(test)]
+mod tests;

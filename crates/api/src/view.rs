@@ -5,6 +5,9 @@
 //! in this crate.
 
 mod list;
+mod qos;
+
+pub use qos::qos_class;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;

@@ -1,0 +1,187 @@
+//! What of a written object counts.
+
+use serde_json::{Map, Value, json};
+
+use super::edit::{Object, text};
+use crate::kind::{Kind, Subresource};
+use crate::meta;
+
+/// Metadata that only the server writes.
+const SERVERS: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+    "managedFields",
+];
+
+/// Makes a new object ready: forgets what only the server writes, begins the generation and the status.
+/// The caller gives identity and time with [`stamp`](super::stamp) afterwards.
+pub fn prepare_create(kind: &Kind, object: &mut Value) {
+    if let Some(metadata) = meta::metadata_mut(object) {
+        for key in SERVERS {
+            metadata.remove(*key);
+        }
+        if !kind.is_namespaced() {
+            metadata.remove("namespace");
+        }
+        if counts_generations(kind) {
+            metadata.insert("generation".to_owned(), 1.into());
+        }
+    }
+    let first = first_status(kind, object);
+    let Some(map) = object.as_object_mut() else { return };
+    if kind.has(Subresource::Status) && !keeps_status(kind) {
+        match first {
+            Some(status) => drop(map.insert("status".to_owned(), status)),
+            None => drop(map.remove("status")),
+        }
+    }
+    if kind.is("", "Namespace") {
+        let spec = map.entry("spec").or_insert_with(|| json!({}));
+        spec["finalizers"] = json!(["kubernetes"]);
+    }
+}
+
+/// Makes a changed object ready: keeps the status (where it is written apart) and what only the server writes, and raises
+/// the generation when the desired part differs.
+pub fn prepare_update(kind: &Kind, old: &Value, new: &mut Value) {
+    let empty = Map::new();
+    let before = old.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    if let Some(metadata) = meta::metadata_mut(new) {
+        for key in SERVERS {
+            // Another identifier than the present one is an error that validation tells.
+            let given = *key == "uid" && !text(metadata, key).is_empty();
+            if !given {
+                keep(before, metadata, key);
+            }
+        }
+        for key in ["name", "namespace", "generateName"] {
+            if text(metadata, key).is_empty() {
+                keep(before, metadata, key);
+            }
+        }
+    }
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object_mut()) else { return };
+    if kind.has(Subresource::Status) {
+        keep(before, after, "status");
+    }
+    match (kind.group.as_ref(), kind.kind.as_ref()) {
+        ("", "Service") => keep_addresses(old, after),
+        ("", "Namespace") => {
+            let finalizers = meta::at(old, "spec.finalizers").clone();
+            if !finalizers.is_null() {
+                after.entry("spec").or_insert_with(|| json!({}))["finalizers"] = finalizers;
+            }
+        }
+        ("certificates.k8s.io", "CertificateSigningRequest") => keep(before, after, "spec"),
+        ("", "Secret") if text(after, "type").is_empty() => keep(before, after, "type"),
+        _ => {}
+    }
+    if counts_generations(kind) && desired_differs(kind, old, new) {
+        meta::set(new, "generation", meta::generation(old) + 1);
+    }
+}
+
+/// Makes a changed status ready: everything but the status (and the resourceVersion it was written against) stays.
+pub fn prepare_status(kind: &Kind, old: &Value, new: &mut Value) {
+    let status = new.get_mut("status").map(Value::take);
+    let version = meta::resource_version(new).to_owned();
+    let uid = meta::uid(new).to_owned();
+    *new = old.clone();
+    if !version.is_empty() {
+        meta::set(new, "resourceVersion", version);
+    }
+    if !uid.is_empty() {
+        meta::set(new, "uid", uid);
+    }
+    if let Some(map) = new.as_object_mut() {
+        match status {
+            Some(status) => drop(map.insert("status".to_owned(), status)),
+            None => drop(map.remove("status")),
+        }
+        if kind.is("", "Node") {
+            super::cluster::node(map);
+        }
+    }
+}
+
+fn keep(before: &Object, after: &mut Object, key: &str) {
+    match before.get(key) {
+        Some(value) => drop(after.insert(key.to_owned(), value.clone())),
+        None => drop(after.remove(key)),
+    }
+}
+
+/// Kinds whose desired part has generations.
+fn counts_generations(kind: &Kind) -> bool {
+    let has_spec = kind.schema().root().field("spec").is_some();
+    has_spec
+        && kind.is_stored()
+        && (!kind.group.is_empty() || matches!(kind.kind.as_ref(), "Pod" | "ReplicationController"))
+}
+
+/// Kinds that report themselves: a Node is made together with its status.
+fn keeps_status(kind: &Kind) -> bool {
+    kind.is("", "Node")
+}
+
+fn first_status(kind: &Kind, object: &Value) -> Option<Value> {
+    let schema = kind.schema();
+    let field = schema.root().field("status")?;
+    Some(match (kind.group.as_ref(), kind.kind.as_ref()) {
+        ("", "Pod") => json!({"phase": "Pending", "qosClass": crate::view::qos_class(object)}),
+        ("", "Namespace") => json!({"phase": "Active"}),
+        ("", "PersistentVolume" | "PersistentVolumeClaim") => json!({"phase": "Pending"}),
+        ("", "Service") | ("networking.k8s.io", "Ingress") => json!({"loadBalancer": {}}),
+        ("apps", "ReplicaSet" | "StatefulSet") | ("", "ReplicationController") => json!({"replicas": 0}),
+        ("apps", "DaemonSet") => json!({
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+        }),
+        _ if field.fill => json!({}),
+        _ => return None,
+    })
+}
+
+/// Whether anything but metadata and status differs. A Deployment's annotations count too: they are copied to its
+/// ReplicaSets.
+fn desired_differs(kind: &Kind, old: &Value, new: &Value) -> bool {
+    let relevant = |object: &Value| -> Vec<(String, Value)> {
+        let fields = object.as_object().into_iter().flatten();
+        let fields = fields.filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind"));
+        fields.map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    relevant(old) != relevant(new)
+        || (kind.is("apps", "Deployment") && meta::annotations(old) != meta::annotations(new))
+}
+
+/// A Service keeps its addresses and node ports when a writer leaves them out.
+fn keep_addresses(old: &Value, new: &mut Object) {
+    let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(before) = old.get("spec").and_then(Value::as_object) else { return };
+    let kind = text(spec, "type");
+    if kind == "ExternalName" || text(before, "type") == "ExternalName" {
+        return;
+    }
+    if text(spec, "clusterIP").is_empty() {
+        keep(before, spec, "clusterIP");
+        keep(before, spec, "clusterIPs");
+        keep(before, spec, "ipFamilies");
+        keep(before, spec, "ipFamilyPolicy");
+    }
+    if !matches!(text(spec, "type"), "NodePort" | "LoadBalancer") {
+        return;
+    }
+    let old_ports: Vec<Value> = before.get("ports").and_then(Value::as_array).cloned().unwrap_or_default();
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        if port.get("nodePort").is_some_and(|p| *p != 0) {
+            continue;
+        }
+        let same = |o: &&Value| o.get("port") == port.get("port") && o.get("protocol") == port.get("protocol");
+        if let Some(number) = old_ports.iter().find(same).and_then(|o| o.get("nodePort")).cloned() {
+            port["nodePort"] = number;
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What needs a clock or chance: the caller brings both.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kind::Kind;
+use crate::meta;
+
+/// Gives a new object its identity and time. A Job also gets the selector that finds its pods by its identity.
+pub fn stamp(kind: &Kind, object: &mut Value, uid: &str, now: Timestamp) {
+    meta::set(object, "uid", uid);
+    meta::set(object, "creationTimestamp", meta::time(now));
+    if kind.is("batch", "Job") {
+        select_by_identity(object, uid);
+    }
+}
+
+/// The name for `generateName`: the base, cut to fit, and five characters made from `chance`. The characters form no words.
+pub fn generate_name(base: &str, chance: u64) -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    const LENGTH: usize = 63 - 5;
+    let mut end = base.len().min(LENGTH);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = base[..end].to_owned();
+    let mut rest = chance;
+    for _ in 0..5 {
+        let n = ALPHABET.len() as u64;
+        name.push(char::from(ALPHABET[usize::try_from(rest % n).unwrap_or(0)]));
+        rest /= n;
+    }
+    name
+}
+
+fn select_by_identity(job: &mut Value, uid: &str) {
+    let name = meta::name(job).to_owned();
+    let Some(spec) = job.get_mut("spec").filter(|s| s.is_object()) else { return };
+    if spec.get("manualSelector").is_some_and(|m| m == true) {
+        return;
+    }
+    if spec.get("selector").is_none() {
+        spec["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+    }
+    let Some(template) = spec.get_mut("template").filter(|t| t.is_object()) else { return };
+    for (key, value) in [
+        ("batch.kubernetes.io/controller-uid", uid),
+        ("controller-uid", uid),
+        ("batch.kubernetes.io/job-name", name.as_str()),
+        ("job-name", name.as_str()),
+    ] {
+        meta::set_label(template, key, value);
+    }
+}
