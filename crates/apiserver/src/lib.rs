@@ -1,1 +1,46 @@
-//! Contents follow.
+//! The API server: HTTP to objects and back.
+//!
+//! A request enters through `listen` (TLS, unix socket) or `transport` (this process) and ends in `dispatch`, which
+//! parses its path (`wire`), asks who sends it (`authentication`) and whether they may (`authorization`), and hands it
+//! to `resource`, `subresource` or `plain`. Reads send the store's bytes (`verbs::{get, list, watch}`, shaped by
+//! `represent`). Writes (`verbs::{create, update, patch, delete}`) are completed and judged outside the store
+//! (`admission`, and what `naru_api` knows of kinds), then compared and put in one transaction (`write`). What is about
+//! a container goes to its node (`node_proxy`). `encode` says how objects lie in the store.
+//!
+//! This crate knows no controller, no agent and no container; it never computes an object's desired state.
+
+mod admission;
+mod apply;
+mod authentication;
+mod authorization;
+mod bootstrap;
+mod call;
+mod config;
+mod dispatch;
+mod encode;
+mod listen;
+mod metrics;
+mod node_proxy;
+mod object;
+mod openapi;
+mod plain;
+mod represent;
+mod resource;
+mod routes;
+mod server;
+mod state;
+mod subresource;
+mod transport;
+mod user;
+mod verbs;
+mod versions;
+mod wire;
+mod write;
+
+pub use apply::{Action, ApplyOptions, Change, LAST_APPLIED, Prune};
+pub use config::{Config, Listeners, Settings, StartError};
+pub use encode::StoreCodec;
+pub use listen::Bound;
+pub use plain::KUBERNETES_VERSION;
+pub use server::ApiServer;
+pub use user::{AUTHENTICATED, MASTERS, User};

@@ -1,0 +1,65 @@
+//! What the cluster adds to objects and refuses, beyond what the object alone tells: that is `naru_api`'s.
+//!
+//! Each module decides about one kind from the object and a snapshot, without writing anything.
+
+pub(crate) mod claim;
+pub(crate) mod namespace;
+pub(crate) mod pod;
+pub(crate) mod service;
+
+use bytes::Bytes;
+use naru_api::{Kind, Status};
+use naru_store::{Key, Snapshot};
+use serde_json::Value;
+
+use crate::state::Core;
+
+/// What a write takes and gives back besides the object itself.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) reserve: Vec<(Key, Bytes)>,
+    pub(crate) release: Vec<Key>,
+    pub(crate) along: Vec<(Key, Bytes)>,
+}
+
+/// Completes a new object.
+///
+/// # Errors
+/// When the cluster's state forbids it.
+pub(crate) fn create(core: &Core, snapshot: &Snapshot, kind: &Kind, object: &mut Value) -> Result<Effects, Status> {
+    match kind.collection() {
+        "pods" => pod::admit(core, snapshot, kind, object).map(|()| Effects::default()),
+        "services" => service::admit(&core.settings, snapshot, kind, None, object),
+        "persistentvolumeclaims" => {
+            claim::admit(snapshot, object);
+            Ok(Effects::default())
+        }
+        "namespaces" => namespace::admit(core, object),
+        _ => Ok(Effects::default()),
+    }
+}
+
+/// Completes a changed object.
+///
+/// # Errors
+/// When the cluster's state forbids it.
+pub(crate) fn update(
+    core: &Core,
+    snapshot: &Snapshot,
+    kind: &Kind,
+    old: &Value,
+    object: &mut Value,
+) -> Result<Effects, Status> {
+    match kind.collection() {
+        "services" => service::admit(&core.settings, snapshot, kind, Some(old), object),
+        _ => Ok(Effects::default()),
+    }
+}
+
+/// What the removal of an object gives back.
+pub(crate) fn remove(kind: &Kind, object: &Value) -> Vec<Key> {
+    match kind.collection() {
+        "services" => service::held(object),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Namespaces: whether one takes objects, and what a new one starts with.
+
+use naru_api::{Kind, Status, meta};
+use naru_store::{Key, Revision, Snapshot};
+use serde_json::{Value, json};
+
+use super::Effects;
+use crate::encode::TERMINATING;
+use crate::state::Core;
+
+/// The ConfigMap with the cluster's CA in every namespace, which token volumes mount.
+pub(crate) const ROOT_CA: &str = "kube-root-ca.crt";
+
+/// The state in which the namespace takes a new object; the write must find it unchanged.
+///
+/// # Errors
+/// 404 when it does not exist, 403 when it is being deleted.
+pub(crate) fn open(snapshot: &Snapshot, kind: &Kind, namespace: &str, name: &str) -> Result<(Key, Revision), Status> {
+    let key = Key::new("namespaces", "", namespace);
+    let Some(entry) = snapshot.get(&key) else {
+        let mut status = Status::no_such_path();
+        status.message = format!("namespaces {namespace:?} not found");
+        status.details = Some(Box::new(naru_api::status::Details {
+            name: namespace.to_owned(),
+            kind: "namespaces".to_owned(),
+            ..Default::default()
+        }));
+        return Err(status);
+    };
+    if entry.indexes().iter().any(|(index, _)| *index == TERMINATING) {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut status = Status::forbidden(kind, name, &why);
+        if let Some(details) = &mut status.details {
+            details.causes.push(naru_api::status::Cause {
+                reason: "NamespaceTerminating".to_owned(),
+                message: format!("namespace {namespace} is being terminated"),
+                field: "metadata.namespace".to_owned(),
+            });
+        }
+        return Err(status);
+    }
+    Ok((key, entry.modified))
+}
+
+/// Completes a new namespace, which comes with its default service account and the cluster's CA in one transaction, so
+/// that a pod can be created in it the moment it exists.
+pub(crate) fn admit(core: &Core, namespace: &mut Value) -> Result<Effects, Status> {
+    let name = meta::name(namespace).to_owned();
+    meta::set_label(namespace, "kubernetes.io/metadata.name", &name);
+    if !namespace["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
+        namespace["spec"]["finalizers"] = json!(["kubernetes"]);
+    }
+    namespace["status"] = json!({"phase": "Active"});
+    Ok(Effects { along: contents(core, &name)?, ..Effects::default() })
+}
+
+/// What every namespace starts with.
+fn contents(core: &Core, namespace: &str) -> Result<Vec<(Key, bytes::Bytes)>, Status> {
+    let account = json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}});
+    let ca = json!({
+        "kind": "ConfigMap", "apiVersion": "v1",
+        "metadata": {"name": ROOT_CA, "annotations": {"kubernetes.io/description":
+            "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints."}},
+        "data": {"ca.crt": core.authority.certificate()},
+    });
+    [("serviceaccounts", account), ("configmaps", ca)]
+        .into_iter()
+        .map(|(collection, mut object)| {
+            meta::set(&mut object, "namespace", namespace);
+            crate::verbs::create::identify(&mut object);
+            let key = Key::new(collection, namespace, meta::name(&object));
+            let stored = crate::encode::encode(&core.sealer, &key, &object).map_err(Status::internal)?;
+            Ok((key, stored))
+        })
+        .collect()
+}

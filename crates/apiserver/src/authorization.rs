@@ -1,0 +1,12 @@
+//! May this user do this? Kubernetes' role-based access control over an index that follows the store.
+//!
+//! Every question is answered from memory by an immutable index; the index is made anew when a role or binding
+//! changes, which is rare, so that asking, which is constant, takes no lock.
+
+pub(crate) mod escalation;
+pub(crate) mod index;
+pub(crate) mod reviews;
+pub(crate) mod rules;
+
+pub(crate) use index::{Follower, Rbac};
+pub(crate) use rules::Attributes;

@@ -1,0 +1,316 @@
+//! Roles and bindings, arranged by subject.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use naru_api::LabelSelector;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::rules::{Attributes, Rule};
+use crate::user::User;
+
+/// Where the objects of an index lie in the store.
+pub(crate) const COLLECTIONS: [&str; 4] = [
+    "roles.rbac.authorization.k8s.io",
+    "rolebindings.rbac.authorization.k8s.io",
+    "clusterroles.rbac.authorization.k8s.io",
+    "clusterrolebindings.rbac.authorization.k8s.io",
+];
+
+type Rules = Arc<[Rule]>;
+
+/// The compiled index.
+#[derive(Debug, Default)]
+pub(crate) struct Rbac {
+    cluster: HashMap<Subject, Vec<Rules>>,
+    namespaces: HashMap<String, HashMap<Subject, Vec<Rules>>>,
+    roles: HashMap<(String, String), Rules>,
+}
+
+/// The objects the index is compiled from, as they stand.
+#[derive(Debug, Default)]
+pub(crate) struct Follower {
+    /// By namespace (empty for cluster roles) and name.
+    roles: HashMap<(String, String), Role>,
+    /// By namespace (empty for cluster role bindings) and name.
+    bindings: HashMap<(String, String), Binding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    User(String),
+    Group(String),
+}
+
+#[derive(Debug, Deserialize)]
+struct Role {
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    rules: Option<Vec<Rule>>,
+    #[serde(default, rename = "aggregationRule")]
+    aggregation: Option<Aggregation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    labels: Option<serde_json::Map<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Aggregation {
+    #[serde(default, rename = "clusterRoleSelectors")]
+    selectors: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Binding {
+    #[serde(rename = "roleRef")]
+    role: RoleRef,
+    #[serde(default)]
+    subjects: Option<Vec<SubjectRef>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RoleRef {
+    kind: String,
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct SubjectRef {
+    kind: String,
+    name: String,
+    #[serde(default)]
+    namespace: String,
+}
+
+// === impl Follower ===
+
+impl Follower {
+    /// Takes in one object's state (`None`: it is gone). Objects that cannot be read grant nothing.
+    pub(crate) fn take(&mut self, collection: &str, namespace: &str, name: &str, object: Option<&[u8]>) {
+        let key = (namespace.to_owned(), name.to_owned());
+        if collection.contains("bindings") {
+            match object.and_then(|o| serde_json::from_slice(o).ok()) {
+                Some(binding) => self.bindings.insert(key, binding),
+                None => self.bindings.remove(&key),
+            };
+        } else {
+            match object.and_then(|o| serde_json::from_slice(o).ok()) {
+                Some(role) => self.roles.insert(key, role),
+                None => self.roles.remove(&key),
+            };
+        }
+    }
+
+    /// Forgets everything of one collection.
+    pub(crate) fn forget(&mut self, collection: &str) {
+        let cluster = collection.starts_with("cluster");
+        if collection.contains("bindings") {
+            self.bindings.retain(|(namespace, _), _| namespace.is_empty() != cluster);
+        } else {
+            self.roles.retain(|(namespace, _), _| namespace.is_empty() != cluster);
+        }
+    }
+
+    /// Compiles the index.
+    pub(crate) fn compile(&self) -> Rbac {
+        let mut index = Rbac::default();
+        for (key, role) in &self.roles {
+            index.roles.insert(key.clone(), self.effective(&key.1, role, key.0.is_empty()).into());
+        }
+        for ((namespace, _), binding) in &self.bindings {
+            let home = if binding.role.kind == "ClusterRole" { "" } else { namespace.as_str() };
+            let Some(rules) = index.roles.get(&(home.to_owned(), binding.role.name.clone())) else { continue };
+            let by_subject = if namespace.is_empty() {
+                &mut index.cluster
+            } else {
+                index.namespaces.entry(namespace.clone()).or_default()
+            };
+            for subject in binding.subjects.iter().flatten().filter_map(|s| s.resolve(namespace)) {
+                by_subject.entry(subject).or_default().push(rules.clone());
+            }
+        }
+        index
+    }
+
+    /// A role's own rules and those of the cluster roles it aggregates, which may aggregate others in turn (whatever
+    /// extends `view` extends `edit`).
+    fn effective(&self, name: &str, role: &Role, cluster: bool) -> Vec<Rule> {
+        let mut rules = role.rules.clone().unwrap_or_default();
+        let mut seen = BTreeSet::from([name]);
+        let mut open = vec![role];
+        while let Some(role) = open.pop().filter(|_| cluster) {
+            for (name, other) in self.aggregated(role) {
+                if !seen.insert(name) {
+                    continue;
+                }
+                for rule in other.rules.iter().flatten() {
+                    if !rules.contains(rule) {
+                        rules.push(rule.clone());
+                    }
+                }
+                open.push(other);
+            }
+        }
+        rules
+    }
+
+    /// The cluster roles that a role's aggregation rule selects, in order of their names.
+    fn aggregated(&self, role: &Role) -> Vec<(&str, &Role)> {
+        let Some(selectors) = role.aggregation.as_ref().and_then(|a| a.selectors.as_ref()) else { return vec![] };
+        let selectors: Vec<_> = selectors.iter().filter_map(|s| LabelSelector::from_object(s).ok()).collect();
+        let none = serde_json::Map::new();
+        let mut chosen: Vec<_> = self
+            .roles
+            .iter()
+            .filter(|((namespace, _), other)| {
+                let labels = other.metadata.labels.as_ref().unwrap_or(&none);
+                namespace.is_empty() && selectors.iter().any(|s| s.matches(labels))
+            })
+            .map(|((_, name), other)| (name.as_str(), other))
+            .collect();
+        chosen.sort_by_key(|(name, _)| *name);
+        chosen
+    }
+}
+
+// === impl SubjectRef ===
+
+impl SubjectRef {
+    fn resolve(&self, namespace: &str) -> Option<Subject> {
+        Some(match self.kind.as_str() {
+            "User" => Subject::User(self.name.clone()),
+            "Group" => Subject::Group(self.name.clone()),
+            "ServiceAccount" => {
+                let home = if self.namespace.is_empty() { namespace } else { &self.namespace };
+                Subject::User(format!("system:serviceaccount:{home}:{}", self.name))
+            }
+            _ => return None,
+        })
+    }
+}
+
+// === impl Rbac ===
+
+impl Rbac {
+    /// Whether `user` may do what is asked.
+    pub(crate) fn allows(&self, user: &User, asked: &Attributes<'_>) -> bool {
+        user.is_master() || self.rules_of(user, asked.namespace).any(|rule| rule.allows(asked))
+    }
+
+    /// Every rule that holds for `user` cluster-wide and in `namespace` (empty: only cluster-wide).
+    pub(crate) fn rules_of<'s>(&'s self, user: &'s User, namespace: &str) -> impl Iterator<Item = &'s Rule> {
+        let local = self.namespaces.get(namespace);
+        let subjects = std::iter::once(Subject::User(user.name.clone()))
+            .chain(user.groups.iter().map(|g| Subject::Group(g.clone())));
+        subjects
+            .flat_map(move |subject| {
+                let cluster = self.cluster.get(&subject);
+                let local = local.and_then(|l| l.get(&subject));
+                cluster.into_iter().chain(local).flatten()
+            })
+            .flat_map(|rules| rules.iter())
+    }
+
+    /// The rules of a role; `namespace` is empty for cluster roles.
+    pub(crate) fn role(&self, namespace: &str, name: &str) -> Option<&[Rule]> {
+        self.roles.get(&(namespace.to_owned(), name.to_owned())).map(|r| &**r)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn index(objects: &[(&str, &str, &str, Value)]) -> Rbac {
+        let mut follower = Follower::default();
+        for (plural, namespace, name, object) in objects {
+            let collection = format!("{plural}.rbac.authorization.k8s.io");
+            follower.take(&collection, namespace, name, Some(object.to_string().as_bytes()));
+        }
+        follower.compile()
+    }
+
+    fn get<'a>(resource: &'a str, namespace: &'a str) -> Attributes<'a> {
+        Attributes { verb: "get", resource, namespace, ..Attributes::default() }
+    }
+
+    fn reading(resource: &str) -> Value {
+        json!([{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}])
+    }
+
+    #[test]
+    fn a_role_binding_grants_in_its_namespace_only() {
+        let index = index(&[
+            ("clusterroles", "", "reader", json!({"rules": reading("pods")})),
+            (
+                "rolebindings",
+                "shop",
+                "b",
+                json!({"roleRef": {"kind": "ClusterRole", "name": "reader"},
+                "subjects": [{"kind": "User", "name": "kim"}, {"kind": "ServiceAccount", "name": "bot"}]}),
+            ),
+        ]);
+        let kim = User::new("kim", &[]);
+        assert!(index.allows(&kim, &get("pods", "shop")));
+        assert!(!index.allows(&kim, &get("pods", "bank")));
+        assert!(!index.allows(&kim, &get("pods", "")));
+        assert!(!index.allows(&kim, &get("secrets", "shop")));
+        assert!(index.allows(&User::service_account("shop", "bot", "u"), &get("pods", "shop")));
+        assert!(!index.allows(&User::service_account("bank", "bot", "u"), &get("pods", "shop")));
+    }
+
+    #[test]
+    fn a_cluster_binding_of_a_group_grants_everywhere_until_it_is_gone() {
+        let mut follower = Follower::default();
+        let role = json!({"rules": reading("pods")}).to_string();
+        let binding = json!({"roleRef": {"kind": "ClusterRole", "name": "reader"},
+            "subjects": [{"kind": "Group", "name": "ops"}]})
+        .to_string();
+        follower.take(COLLECTIONS[2], "", "reader", Some(role.as_bytes()));
+        follower.take(COLLECTIONS[3], "", "ops", Some(binding.as_bytes()));
+        let ops = User::new("lee", &["ops"]);
+        assert!(follower.compile().allows(&ops, &get("pods", "any")));
+        follower.take(COLLECTIONS[3], "", "ops", None);
+        assert!(!follower.compile().allows(&ops, &get("pods", "any")));
+    }
+
+    #[test]
+    fn aggregated_roles_collect_rules_by_label() {
+        let index = index(&[
+            (
+                "clusterroles",
+                "",
+                "view",
+                json!({"aggregationRule": {"clusterRoleSelectors":
+                [{"matchLabels": {"to-view": "true"}}]}}),
+            ),
+            (
+                "clusterroles",
+                "",
+                "extra",
+                json!({"metadata": {"labels": {"to-view": "true"}}, "rules": reading("pods")}),
+            ),
+            (
+                "clusterrolebindings",
+                "",
+                "b",
+                json!({"roleRef": {"kind": "ClusterRole", "name": "view"},
+                "subjects": [{"kind": "User", "name": "kim"}]}),
+            ),
+        ]);
+        assert!(index.allows(&User::new("kim", &[]), &get("pods", "shop")));
+    }
+
+    #[test]
+    fn masters_need_no_rule_and_nobody_else_has_one() {
+        let empty = Rbac::default();
+        assert!(empty.allows(&User::master("root"), &get("pods", "shop")));
+        assert!(!empty.allows(&User::new("kim", &[]), &get("pods", "shop")));
+    }
+}

@@ -1,0 +1,63 @@
+//! The objects that every cluster has: written at start where they are missing, through the same door as any other.
+
+mod objects;
+mod roles;
+
+use futures_util::future::try_join_all;
+use naru_api::{Status, meta};
+use naru_store::Snapshot;
+use serde_json::Value;
+
+use crate::state::Core;
+use crate::user::User;
+use crate::verbs::update::{Part, update};
+use crate::verbs::{WriteOptions, create::create};
+
+/// Writes what is missing.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn ensure(core: &Core) -> Result<(), Status> {
+    let user = User::new("system:apiserver", &[crate::user::MASTERS]);
+    // Everything else lies in these.
+    ensure_all(core, &user, objects::namespaces()).await?;
+    let mut rest = roles::all();
+    rest.extend(objects::all(&core.settings));
+    ensure_all(core, &user, rest).await?;
+    for object in objects::endpoints(&core.settings) {
+        ensure_exactly(core, &user, object).await?;
+    }
+    Ok(())
+}
+
+async fn ensure_all(core: &Core, user: &User, objects: Vec<Value>) -> Result<(), Status> {
+    let snapshot = core.store.snapshot();
+    // At once, so that the store makes them durable together.
+    try_join_all(objects.into_iter().map(|object| ensure_one(core, user, &snapshot, object))).await.map(drop)
+}
+
+async fn ensure_one(core: &Core, user: &User, snapshot: &Snapshot, object: Value) -> Result<(), Status> {
+    let route = core.route_of(meta::api_version(&object), meta::kind(&object))?;
+    let namespace = meta::namespace(&object).to_owned();
+    if snapshot.get(&route.key(&namespace, meta::name(&object))).is_some() {
+        return Ok(());
+    }
+    match create(core, user, &route, &namespace, object, WriteOptions::default()).await {
+        Err(status) if !status.is_already_exists() => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// Writes an object whose content this start decides.
+async fn ensure_exactly(core: &Core, user: &User, object: Value) -> Result<(), Status> {
+    ensure_one(core, user, &core.store.snapshot(), object.clone()).await?;
+    let route = core.route_of(meta::api_version(&object), meta::kind(&object))?;
+    let change = |present: &Value| {
+        let mut new = object.clone();
+        new["metadata"] = present["metadata"].clone();
+        meta::unset(&mut new, "resourceVersion");
+        Ok(new)
+    };
+    let place = (meta::namespace(&object), meta::name(&object));
+    update(core, user, &route, place, Part::Main, &change, WriteOptions::default()).await.map(drop)
+}

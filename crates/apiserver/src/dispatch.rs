@@ -1,0 +1,199 @@
+//! From a request to the code that answers it: one straight road.
+//!
+//! Path, user, right, room, verb; whatever refuses on the way answers a `Status`, which becomes a response in one
+//! place. Every road into the server (TLS, unix socket, this process) ends here.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use naru_api::{Reason, Status};
+
+use crate::authentication::{Peer, authenticate};
+use crate::authorization::Attributes;
+use crate::call::Call;
+use crate::plain;
+use crate::resource;
+use crate::state::Core;
+use crate::subresource;
+use crate::user::{UNAUTHENTICATED, User};
+use crate::wire::body::RequestBody;
+use crate::wire::negotiate::Accepted;
+use crate::wire::path::{Path, ResourcePath, Verb};
+use crate::wire::payload::Payload;
+use crate::wire::query::Query;
+use crate::wire::respond;
+
+/// Answers a request.
+pub(crate) async fn handle(
+    core: &Arc<Core>,
+    peer: &Peer,
+    parts: Parts,
+    body: RequestBody,
+    upgrade: Option<OnUpgrade>,
+) -> Response<Payload> {
+    let started = Instant::now();
+    let (verb, result) = route(core, peer, &parts, body, upgrade).await;
+    let mut response = result.unwrap_or_else(|status| respond::refusal(&status));
+    if !peer.local {
+        respond::compress(&parts.headers, &mut response);
+    }
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::warn!(method = %parts.method, path = parts.uri.path(), "a request failed");
+    }
+    core.metrics.answered(verb, response.status(), started.elapsed());
+    response
+}
+
+async fn route(
+    core: &Arc<Core>,
+    peer: &Peer,
+    parts: &Parts,
+    body: RequestBody,
+    upgrade: Option<OnUpgrade>,
+) -> (Option<Verb>, Result<Response<Payload>, Status>) {
+    let (raw, headers) = (parts.uri.path(), &parts.headers);
+    let parsed = Path::parse(raw).map_err(|e| Status::bad_request(e.to_string()));
+    let query = Query::parse(parts.uri.query());
+    let (path, query) = match (parsed, query) {
+        (Ok(path), Ok(query)) => (path, query),
+        (Err(status), _) | (_, Err(status)) => return (None, Err(status)),
+    };
+    let Path::Resource(path) = path else {
+        return (None, plain_path(core, peer, parts, &query));
+    };
+    let watch = match query.flag("watch") {
+        Ok(watch) => watch,
+        Err(status) => return (None, Err(status)),
+    };
+    let verb = Verb::of(&parts.method, path.name.is_some(), watch);
+    let Some(verb) = verb else { return (None, Err(no_method(parts))) };
+    let request = Incoming { core, peer, parts, path: &path, query: &query, verb, headers };
+    (Some(verb), request.answer(body, upgrade).await)
+}
+
+struct Incoming<'a> {
+    core: &'a Arc<Core>,
+    peer: &'a Peer,
+    parts: &'a Parts,
+    path: &'a ResourcePath<'a>,
+    query: &'a Query<'a>,
+    verb: Verb,
+    headers: &'a HeaderMap,
+}
+
+impl Incoming<'_> {
+    async fn answer(self, body: RequestBody, upgrade: Option<OnUpgrade>) -> Result<Response<Payload>, Status> {
+        let Self { core, path, .. } = self;
+        let user = authenticate(core, self.peer, self.headers)?;
+        if user.groups.iter().any(|g| g == UNAUTHENTICATED) {
+            return Err(Status::unauthorized());
+        }
+        self.authorize(&user, upgrade.is_some())?;
+        let route = core.routes.find(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_path)?;
+        if !route.kind.is_namespaced() && path.namespace.is_some() && path.resource != "namespaces" {
+            return Err(Status::no_such_path());
+        }
+        let call = Call {
+            core,
+            user: &user,
+            route,
+            path,
+            query: self.query,
+            raw_query: self.parts.uri.query(),
+            method: &self.parts.method,
+            headers: self.headers,
+            verb: self.verb,
+            accepted: Accepted::offered(self.headers).unwrap_or(Accepted::JSON),
+        };
+        // What is forwarded to a node may ask for anything; it is the node that answers.
+        let forwarded = path.subresource.as_deref().is_some_and(subresource::is_forwarded);
+        if !forwarded {
+            Accepted::of(self.headers)?;
+        }
+        if self.verb == Verb::Watch {
+            return resource::answer(&call, body).await;
+        }
+        if forwarded {
+            return subresource::answer(&call, body, upgrade).await;
+        }
+        let Ok(_room) = core.room.try_acquire() else {
+            return Err(Status::too_many_requests("the server works on too many requests at once; try again", 1));
+        };
+        let _held = core.metrics.inflight.hold();
+        if path.subresource.is_some() {
+            subresource::answer(&call, body, upgrade).await
+        } else {
+            resource::answer(&call, body).await
+        }
+    }
+
+    fn authorize(&self, user: &User, upgrade: bool) -> Result<(), Status> {
+        if user.is_master() {
+            return Ok(());
+        }
+        let Self { path, query, .. } = self;
+        let selector = query.get("fieldSelector").unwrap_or_default();
+        // A list or watch of one name is judged as one of that object, so that rules with names can allow it.
+        let single =
+            selector.strip_prefix("metadata.name=").map(|n| n.trim_start_matches('=')).filter(|n| !n.contains(','));
+        let asked = Attributes {
+            verb: self.verb.as_str(),
+            group: &path.group,
+            resource: &path.resource,
+            subresource: path.subresource.as_deref().unwrap_or_default(),
+            namespace: path.namespace.as_deref().unwrap_or_default(),
+            name: path.name.as_deref().or(single).unwrap_or_default(),
+            path: None,
+        };
+        let rbac = self.core.rbac.load();
+        let refuse = |asked: &Attributes<'_>| {
+            let object = if asked.name.is_empty() { String::new() } else { format!(" {:?}", asked.name) };
+            let group = if asked.group.is_empty() { String::new() } else { format!(".{}", asked.group) };
+            let text = format!("{}{group}{object} is forbidden: {}", asked.resource, asked.refusal(&user.name));
+            let mut status = Status::new(Reason::Forbidden, text);
+            status.details = Some(Box::new(naru_api::status::Details {
+                name: asked.name.to_owned(),
+                group: asked.group.to_owned(),
+                kind: asked.resource.to_owned(),
+                ..Default::default()
+            }));
+            Err(status)
+        };
+        if !rbac.allows(user, &asked) {
+            return refuse(&asked);
+        }
+        // Running something in a container is a write, also when a browser-like client asks for it with GET.
+        let runs = matches!(asked.subresource, "exec" | "attach" | "portforward");
+        if upgrade && runs && asked.verb == "get" {
+            let create = Attributes { verb: "create", ..asked };
+            if !rbac.allows(user, &create) {
+                return refuse(&create);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain_path(core: &Core, peer: &Peer, parts: &Parts, query: &Query<'_>) -> Result<Response<Payload>, Status> {
+    let path = parts.uri.path();
+    if !plain::is_public(path) {
+        let user = authenticate(core, peer, &parts.headers)?;
+        if user.groups.iter().any(|g| g == UNAUTHENTICATED) {
+            return Err(Status::unauthorized());
+        }
+        let verb = parts.method.as_str().to_ascii_lowercase();
+        let asked = Attributes { verb: &verb, path: Some(path), ..Attributes::default() };
+        if !core.rbac.load().allows(&user, &asked) {
+            return Err(Status::new(Reason::Forbidden, format!("forbidden: {}", asked.refusal(&user.name))));
+        }
+    }
+    plain::serve(core, &parts.method, path, query, &parts.headers)
+}
+
+fn no_method(parts: &Parts) -> Status {
+    let text = format!("the method {} is not supported on {}", parts.method, parts.uri.path());
+    Status::new(Reason::MethodNotAllowed, text)
+}

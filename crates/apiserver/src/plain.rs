@@ -1,0 +1,167 @@
+//! Paths that are no resources: health, version, discovery, OpenAPI, metrics.
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use naru_api::{Status, discovery};
+use serde_json::{Value, json};
+
+use crate::openapi;
+use crate::state::Core;
+use crate::wire::negotiate::{Accepted, Shape};
+use crate::wire::payload::Payload;
+use crate::wire::query::Query;
+use crate::wire::respond;
+
+/// The Kubernetes version whose API is presented.
+pub const KUBERNETES_VERSION: (&str, &str) = ("1", "36");
+
+/// Whether nobody in particular may ask for this path: it tells that the server lives and which version it is.
+pub(crate) fn is_public(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    matches!(first, "healthz" | "livez" | "readyz" | "version")
+}
+
+/// Answers a plain path.
+///
+/// # Errors
+/// 404 where nothing is, 405 for anything but reading.
+pub(crate) fn serve(
+    core: &Core,
+    method: &Method,
+    path: &str,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+) -> Result<Response<Payload>, Status> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut status = Status::no_such_path();
+        (status.code, status.message) = (405, format!("{method} is not supported on {path}: it can only be read"));
+        return Err(status);
+    }
+    let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    match segments.as_slice() {
+        ["healthz" | "livez" | "readyz", check @ ..] => health(core, segments[0], check, query),
+        ["version"] => reply(headers, &version()),
+        ["metrics"] => Ok(metrics(core)),
+        ["openapi", ..] => openapi::serve(core, path, query, headers),
+        ["api"] => discover(
+            headers,
+            || discovery::aggregated(&core.registry, true),
+            || discovery::api_versions(&core.registry, &server(core)),
+        ),
+        ["apis"] => discover(
+            headers,
+            || discovery::aggregated(&core.registry, false),
+            || discovery::api_group_list(&core.registry),
+        ),
+        ["api", version] => found(headers, discovery::api_resource_list(&core.registry, "", version)),
+        ["apis", group] => found(headers, discovery::api_group(&core.registry, group)),
+        ["apis", group, version] => found(headers, discovery::api_resource_list(&core.registry, group, version)),
+        [] => reply(headers, &json!({ "paths": paths(core) })),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn server(core: &Core) -> String {
+    core.settings.advertise.map(|a| a.to_string()).unwrap_or_default()
+}
+
+fn reply(headers: &HeaderMap, value: &Value) -> Result<Response<Payload>, Status> {
+    Ok(respond::value(StatusCode::OK, Accepted::of(headers)?.media, value))
+}
+
+fn found(headers: &HeaderMap, value: Option<Value>) -> Result<Response<Payload>, Status> {
+    reply(headers, &value.ok_or_else(Status::no_such_path)?)
+}
+
+fn discover(
+    headers: &HeaderMap,
+    aggregated: impl FnOnce() -> Value,
+    plain: impl FnOnce() -> Value,
+) -> Result<Response<Payload>, Status> {
+    let accepted = Accepted::of(headers)?;
+    if accepted.shape != Shape::Discovery {
+        return reply(headers, &plain());
+    }
+    let mut response = respond::value(StatusCode::OK, accepted.media, &aggregated());
+    let kind = HeaderValue::from_static("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn version() -> Value {
+    let (major, minor) = KUBERNETES_VERSION;
+    json!({
+        "major": major,
+        "minor": minor,
+        "gitVersion": format!("v{major}.{minor}.0+naru.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
+    })
+}
+
+/// The processor's name as images and Kubernetes call it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn metrics(core: &Core) -> Response<Payload> {
+    let snapshot = core.store.snapshot();
+    let counts: Vec<(&str, usize)> = core
+        .registry
+        .iter()
+        .filter(|k| k.is_stored() && k.stored_as.is_none())
+        .map(|k| (k.collection(), snapshot.count(&naru_store::Prefix::collection(k.collection()))))
+        .collect();
+    let body = core.metrics.text(snapshot.revision().0, &counts);
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    respond::typed(StatusCode::OK, kind, body.into())
+}
+
+/// Named checks; `?verbose` lists them, `?exclude=` leaves some out, `/livez/<name>` asks one.
+fn health(core: &Core, which: &str, only: &[&str], query: &Query<'_>) -> Result<Response<Payload>, Status> {
+    let mut checks = vec![("ping", Ok(()))];
+    if which != "livez" {
+        let following = *core.rbac_revision.borrow() > 0;
+        let waiting = "roles and bindings are not read yet";
+        checks.push(("store", Ok(())));
+        checks.push(("rbac", if following { Ok(()) } else { Err(waiting) }));
+    }
+    if let [name, rest @ ..] = only {
+        if !rest.is_empty() || !checks.iter().any(|(n, _)| n == name) {
+            return Err(Status::no_such_path());
+        }
+        checks.retain(|(n, _)| n == name);
+    }
+    checks.retain(|(name, _)| !query.all("exclude").any(|e| e == *name));
+    let healthy = checks.iter().all(|(_, result)| result.is_ok());
+    let code = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let verbose = query.get("verbose").is_some() || query.flag("verbose")?;
+    if healthy && !verbose {
+        return Ok(respond::text(code, "ok"));
+    }
+    let mut lines: Vec<String> = checks
+        .iter()
+        .map(|(name, result)| match result {
+            Ok(()) => format!("[+]{name} ok"),
+            Err(why) => format!("[-]{name} failed: {why}"),
+        })
+        .collect();
+    lines.push(format!("{which} check {}\n", if healthy { "passed" } else { "failed" }));
+    Ok(respond::text(code, lines.join("\n")))
+}
+
+fn paths(core: &Core) -> Vec<String> {
+    let mut paths: Vec<String> =
+        ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+            .map(str::to_owned)
+            .to_vec();
+    for (group, version) in core.registry.group_versions() {
+        paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
+    }
+    paths.sort();
+    paths
+}

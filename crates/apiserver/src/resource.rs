@@ -1,0 +1,149 @@
+//! Requests for objects and collections of stored kinds, and for reviews.
+
+use http::{Response, StatusCode};
+use naru_api::{Status, meta};
+use naru_store::Entry;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::authorization::reviews;
+use crate::call::Call;
+use crate::object;
+use crate::represent::Form;
+use crate::verbs::delete::{DeleteOptions, Deleted, Propagation, delete};
+use crate::verbs::selection::Selection;
+use crate::verbs::update::{Part, update};
+use crate::verbs::{WriteOptions, Written, create, get, list, patch, watch};
+use crate::wire::body::RequestBody;
+use crate::wire::path::Verb;
+use crate::wire::payload::Payload;
+use crate::wire::respond;
+
+/// Answers a request for an object or a collection.
+///
+/// # Errors
+/// Whatever refuses it.
+pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let kind = &call.route.kind;
+    if !kind.is_stored() {
+        if call.verb != Verb::Create || call.path.name.is_some() {
+            return Err(Status::method_not_allowed(kind, call.verb.as_str()));
+        }
+        return reviews::answer(call, body).await;
+    }
+    // Objects of a namespaced kind are written in a namespace; only lists and watches go across.
+    let across = kind.is_namespaced() && call.namespace().is_empty();
+    let named = call.path.name.is_some();
+    match call.verb {
+        _ if across && named => Err(Status::no_such_path()),
+        Verb::Create | Verb::DeleteCollection if across => Err(Status::method_not_allowed(kind, call.verb.as_str())),
+        Verb::Create if named => Err(Status::method_not_allowed(kind, "create")),
+        Verb::Update | Verb::Patch if !named => Err(Status::method_not_allowed(kind, call.verb.as_str())),
+        Verb::Get => get::get(call).await,
+        Verb::List => list::list(call).await,
+        Verb::Watch => watch::watch(call).await,
+        Verb::Create => post(call, body).await,
+        Verb::Update => put(call, body, Part::Main).await,
+        Verb::Patch => patch_part(call, body, Part::Main).await,
+        Verb::Delete => remove(call, body).await,
+        Verb::DeleteCollection => remove_all(call, body).await,
+    }
+}
+
+async fn post(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let options = WriteOptions::of(call.query)?;
+    let (object, warnings) = call.object(body, options).await?;
+    let written = create::create(call.core, call.user, call.route, call.namespace(), object, options).await?;
+    written_response(call, StatusCode::CREATED, &written, &warnings)
+}
+
+/// Replaces a part of an object.
+///
+/// # Errors
+/// Whatever refuses it.
+pub(crate) async fn put(call: &Call<'_>, body: RequestBody, part: Part) -> Result<Response<Payload>, Status> {
+    let options = WriteOptions::of(call.query)?;
+    let (mut object, warnings) = call.object(body, options).await?;
+    create::place(call.route, call.namespace(), &mut object)?;
+    let change = |_: &Value| Ok(object.clone());
+    let written = update(call.core, call.user, call.route, call.place(), part, &change, options).await?;
+    written_response(call, StatusCode::OK, &written, &warnings)
+}
+
+/// Patches a part of an object.
+///
+/// # Errors
+/// Whatever refuses it.
+pub(crate) async fn patch_part(call: &Call<'_>, body: RequestBody, part: Part) -> Result<Response<Payload>, Status> {
+    let options = WriteOptions::of(call.query)?;
+    let (code, written, warnings) = patch::patch(call, body, part, options).await?;
+    written_response(call, code, &written, &warnings)
+}
+
+/// The answer to a write.
+///
+/// # Errors
+/// 400 for an unknown form.
+pub(crate) fn written_response(
+    call: &Call<'_>,
+    code: StatusCode,
+    written: &Written,
+    warnings: &[String],
+) -> Result<Response<Payload>, Status> {
+    let form = Form::of(call.accepted.shape, call.query)?;
+    let body = form.one(call.route, &written.served, true);
+    let mut response = respond::document(code, call.accepted.media, body);
+    respond::warn(&mut response, warnings);
+    Ok(response)
+}
+
+/// The options of a deletion, from the body and the query.
+pub(crate) async fn delete_options(call: &Call<'_>, body: RequestBody) -> Result<DeleteOptions, Status> {
+    let mut options = DeleteOptions::of(&call.document(body).await?)?;
+    options.dry_run |= WriteOptions::of(call.query)?.dry_run;
+    if let Some(seconds) = call.query.number("gracePeriodSeconds")? {
+        options.grace = i64::try_from(seconds).ok();
+    }
+    if let Some(policy) = call.query.get("propagationPolicy") {
+        options.propagation = Some(Propagation::parse(policy)?);
+    }
+    Ok(options)
+}
+
+async fn remove(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let options = delete_options(call, body).await?;
+    match delete(call.core, call.route, call.place(), &options).await? {
+        Deleted::Marked(written) => written_response(call, StatusCode::OK, &written, &[]),
+        Deleted::Gone(written) if &*call.route.collection == "pods" => {
+            // Clients wait for a pod by the object they get back.
+            written_response(call, StatusCode::OK, &written, &[])
+        }
+        Deleted::Gone(written) => {
+            let uid = meta::uid(&object::parse(&written.served)).to_owned();
+            let status = Status::success(&call.route.kind, call.name(), &uid);
+            Ok(respond::value(StatusCode::OK, call.accepted.media, &status))
+        }
+    }
+}
+
+async fn remove_all(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let options = delete_options(call, body).await?;
+    let selection = Selection::of(call.route, call.namespace(), call.query)?;
+    let snapshot = call.core.store.snapshot();
+    let chosen: Vec<Arc<Entry>> =
+        selection.candidates(&snapshot, "").filter(|e| selection.matches(e)).cloned().collect();
+    let mut items = Vec::with_capacity(chosen.len());
+    for entry in chosen {
+        let (_, namespace, name) = entry.key.parts();
+        match delete(call.core, call.route, (namespace, name), &options).await {
+            Ok(Deleted::Gone(written) | Deleted::Marked(written)) => items.push(object::parse(&written.served)),
+            // Someone else was faster: that is what was wanted.
+            Err(status) if status.is_not_found() => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let kind = &call.route.kind;
+    let list = json!({ "kind": kind.list_kind(), "apiVersion": kind.api_version(),
+        "metadata": { "resourceVersion": call.core.store.snapshot().revision().to_string() }, "items": items });
+    Ok(respond::value(StatusCode::OK, call.accepted.media, &list))
+}

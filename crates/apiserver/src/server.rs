@@ -1,0 +1,154 @@
+//! The API server as its owner sees it.
+
+use std::sync::Arc;
+
+use naru_client::Transport;
+use naru_store::{Prefix, WatchEnd};
+use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::apply::{self, ApplyOptions, Change};
+use crate::authorization::Follower;
+use crate::authorization::index::COLLECTIONS;
+use crate::bootstrap;
+use crate::config::{Config, Listeners, StartError};
+use crate::listen::Bound;
+use crate::state::Core;
+use crate::transport::InProcess;
+use crate::user::User;
+use naru_api::Status;
+use serde_json::Value;
+
+/// An API server. Clones are handles to the same one; the last one to go ends its background work.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+    _followers: Arc<DropGuard>,
+}
+
+// === impl ApiServer ===
+
+impl ApiServer {
+    /// Starts serving this process: writes the objects that every cluster has, where they are missing, and follows
+    /// roles and bindings. Nothing listens yet.
+    ///
+    /// # Errors
+    /// When those objects cannot be written.
+    pub async fn new(config: Config) -> Result<ApiServer, StartError> {
+        let core = Arc::new(Core::new(config));
+        bootstrap::ensure(&core).await.map_err(StartError::Bootstrap)?;
+        let ended = CancellationToken::new();
+        follow_rbac(&core, &ended);
+        Ok(ApiServer { core, _followers: Arc::new(ended.drop_guard()) })
+    }
+
+    /// Opens the listeners.
+    ///
+    /// # Errors
+    /// When an address or path is taken, or TLS cannot be set up.
+    pub async fn bind(&self, listeners: &Listeners) -> Result<Bound, StartError> {
+        Bound::open(self.core.clone(), listeners).await
+    }
+
+    /// Opens the listeners and serves until `shutdown`.
+    ///
+    /// # Errors
+    /// As [`ApiServer::bind`].
+    pub async fn serve(&self, listeners: &Listeners, shutdown: CancellationToken) -> Result<(), StartError> {
+        self.bind(listeners).await?.serve(shutdown).await;
+        Ok(())
+    }
+
+    /// A transport to this server inside the process, for one user.
+    pub fn transport(&self, user: Arc<User>) -> Arc<dyn Transport> {
+        Arc::new(InProcess::new(self.core.clone(), user))
+    }
+
+    /// Creates, updates and prunes a set of objects; see [`ApplyOptions`].
+    ///
+    /// # Errors
+    /// At the first object that is refused, with what was done before it left done.
+    pub async fn apply_objects(
+        &self,
+        user: &User,
+        objects: Vec<Value>,
+        options: &ApplyOptions,
+    ) -> Result<Vec<Change>, Status> {
+        apply::apply(&self.core, user, objects, options).await
+    }
+}
+
+/// Reads all roles and bindings now, then follows them until `ended`.
+fn follow_rbac(core: &Arc<Core>, ended: &CancellationToken) {
+    let follower = Arc::new(Mutex::new(Follower::default()));
+    let snapshot = core.store.snapshot();
+    for collection in COLLECTIONS {
+        for entry in snapshot.range(&Prefix::collection(collection)) {
+            let (_, namespace, name) = entry.key.parts();
+            follower.lock().take(collection, namespace, name, Some(&entry.served));
+        }
+    }
+    core.rbac.store(Arc::new(follower.lock().compile()));
+    core.rbac_revision.send_replace(snapshot.revision().0.max(1));
+    for collection in COLLECTIONS {
+        let (core, follower, ended) = (core.clone(), follower.clone(), ended.clone());
+        let after = snapshot.revision();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = follow(&core, &follower, collection, after) => {}
+            }
+        });
+    }
+}
+
+async fn follow(core: &Core, follower: &Mutex<Follower>, collection: &str, after: naru_store::Revision) {
+    let prefix = Prefix::collection(collection);
+    let mut from = after;
+    loop {
+        let Ok(mut watch) = core.store.watch(prefix.clone(), from) else {
+            from = relist(core, follower, &prefix, collection);
+            continue;
+        };
+        loop {
+            match watch.next().await {
+                Ok(batch) => {
+                    let mut follower = follower.lock();
+                    for change in &batch.changes {
+                        let (_, namespace, name) = change.key.parts();
+                        let now = change.after.as_ref().map(|e| &*e.served);
+                        follower.take(collection, namespace, name, now);
+                    }
+                    publish(core, &follower, batch.revision.0);
+                }
+                Err(WatchEnd::Lagged) => {
+                    from = relist(core, follower, &prefix, collection);
+                    break;
+                }
+                Err(WatchEnd::Closed) => return,
+            }
+        }
+    }
+}
+
+fn relist(core: &Core, follower: &Mutex<Follower>, prefix: &Prefix, collection: &str) -> naru_store::Revision {
+    let snapshot = core.store.snapshot();
+    let mut follower = follower.lock();
+    follower.forget(collection);
+    for entry in snapshot.range(prefix) {
+        let (_, namespace, name) = entry.key.parts();
+        follower.take(collection, namespace, name, Some(&entry.served));
+    }
+    publish(core, &follower, snapshot.revision().0);
+    snapshot.revision()
+}
+
+/// Publishes while the follower is locked, so that an older index never replaces a newer one.
+fn publish(core: &Core, follower: &Follower, revision: u64) {
+    core.rbac.store(Arc::new(follower.compile()));
+    core.rbac_revision.send_if_modified(|known| {
+        let newer = revision > *known;
+        *known = (*known).max(revision);
+        newer
+    });
+}

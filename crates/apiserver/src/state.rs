@@ -1,0 +1,99 @@
+//! What every request handler shares.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use naru_api::{Kind, Registry, Status};
+use naru_client::NodeDialer;
+use naru_identity::{Authority, Sealer, TokenSigner};
+use naru_store::{Key, Store};
+use tokio::sync::{Semaphore, watch};
+
+use crate::authentication::token::Authenticator;
+use crate::authorization::Rbac;
+use crate::config::{Config, Settings};
+use crate::metrics::Metrics;
+use crate::openapi::Documents;
+use crate::routes::{Route, Routes};
+
+/// How many requests other than watches are worked on at once. Each may hold a body of some megabytes, so this bounds
+/// the server's memory; more are told to come back.
+const AT_ONCE: usize = 512;
+
+/// The shared state of an API server.
+pub(crate) struct Core {
+    pub(crate) store: Store,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) routes: Routes,
+    pub(crate) rbac: ArcSwap<Rbac>,
+    /// The revision up to which `rbac` knows the store.
+    pub(crate) rbac_revision: watch::Sender<u64>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) tokens: Arc<TokenSigner>,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) dialer: Arc<dyn NodeDialer>,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Metrics,
+    pub(crate) documents: Documents,
+    pub(crate) room: Semaphore,
+}
+
+// === impl Core ===
+
+impl Core {
+    pub(crate) fn new(config: Config) -> Core {
+        let Config { store, registry, authority, tokens, sealer, dialer, settings } = config;
+        Core {
+            routes: Routes::of(&registry),
+            rbac: ArcSwap::default(),
+            rbac_revision: watch::Sender::new(0),
+            authenticator: Authenticator::new(tokens.clone(), settings.issuer.clone()),
+            metrics: Metrics::default(),
+            documents: Documents::default(),
+            room: Semaphore::new(AT_ONCE),
+            store,
+            registry,
+            tokens,
+            sealer,
+            authority,
+            dialer,
+            settings,
+        }
+    }
+
+    /// The route of a kind that is always served.
+    ///
+    /// # Errors
+    /// An internal error when the registry lacks it.
+    pub(crate) fn route(&self, group: &str, version: &str, plural: &str) -> Result<Arc<Route>, Status> {
+        self.routes
+            .find(group, version, plural)
+            .cloned()
+            .ok_or_else(|| Status::internal(format!("{plural} of {group}/{version} is not served")))
+    }
+
+    /// The route of an object by its `apiVersion` and `kind`.
+    ///
+    /// # Errors
+    /// 404 when the kind is not served.
+    pub(crate) fn route_of(&self, api_version: &str, kind: &str) -> Result<Arc<Route>, Status> {
+        self.registry.by_api_version(api_version, kind).and_then(|k| self.routes.of_kind(k)).cloned().ok_or_else(|| {
+            let mut status = Status::no_such_path();
+            status.message = format!("no matches for kind {kind:?} in version {api_version:?}");
+            status
+        })
+    }
+}
+
+impl Route {
+    /// The key of an object.
+    pub(crate) fn key(&self, namespace: &str, name: &str) -> Key {
+        Key::new(&self.collection, namespace, name)
+    }
+
+    /// The kind whose form the stored bytes have.
+    pub(crate) fn stored_kind(&self) -> &Arc<Kind> {
+        self.stored.as_ref().unwrap_or(&self.kind)
+    }
+}

@@ -1,0 +1,122 @@
+//! Requests below an object.
+
+mod binding;
+mod eviction;
+mod scale;
+mod token;
+
+use http::{Method, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use naru_api::{Status, Subresource, meta};
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::node_proxy;
+use crate::resource::{patch_part, put, written_response};
+use crate::verbs::update::{Part, raise_generation, update};
+use crate::verbs::{WriteOptions, create, get};
+use crate::wire::body::RequestBody;
+use crate::wire::path::Verb;
+use crate::wire::payload::Payload;
+
+/// Whether requests for this subresource are answered by a node.
+pub(crate) fn is_forwarded(subresource: &str) -> bool {
+    matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy")
+}
+
+/// Answers a request below an object.
+///
+/// # Errors
+/// Whatever refuses it.
+pub(crate) async fn answer(
+    call: &Call<'_>,
+    body: RequestBody,
+    upgrade: Option<OnUpgrade>,
+) -> Result<Response<Payload>, Status> {
+    let kind = &call.route.kind;
+    let word = call.path.subresource.as_deref().unwrap_or_default();
+    let subresource = Subresource::from_path(word).filter(|s| kind.has(*s)).ok_or_else(Status::no_such_path)?;
+    if kind.is_namespaced() && call.namespace().is_empty() {
+        return Err(Status::no_such_path());
+    }
+    let refused = || Status::method_not_allowed(kind, call.method.as_str());
+    match subresource {
+        Subresource::Log | Subresource::Exec | Subresource::Attach | Subresource::PortForward | Subresource::Proxy => {
+            return node_proxy::answer(call, subresource, body, upgrade).await;
+        }
+        _ if !call.path.rest.is_empty() => return Err(Status::no_such_path()),
+        _ => {}
+    }
+    match (subresource, call.verb) {
+        (Subresource::Scale, _) => scale::answer(call, body).await,
+        (_, Verb::Get) if *call.method == Method::GET && readable(subresource) => get::get(call).await,
+        (Subresource::Status, Verb::Update) => put(call, body, Part::Status).await,
+        (Subresource::Status, Verb::Patch) => patch_part(call, body, Part::Status).await,
+        (Subresource::EphemeralContainers, Verb::Update) => put(call, body, Part::Spec("ephemeralContainers")).await,
+        (Subresource::EphemeralContainers, Verb::Patch) => {
+            patch_part(call, body, Part::Spec("ephemeralContainers")).await
+        }
+        (Subresource::Resize | Subresource::Finalize | Subresource::Approval, Verb::Update | Verb::Patch) => {
+            narrow(call, body, subresource).await
+        }
+        (Subresource::Binding, Verb::Create) => binding::answer(call, body).await,
+        (Subresource::Eviction, Verb::Create) => eviction::answer(call, body).await,
+        (Subresource::Token, Verb::Create) => token::answer(call, body).await,
+        _ => Err(refused()),
+    }
+}
+
+fn readable(subresource: Subresource) -> bool {
+    matches!(
+        subresource,
+        Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize | Subresource::Approval
+    )
+}
+
+/// Subresources that take one narrow thing out of the whole object that is sent.
+async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) -> Result<Response<Payload>, Status> {
+    let options = WriteOptions::of(call.query)?;
+    let take = |old: &Value, given: &Value| {
+        let mut new = old.clone();
+        match subresource {
+            Subresource::Finalize => new["spec"]["finalizers"] = given["spec"]["finalizers"].clone(),
+            Subresource::Approval => new["status"]["conditions"] = given["status"]["conditions"].clone(),
+            _ => resize(&mut new, given),
+        }
+        match given["metadata"].get("resourceVersion").filter(|_| *call.method == Method::PUT) {
+            Some(version) => meta::set(&mut new, "resourceVersion", version.clone()),
+            None => {
+                meta::unset(&mut new, "resourceVersion");
+            }
+        }
+        raise_generation(old, &mut new);
+        new
+    };
+    let written = if call.verb == Verb::Update {
+        let (mut given, _) = call.object(body, options).await?;
+        create::place(call.route, call.namespace(), &mut given)?;
+        let change = |old: &Value| Ok(take(old, &given));
+        update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?
+    } else {
+        let patch = crate::verbs::patch::Patch::read(call, body).await?;
+        let change = |old: &Value| {
+            let mut given = old.clone();
+            patch.apply(&call.route.kind, &mut given)?;
+            Ok(take(old, &given))
+        };
+        update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?
+    };
+    written_response(call, StatusCode::OK, &written, &[])
+}
+
+/// Takes over the resources of containers, by name, and nothing else.
+fn resize(pod: &mut Value, given: &Value) {
+    for list in ["containers", "initContainers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            let same = |c: &&Value| c["name"] == container["name"];
+            if let Some(wanted) = given["spec"][list].as_array().into_iter().flatten().find(same) {
+                container["resources"] = wanted["resources"].clone();
+            }
+        }
+    }
+}

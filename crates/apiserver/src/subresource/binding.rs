@@ -1,0 +1,66 @@
+//! Assigning a pod to a node: once, and for good.
+
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use naru_api::{Status, meta};
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::verbs::WriteOptions;
+use crate::verbs::update::{Part, raise_generation, update};
+use crate::wire::body::RequestBody;
+use crate::wire::payload::Payload;
+use crate::wire::respond;
+
+/// Answers POST of a `v1 Binding`.
+///
+/// # Errors
+/// 409 when the pod has a node or is being deleted.
+pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let binding = call.document(body).await?;
+    let target = binding["target"]["name"].as_str().filter(|n| !n.is_empty());
+    let node = target.ok_or_else(|| Status::bad_request("target.name: name the node to bind the pod to"))?;
+    let change = |pod: &Value| bind(call, pod, &binding, node);
+    let options = WriteOptions::of(call.query)?;
+    update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?;
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+    Ok(respond::value(StatusCode::CREATED, call.accepted.media, &status))
+}
+
+fn bind(call: &Call<'_>, pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
+    let name = call.name();
+    let conflict = |why: String| Err(Status::conflict(&call.route.kind, name, &why));
+    let present = meta::text(pod, "spec.nodeName");
+    if !present.is_empty() {
+        return conflict(format!("pod {name} is already assigned to node {present:?}"));
+    }
+    if meta::is_deleting(pod) {
+        return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    let wanted = meta::uid(binding);
+    if !wanted.is_empty() && wanted != meta::uid(pod) {
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {}",
+            meta::uid(pod)
+        ));
+    }
+    let mut new = pod.clone();
+    // The scheduler decided on a state it saw; what matters of it was checked above.
+    meta::unset(&mut new, "resourceVersion");
+    new["spec"]["nodeName"] = node.into();
+    for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+        meta::set_annotation(&mut new, key, value.as_str().unwrap_or_default());
+    }
+    let now = meta::time(Timestamp::now());
+    let scheduled =
+        json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now });
+    match new["status"]["conditions"].as_array_mut() {
+        Some(conditions) => {
+            conditions.retain(|c| c["type"] != "PodScheduled");
+            conditions.push(scheduled);
+        }
+        None => new["status"]["conditions"] = json!([scheduled]),
+    }
+    raise_generation(pod, &mut new);
+    Ok(new)
+}

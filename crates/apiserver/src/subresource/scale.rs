@@ -1,0 +1,97 @@
+//! The replica count of an object, seen as `autoscaling/v1 Scale` whatever its kind.
+
+use http::{Response, StatusCode};
+use naru_api::{LabelSelector, Status, meta, patch};
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::object;
+use crate::verbs::WriteOptions;
+use crate::verbs::patch::Patch;
+use crate::verbs::update::{Part, update};
+use crate::wire::body::RequestBody;
+use crate::wire::path::Verb;
+use crate::wire::payload::Payload;
+use crate::wire::respond;
+
+/// Answers a request for `scale`.
+///
+/// # Errors
+/// Whatever refuses it.
+pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let options = WriteOptions::of(call.query)?;
+    let served = match call.verb {
+        Verb::Get => {
+            let key = call.route.key(call.namespace(), call.name());
+            let snapshot = call.core.store.snapshot();
+            let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;
+            entry.served.clone()
+        }
+        Verb::Update => {
+            let scale = call.document(body).await?;
+            let change = |present: &Value| rescaled(call, present, &scale);
+            update(call.core, call.user, call.route, call.place(), Part::Main, &change, options).await?.served
+        }
+        Verb::Patch => {
+            let patch = Patch::read(call, body).await?;
+            let change = |present: &Value| {
+                let mut scale = scale_of(present);
+                meta::unset(&mut scale, "resourceVersion");
+                match &patch {
+                    Patch::Json(bytes) => patch::json(&mut scale, bytes)?,
+                    // A scale has no lists: both languages mean the same.
+                    Patch::Merge(value) | Patch::Strategic(value) => patch::merge(&mut scale, value)?,
+                }
+                rescaled(call, present, &scale)
+            };
+            update(call.core, call.user, call.route, call.place(), Part::Main, &change, options).await?.served
+        }
+        _ => return Err(Status::method_not_allowed(&call.route.kind, call.method.as_str())),
+    };
+    Ok(respond::value(StatusCode::OK, call.accepted.media, &scale_of(&object::parse(&served))))
+}
+
+fn scale_of(object: &Value) -> Value {
+    let selector = &object["spec"]["selector"];
+    let selector = if selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some() {
+        LabelSelector::from_object(selector).map(|s| s.to_string()).unwrap_or_default()
+    } else {
+        // The oldest kinds select by a plain map.
+        let pairs = selector.as_object().into_iter().flatten();
+        pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
+    };
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(field) {
+            metadata[field] = value.clone();
+        }
+    }
+    json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": { "replicas": object["spec"]["replicas"].as_i64().unwrap_or(0) },
+        "status": { "replicas": object["status"]["replicas"].as_i64().unwrap_or(0), "selector": selector } })
+}
+
+fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Value, Status> {
+    let kind = &call.route.kind;
+    let replicas = match &scale["spec"]["replicas"] {
+        Value::Null => 0,
+        value => value.as_i64().filter(|r| *r >= 0).ok_or_else(|| {
+            let error = naru_api::FieldError::invalid("spec.replicas", value, "must be greater than or equal to 0");
+            Status::invalid(kind, call.name(), vec![error])
+        })?,
+    };
+    let name = meta::name(scale);
+    if !name.is_empty() && name != call.name() {
+        let text = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name());
+        return Err(Status::bad_request(text));
+    }
+    let mut new = present.clone();
+    match scale["metadata"].get("resourceVersion").filter(|v| v.is_string()) {
+        Some(version) => meta::set(&mut new, "resourceVersion", version.clone()),
+        None => {
+            meta::unset(&mut new, "resourceVersion");
+        }
+    }
+    new["spec"]["replicas"] = replicas.into();
+    Ok(new)
+}

@@ -1,0 +1,264 @@
+//! Listing a collection: the stored bytes of its objects, one after the other.
+//!
+//! A list is a walk over a snapshot that the client pulls: pieces are put together as they are sent, so that a large
+//! list costs one small buffer and not a second copy of everything. `continue` names a revision and the last key sent;
+//! the rest is read from the snapshot of that revision.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use naru_api::Status;
+use naru_store::{Entry, Revision, Snapshot};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::get::reached;
+use super::selection::Selection;
+use crate::call::Call;
+use crate::object;
+use crate::represent::{self, Form};
+use crate::routes::Route;
+use crate::versions;
+use crate::wire::negotiate::{Media, Shape};
+use crate::wire::payload::Payload;
+use crate::wire::respond;
+use crate::write::unavailable;
+
+/// Pieces of about this size are handed to the connection.
+const PIECE: usize = 64 << 10;
+
+/// Where a list goes on. Opaque to clients; it can name nothing that its sender could not list.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Token {
+    /// The revision that is listed.
+    rv: u64,
+    /// The rest of the last key that was sent.
+    after: String,
+}
+
+/// What a list holds.
+struct Page {
+    revision: Revision,
+    entries: Vec<Arc<Entry>>,
+    more: Option<String>,
+    remaining: Option<usize>,
+}
+
+/// Answers GET of a collection.
+///
+/// # Errors
+/// 400 for options that make no sense, 410 when the revision asked for is gone.
+pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
+    let selection = Selection::of(call.route, call.namespace(), call.query)?;
+    let form = Form::of(call.accepted.shape, call.query)?;
+    let newest = call.core.store.confirm().await.map_err(|e| unavailable(&e))?;
+    let limit = call.query.number("limit")?.and_then(|l| usize::try_from(l).ok()).filter(|l| *l > 0);
+    let (snapshot, after) = start(call, newest)?;
+    let page = Page::take(&selection, &snapshot, &after, limit);
+    let metadata = page.metadata();
+    let payload = match form.shape {
+        Shape::Table => Payload::from(table(call.route, form, &page)),
+        Shape::Partial => partials(&page),
+        Shape::Whole | Shape::Discovery => whole(call.route, page, &metadata),
+    };
+    let mut response = Response::new(payload);
+    if call.accepted.media == Media::Yaml {
+        let body = whole_body(response.into_body());
+        return Ok(respond::document(StatusCode::OK, Media::Yaml, body));
+    }
+    let kind = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// From which state, and after which key, to list.
+fn start(call: &Call<'_>, newest: Snapshot) -> Result<(Snapshot, String), Status> {
+    let version = call.query.get("resourceVersion");
+    let exact = match (call.query.get("resourceVersionMatch"), version) {
+        (None | Some("NotOlderThan"), _) => false,
+        (Some("Exact"), Some(version)) if version != "0" => true,
+        (Some("Exact"), _) => {
+            return Err(Status::bad_request("resourceVersionMatch Exact needs a resourceVersion other than 0"));
+        }
+        (Some(other), _) => {
+            let text = format!("resourceVersionMatch: expected Exact or NotOlderThan, got {other:?}");
+            return Err(Status::bad_request(text));
+        }
+    };
+    if let Some(token) = call.query.get("continue") {
+        if version.is_some_and(|v| v != "0") {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        let token = Token::parse(token)?;
+        let snapshot = call.core.store.snapshot_at(Revision(token.rv)).map_err(|_| {
+            Status::expired("The provided continue parameter is too old to display a consistent list result. Start a new list without the continue parameter.")
+        })?;
+        return Ok((snapshot, token.after));
+    }
+    let Some(wanted) = call.query.number("resourceVersion")?.map(Revision) else { return Ok((newest, String::new())) };
+    reached(wanted, newest.revision())?;
+    if exact {
+        let snapshot = call
+            .core
+            .store
+            .snapshot_at(wanted)
+            .map_err(|e| Status::expired(format!("The resourceVersion for the provided list is too old: {e}")))?;
+        return Ok((snapshot, String::new()));
+    }
+    Ok((newest, String::new()))
+}
+
+// === impl Token ===
+
+impl Token {
+    fn parse(text: &str) -> Result<Token, Status> {
+        let token = BASE64.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        token.ok_or_else(|| Status::bad_request("continue key is not valid: take it from the list before, unchanged"))
+    }
+
+    fn text(&self) -> String {
+        BASE64.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    fn take(selection: &Selection, snapshot: &Snapshot, after: &str, limit: Option<usize>) -> Page {
+        let revision = snapshot.revision();
+        let mut candidates = selection.candidates(snapshot, after).filter(|e| selection.matches(e)).cloned();
+        let entries: Vec<Arc<Entry>> = match limit {
+            None => candidates.by_ref().collect(),
+            Some(limit) => candidates.by_ref().take(limit).collect(),
+        };
+        let last = entries.last().and_then(|e| selection.prefix.rest(&e.key)).unwrap_or_default();
+        let (mut more, mut remaining) = (None, None);
+        if limit.is_some() && candidates.next().is_some() {
+            more = Some(Token { rv: revision.0, after: last.to_owned() }.text());
+            if selection.is_everything() {
+                remaining = Some(1 + candidates.count());
+            }
+        }
+        Page { revision, entries, more, remaining }
+    }
+
+    fn metadata(&self) -> Value {
+        let mut metadata = json!({ "resourceVersion": self.revision.to_string() });
+        if let Some(token) = &self.more {
+            metadata["continue"] = token.as_str().into();
+        }
+        if let Some(remaining) = self.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        metadata
+    }
+}
+
+fn table(route: &Route, form: Form, page: &Page) -> Bytes {
+    let now = Timestamp::now();
+    let rows = page.entries.iter().map(|e| form.row(route, &versions::to_served(route, object::parse(&e.served)), now));
+    represent::table_head(route, true, page.metadata(), rows.collect()).to_string().into()
+}
+
+fn partials(page: &Page) -> Payload {
+    let head = "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
+    let items: Vec<String> = page.entries.iter().map(|e| represent::partial(&e.served)).collect();
+    Payload::from(Bytes::from(format!("{head}{},\"items\":[{}]}}", page.metadata(), items.join(","))))
+}
+
+fn whole(route: &Route, page: Page, metadata: &Value) -> Payload {
+    let head = format!("{}{metadata},\"items\":[", route.list_head);
+    if route.stored.is_some() {
+        let items: Vec<Bytes> = page.entries.iter().map(|e| versions::served(route, &e.served)).collect();
+        return pieces(head, items.into_iter());
+    }
+    pieces(head, page.entries.into_iter().map(|e| e.served.clone()))
+}
+
+/// Head, items with commas between, tail, in pieces made as they are asked for.
+fn pieces(head: String, items: impl ExactSizeIterator<Item = Bytes> + Clone + Send + 'static) -> Payload {
+    const TAIL: &[u8] = b"]}";
+    let commas = items.len().saturating_sub(1);
+    let left = head.len() + items.clone().map(|i| i.len()).sum::<usize>() + commas + TAIL.len();
+    let (mut head, mut items, mut first, mut done) = (Some(head), items.peekable(), true, false);
+    let pieces = std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let mut piece = BytesMut::with_capacity(PIECE.min(left) + 1024);
+        if let Some(head) = head.take() {
+            piece.put_slice(head.as_bytes());
+        }
+        while piece.len() < PIECE {
+            let Some(item) = items.next() else {
+                piece.put_slice(TAIL);
+                done = true;
+                break;
+            };
+            if !std::mem::take(&mut first) {
+                piece.put_u8(b',');
+            }
+            piece.put_slice(&item);
+        }
+        Some(piece.freeze())
+    });
+    Payload::Pieces { pieces: Box::new(pieces), left: left as u64 }
+}
+
+fn whole_body(payload: Payload) -> Bytes {
+    match payload {
+        Payload::Pieces { pieces, .. } => {
+            let mut body = BytesMut::new();
+            pieces.for_each(|piece| body.put_slice(&piece));
+            body.freeze()
+        }
+        other => other.as_full().cloned().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(items: &[&'static str]) -> (String, u64) {
+        let items: Vec<Bytes> = items.iter().map(|i| Bytes::from_static(i.as_bytes())).collect();
+        let payload = pieces("{\"items\":[".to_owned(), items.into_iter());
+        let Payload::Pieces { left, .. } = &payload else { panic!("not in pieces") };
+        let left = *left;
+        (String::from_utf8(whole_body(payload).to_vec()).expect("text"), left)
+    }
+
+    #[test]
+    fn a_list_is_its_items_with_commas_and_of_the_announced_length() {
+        for (items, expected) in [
+            (&[][..], "{\"items\":[]}"),
+            (&["1"][..], "{\"items\":[1]}"),
+            (&["1", "2", "3"][..], "{\"items\":[1,2,3]}"),
+        ] {
+            let (text, length) = joined(items);
+            assert_eq!(text, expected);
+            assert_eq!(length, text.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_large_list_comes_in_pieces() {
+        let item = Bytes::from(vec![b'1'; 10_000]);
+        let Payload::Pieces { pieces, left } = pieces(String::new(), vec![item; 50].into_iter()) else {
+            panic!("not in pieces")
+        };
+        let lengths: Vec<usize> = pieces.map(|p| p.len()).collect();
+        assert!(lengths.len() > 5 && lengths.iter().all(|l| *l < 2 * PIECE), "{lengths:?}");
+        assert_eq!(lengths.iter().sum::<usize>() as u64, left);
+    }
+
+    #[test]
+    fn tokens_go_there_and_back() {
+        let token = Token { rv: 7, after: "shop/web".to_owned() };
+        assert_eq!(Token::parse(&token.text()).expect("a token"), token);
+        Token::parse("nonsense").expect_err("no token");
+    }
+}

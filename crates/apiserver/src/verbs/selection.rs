@@ -1,0 +1,129 @@
+//! Which objects of a collection a LIST, WATCH or DELETE means.
+
+use std::sync::Arc;
+
+use naru_api::{FieldSelector, LabelSelector, Status};
+use naru_store::{Entry, Prefix, Snapshot};
+use serde_json::Map;
+
+use crate::encode::BY_NODE;
+use crate::object;
+use crate::routes::Route;
+use crate::versions;
+use crate::wire::query::Query;
+
+/// A namespace (or all) and selectors.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    pub(crate) route: Arc<Route>,
+    pub(crate) prefix: Prefix,
+    namespace: String,
+    labels: LabelSelector,
+    fields: FieldSelector,
+    need: Need,
+}
+
+/// How much of an object must be read to judge it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    Labels,
+    Everything,
+}
+
+// === impl Selection ===
+
+impl Selection {
+    /// Reads the selectors of a request.
+    ///
+    /// # Errors
+    /// 400 for a selector that cannot be parsed or names fields that cannot be selected by.
+    pub(crate) fn of(route: &Arc<Route>, namespace: &str, query: &Query<'_>) -> Result<Selection, Status> {
+        let (labels, fields) = (query.get("labelSelector"), query.get("fieldSelector"));
+        Selection::new(route, namespace, labels.unwrap_or_default(), fields.unwrap_or_default())
+    }
+
+    /// The selection of these selectors.
+    ///
+    /// # Errors
+    /// As [`Selection::of`].
+    pub(crate) fn new(route: &Arc<Route>, namespace: &str, labels: &str, fields: &str) -> Result<Selection, Status> {
+        let bad = |what: &str, error: &dyn std::fmt::Display| Status::bad_request(format!("{what}: {error}"));
+        let labels = LabelSelector::parse(labels).map_err(|e| bad("labelSelector", &e))?;
+        let fields = FieldSelector::parse(fields).map_err(|e| bad("fieldSelector", &e))?;
+        fields.check(&route.kind).map_err(|e| bad("fieldSelector", &e))?;
+        let need = match (labels.is_everything(), fields.is_everything()) {
+            (true, true) => Need::Nothing,
+            (false, true) => Need::Labels,
+            _ => Need::Everything,
+        };
+        let namespace = match fields.exact("metadata.namespace") {
+            Some(namespace) if namespace.is_empty() || !route.kind.is_namespaced() => namespace,
+            Some(wanted) => wanted,
+            None => namespace,
+        };
+        let prefix = match namespace {
+            "" => Prefix::collection(&route.collection),
+            namespace => Prefix::namespace(&route.collection, namespace),
+        };
+        Ok(Selection { route: route.clone(), prefix, namespace: namespace.to_owned(), labels, fields, need })
+    }
+
+    /// Whether everything in the namespace is meant.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.need == Need::Nothing
+    }
+
+    /// The single name that can match, if the selector names one.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.fields.exact("metadata.name").filter(|n| !n.is_empty())
+    }
+
+    /// Whether an object is meant.
+    pub(crate) fn matches(&self, entry: &Entry) -> bool {
+        match self.need {
+            Need::Nothing => true,
+            Need::Labels => {
+                let labels = object::labels(&entry.served);
+                self.labels.matches(labels.as_ref().unwrap_or(&Map::new()))
+            }
+            Need::Everything => {
+                if self.name().is_some_and(|name| name != entry.key.name()) {
+                    return false;
+                }
+                let object = versions::to_served(&self.route, object::parse(&entry.served));
+                let none = Map::new();
+                self.fields.matches(&object)
+                    && self.labels.matches(object["metadata"]["labels"].as_object().unwrap_or(&none))
+            }
+        }
+    }
+
+    /// The objects that can match, in key order, after `after` (the rest of a key): a single one, those of an index,
+    /// or all.
+    pub(crate) fn candidates<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        after: &'a str,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Entry>> + Send + 'a> {
+        let beyond = move |entry: &&Arc<Entry>| {
+            self.prefix.rest(&entry.key).is_some_and(|rest| after.is_empty() || rest > after)
+        };
+        if let Some(name) = self.name().filter(|_| !self.namespace.is_empty() || !self.route.kind.is_namespaced()) {
+            return Box::new(snapshot.get(&self.route.key(&self.namespace, name)).into_iter().filter(beyond));
+        }
+        if let Some(node) = self.node() {
+            return Box::new(snapshot.by_index(BY_NODE, node).filter(beyond));
+        }
+        if after.is_empty() {
+            Box::new(snapshot.range(&self.prefix))
+        } else {
+            Box::new(snapshot.range_from(&self.prefix, after))
+        }
+    }
+
+    fn node(&self) -> Option<&str> {
+        let pods = &*self.route.collection == "pods";
+        self.fields.exact("spec.nodeName").filter(|n| pods && !n.is_empty())
+    }
+}

@@ -1,0 +1,222 @@
+//! Changing an object: replacing it, or a part of it through a subresource.
+
+use naru_api::{Status, admit, meta, validate};
+use naru_store::{Entry, Snapshot};
+use serde_json::Value;
+use std::sync::Arc;
+
+use super::{ATTEMPTS, WriteOptions, Written};
+use crate::admission::{self, Effects};
+use crate::authorization::escalation;
+use crate::encode;
+use crate::object;
+use crate::routes::Route;
+use crate::state::Core;
+use crate::user::User;
+use crate::versions;
+use crate::write::{Expect, Failure, Plan, Refusal};
+
+/// Which part of an object a write may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Everything but the status.
+    Main,
+    /// Only the status.
+    Status,
+    /// Only the field at this path below `spec`, for subresources that exist for one field.
+    Spec(&'static str),
+    /// Whatever the server itself decided (binding, finalize, approval).
+    Trusted,
+}
+
+/// What an object is to become.
+pub(crate) type Change<'a> = dyn Fn(&Value) -> Result<Value, Status> + Send + Sync + 'a;
+
+/// Changes the object `name`: `change` answers the wanted object for the present one, in the form the route serves,
+/// and is asked again when someone else was faster, unless what it answers names the resourceVersion it was made from.
+///
+/// # Errors
+/// 404 without such an object, 409 when it is no longer what the writer had read, and whatever forbids the result.
+pub(crate) async fn update(
+    core: &Core,
+    user: &User,
+    route: &Route,
+    (namespace, name): (&str, &str),
+    part: Part,
+    change: &Change<'_>,
+    options: WriteOptions,
+) -> Result<Written, Status> {
+    let key = route.key(namespace, name);
+    for _ in 0..ATTEMPTS {
+        let snapshot = core.store.snapshot();
+        let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?.clone();
+        let old = object::parse(&entry.served);
+        let wanted = change(&versions::to_served(route, old.clone()))?;
+        let update = Update { core, user, route, namespace, name, part, options };
+        match update.attempt(&snapshot, &entry, old, wanted).await {
+            Ok(written) => return Ok(written),
+            Err(Failure::Status(status)) => return Err(status),
+            Err(Failure::Refused(_)) => {}
+        }
+    }
+    Err(Status::modified(&route.kind, name))
+}
+
+struct Update<'a> {
+    core: &'a Core,
+    user: &'a User,
+    route: &'a Route,
+    namespace: &'a str,
+    name: &'a str,
+    part: Part,
+    options: WriteOptions,
+}
+
+impl Update<'_> {
+    async fn attempt(
+        &self,
+        snapshot: &Snapshot,
+        entry: &Arc<Entry>,
+        old: Value,
+        wanted: Value,
+    ) -> Result<Written, Failure> {
+        let Self { core, route, .. } = *self;
+        let kind = route.stored_kind();
+        let pinned = self.check_identity(&old, &wanted)?;
+        let mut new = versions::to_stored(route, wanted);
+        self.prepare(&old, &mut new);
+        let effects = self.admit(snapshot, &old, &mut new)?;
+        if new == old {
+            return Ok(Written { served: entry.served.clone(), changed: false });
+        }
+        if let Err(why) = escalation::check(&core.rbac.load(), self.user, &route.collection, self.namespace, &new) {
+            return Err(Status::forbidden(kind, self.name, &why).into());
+        }
+        let gone = meta::is_deleting(&new)
+            && meta::finalizers(&new).is_empty()
+            && meta::deletion_grace_period(&new).unwrap_or(0) == 0
+            && (kind.collection() != "namespaces" || finalized(&new));
+        if self.options.dry_run {
+            return Ok(Written { served: encode::plain(&new).into(), changed: true });
+        }
+        let (key, expect) = (entry.key.clone(), Expect::At(entry.modified));
+        let mut plan = if gone {
+            let mut plan = Plan::delete(key, expect);
+            plan.release = admission::remove(kind, &old);
+            plan
+        } else {
+            let stored = encode::encode(&core.sealer, &key, &new).map_err(Status::internal)?;
+            Plan::put(key, expect, stored)
+        };
+        if !gone {
+            plan.reserve = effects.reserve;
+            plan.release = effects.release;
+        }
+        match plan.commit(core).await {
+            Ok(entry) => Ok(Written { served: entry.served.clone(), changed: true }),
+            Err(Failure::Refused(Refusal::Changed)) if pinned => Err(Status::modified(&route.kind, self.name).into()),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Whether the wanted object is meant for exactly the present state.
+    fn check_identity(&self, old: &Value, wanted: &Value) -> Result<bool, Status> {
+        let kind = &self.route.kind;
+        if meta::name(wanted) != self.name {
+            let text = format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                meta::name(wanted),
+                self.name
+            );
+            return Err(Status::bad_request(text));
+        }
+        if meta::namespace(wanted) != self.namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        let uid = meta::uid(wanted);
+        if !uid.is_empty() && uid != meta::uid(old) {
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::uid(old));
+            return Err(Status::conflict(kind, self.name, &why));
+        }
+        match meta::resource_version(wanted) {
+            "" | "0" => Ok(false),
+            version if version == meta::resource_version(old) => Ok(true),
+            _ => Err(Status::modified(kind, self.name)),
+        }
+    }
+
+    fn prepare(&self, old: &Value, new: &mut Value) {
+        let kind = self.route.stored_kind();
+        match self.part {
+            Part::Main => admit::prepare_update(kind, old, new),
+            Part::Status => admit::prepare_status(kind, old, new),
+            Part::Spec(field) => {
+                let value = new["spec"][field].take();
+                *new = old.clone();
+                new["spec"][field] = value;
+                raise_generation(old, new);
+            }
+            Part::Trusted => {}
+        }
+        if self.part == Part::Main && kind.collection() == "namespaces" {
+            // Only `finalize` takes them off: it is how the cluster says that the contents are gone.
+            new["spec"] = old["spec"].clone();
+        }
+        // What no writer can change, whatever the part.
+        for field in ["uid", "creationTimestamp", "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"]
+        {
+            match old["metadata"].get(field) {
+                Some(value) => meta::set(new, field, value.clone()),
+                None => {
+                    meta::unset(new, field);
+                }
+            }
+        }
+        for field in ["managedFields", "selfLink"] {
+            meta::unset(new, field);
+        }
+    }
+
+    fn admit(&self, snapshot: &Snapshot, old: &Value, new: &mut Value) -> Result<Effects, Status> {
+        let kind = self.route.stored_kind();
+        admit::default(kind, new);
+        let mut effects = Effects::default();
+        if self.part == Part::Main {
+            effects = admission::update(self.core, snapshot, kind, old, new)?;
+        }
+        if let (Some(added), true) = (added_finalizer(old, new), meta::is_deleting(old)) {
+            let error = naru_api::FieldError::forbidden(
+                "metadata.finalizers",
+                format!("no new finalizers can be added if the object is being deleted, found new finalizer {added:?}"),
+            );
+            return Err(Status::invalid(kind, self.name, vec![error]));
+        }
+        let errors = match self.part {
+            Part::Main | Part::Status => validate::update(kind, old, new),
+            // Rules about changes forbid to all others what these subresources are for.
+            Part::Spec(_) => validate::create(kind, new),
+            Part::Trusted => vec![],
+        };
+        if errors.is_empty() { Ok(effects) } else { Err(Status::invalid(kind, self.name, errors)) }
+    }
+}
+
+/// Raises the generation when the desired state differs.
+pub(crate) fn raise_generation(old: &Value, new: &mut Value) {
+    if old["spec"] != new["spec"] {
+        meta::set(new, "generation", meta::generation(old) + 1);
+    }
+}
+
+/// Whether a namespace's contents are gone: its own finalizers were taken off.
+pub(crate) fn finalized(namespace: &Value) -> bool {
+    namespace["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+}
+
+fn added_finalizer(old: &Value, new: &Value) -> Option<String> {
+    let before = meta::finalizers(old);
+    meta::finalizers(new).into_iter().find(|f| !before.contains(f)).map(str::to_owned)
+}

@@ -1,0 +1,295 @@
+//! Watching a collection: a stream of frames, pulled by the connection.
+//!
+//! Nothing is buffered for a watcher: it reads from the store's history as fast as its connection takes bytes, and one
+//! that falls out of the history is told to list again. A frame is encoded once, whatever the number of watchers.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt};
+use http::{HeaderValue, Response};
+use naru_api::{Status, meta};
+use naru_client::BoxError;
+use naru_store::{Change, Compacted, Entry, Revision, Snapshot, Watch, WatchEnd};
+use rand::RngExt;
+use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior, Sleep, interval_at, sleep_until};
+
+use super::get::reached;
+use super::selection::Selection;
+use crate::call::Call;
+use crate::encode::restamp;
+use crate::represent::Form;
+use crate::state::Core;
+use crate::wire::negotiate::{Media, Shape};
+use crate::wire::payload::Payload;
+use crate::write::unavailable;
+
+/// How often a watcher that wants bookmarks learns how far it is.
+const BOOKMARKS: Duration = Duration::from_secs(30);
+/// How long a watch lasts when the client does not say, spread so that all clients do not come back at once.
+const LASTS: std::ops::Range<u64> = 1800..3600;
+/// Frames are sent together up to this size.
+const PIECE: usize = 64 << 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// How a watch begins.
+struct Beginning {
+    /// Objects that are there already, shown as added.
+    objects: Vec<Arc<Entry>>,
+    after: Revision,
+    /// Whether the end of those objects is marked by a bookmark.
+    mark: bool,
+}
+
+/// A running watch.
+struct Watching {
+    core: Arc<Core>,
+    selection: Selection,
+    form: Form,
+    watch: Watch,
+    /// Whether the columns of a table were already said.
+    columns: bool,
+    bookmarks: bool,
+    initial: VecDeque<Arc<Entry>>,
+    mark: Option<Revision>,
+    ends: Pin<Box<Sleep>>,
+    tick: tokio::time::Interval,
+    over: bool,
+}
+
+/// Answers a watch.
+///
+/// # Errors
+/// 410 when the revision to start after is gone, 400 for options that make no sense.
+pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Payload>, Status> {
+    let selection = Selection::of(call.route, call.namespace(), call.query)?;
+    let form = Form::of(call.accepted.shape, call.query)?;
+    if call.accepted.media == Media::Yaml {
+        return Err(Status::not_acceptable(&["application/json"]));
+    }
+    let beginning = begin(call, &selection).await?;
+    let watch = call.core.store.watch(selection.prefix.clone(), beginning.after).map_err(too_old)?;
+    let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0);
+    let seconds = seconds.unwrap_or_else(|| rand::rng().random_range(LASTS));
+    let now = Instant::now();
+    let mut tick = interval_at(now + BOOKMARKS, BOOKMARKS);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watching = Watching {
+        core: call.core.clone(),
+        selection,
+        form,
+        watch,
+        columns: true,
+        bookmarks: call.query.flag("allowWatchBookmarks")?,
+        initial: beginning.objects.into(),
+        mark: beginning.mark.then_some(beginning.after),
+        ends: Box::pin(sleep_until(now + Duration::from_secs(seconds.min(86_400)))),
+        tick,
+        over: false,
+    };
+    watching.core.metrics.watches.add(1);
+    let frames = stream::unfold(watching, |mut watching| async move {
+        watching.next().await.map(|frame| (Ok::<_, BoxError>(frame), watching))
+    });
+    let mut response = Response::new(Payload::Stream(frames.boxed()));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    Ok(response)
+}
+
+/// Where the watch begins: after a revision, or with everything that is there.
+async fn begin(call: &Call<'_>, selection: &Selection) -> Result<Beginning, Status> {
+    let initial = call.query.get("sendInitialEvents").is_some() && call.query.flag("sendInitialEvents")?;
+    if initial && call.query.get("resourceVersionMatch") != Some("NotOlderThan") {
+        return Err(Status::bad_request("sendInitialEvents needs resourceVersionMatch=NotOlderThan"));
+    }
+    let newest = call.core.store.confirm().await.map_err(|e| unavailable(&e))?;
+    let version = call.query.number("resourceVersion")?.unwrap_or(0);
+    reached(Revision(version), newest.revision())?;
+    if version > 0 && !initial {
+        return Ok(Beginning { objects: vec![], after: Revision(version), mark: false });
+    }
+    let none = call.query.get("sendInitialEvents").is_some() && !initial;
+    let objects = if none { vec![] } else { everything(selection, &newest) };
+    Ok(Beginning { objects, after: newest.revision(), mark: initial && call.query.flag("allowWatchBookmarks")? })
+}
+
+fn everything(selection: &Selection, snapshot: &Snapshot) -> Vec<Arc<Entry>> {
+    selection.candidates(snapshot, "").filter(|e| selection.matches(e)).cloned().collect()
+}
+
+fn too_old(error: Compacted) -> Status {
+    Status::expired(format!("too old resource version: {} ({})", error.requested, error.oldest))
+}
+
+/// What a change means for a watcher, and in which state the object is shown.
+fn event(selection: &Selection, change: &Change) -> Option<(Event, bool)> {
+    let matched = |entry: &Option<Arc<Entry>>| entry.as_ref().is_some_and(|e| selection.matches(e));
+    match (matched(&change.before), matched(&change.after)) {
+        (false, false) => None,
+        (false, true) => Some((Event::Added, true)),
+        (true, true) => Some((Event::Modified, true)),
+        // Gone, or no longer meant: then the object may still be there, but not for this watcher.
+        (true, false) => Some((Event::Deleted, change.after.is_none())),
+    }
+}
+
+// === impl Watching ===
+
+impl Watching {
+    /// The next bytes to send; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.over {
+                return None;
+            }
+            if !self.initial.is_empty() {
+                return Some(self.next_initial());
+            }
+            if let Some(revision) = self.mark.take() {
+                return Some(self.bookmark(revision, true));
+            }
+            tokio::select! {
+                biased;
+                batch = self.watch.next() => match batch {
+                    Ok(batch) => {
+                        let frames = self.frames(&batch.changes);
+                        if !frames.is_empty() {
+                            return Some(frames);
+                        }
+                    }
+                    Err(WatchEnd::Lagged) => {
+                        self.over = true;
+                        return Some(error(&Status::expired("too old resource version: the watch fell behind; list again")));
+                    }
+                    Err(WatchEnd::Closed) => self.over = true,
+                },
+                () = self.ends.as_mut() => {
+                    self.over = true;
+                    let progress = self.watch.progress().filter(|_| self.bookmarks)?;
+                    return Some(self.bookmark(progress, false));
+                }
+                _ = self.tick.tick(), if self.bookmarks => {
+                    if let Some(progress) = self.watch.progress() {
+                        return Some(self.bookmark(progress, false));
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_initial(&mut self) -> Bytes {
+        let mut piece = BytesMut::new();
+        while let Some(entry) = self.initial.pop_front() {
+            let columns = std::mem::take(&mut self.columns);
+            piece.put_slice(&self.frame(Event::Added, &entry.served, columns));
+            if piece.len() >= PIECE {
+                break;
+            }
+        }
+        piece.freeze()
+    }
+
+    fn frames(&mut self, changes: &[Arc<Change>]) -> Bytes {
+        let mut first = Bytes::new();
+        let mut together = BytesMut::new();
+        for change in changes {
+            let Some((event, shared)) = event(&self.selection, change) else { continue };
+            let frame = self.change(event, shared, change);
+            // A single frame is sent as the shared bytes it is.
+            if first.is_empty() && together.is_empty() {
+                first = frame;
+                continue;
+            }
+            together.put_slice(&std::mem::take(&mut first));
+            together.put_slice(&frame);
+        }
+        if together.is_empty() { first } else { together.freeze() }
+    }
+
+    fn change(&mut self, event: Event, shared: bool, change: &Change) -> Bytes {
+        let columns = std::mem::take(&mut self.columns);
+        if !shared {
+            let Some(before) = &change.before else { return Bytes::new() };
+            return self.frame(event, &restamp(&before.served, change.revision), columns);
+        }
+        let Some(entry) = change.object() else { return Bytes::new() };
+        match self.slot(event).filter(|_| !(columns && self.form.shape == Shape::Table)) {
+            Some(slot) => change.frames.get_or_encode(slot, || self.frame(event, &entry.served, false)),
+            None => self.frame(event, &entry.served, columns),
+        }
+    }
+
+    /// Where frames of this form are remembered. Tables hold ages, which differ little; forms that few ask for are not.
+    fn slot(&self, event: Event) -> Option<usize> {
+        let form = match self.form.shape {
+            Shape::Whole | Shape::Discovery => 0,
+            Shape::Partial => 3,
+            Shape::Table => return None,
+        };
+        self.selection.route.stored.is_none().then_some(form + event as usize)
+    }
+
+    fn frame(&self, event: Event, served: &Bytes, columns: bool) -> Bytes {
+        let object = self.form.one(&self.selection.route, served, columns);
+        frame(event.name(), &object)
+    }
+
+    fn bookmark(&self, revision: Revision, initial: bool) -> Bytes {
+        let kind = &self.selection.route.kind;
+        let mut object = json!({ "kind": kind.kind, "apiVersion": kind.api_version(),
+            "metadata": { "resourceVersion": revision.to_string(), "creationTimestamp": null } });
+        if initial {
+            meta::set_annotation(&mut object, "k8s.io/initial-events-end", "true");
+        }
+        match self.form.shape {
+            Shape::Whole | Shape::Discovery => frame("BOOKMARK", object.to_string().as_bytes()),
+            Shape::Partial => {
+                object["kind"] = "PartialObjectMetadata".into();
+                object["apiVersion"] = "meta.k8s.io/v1".into();
+                frame("BOOKMARK", object.to_string().as_bytes())
+            }
+            Shape::Table => {
+                object["kind"] = "Table".into();
+                object["apiVersion"] = "meta.k8s.io/v1".into();
+                object["columnDefinitions"] = json!([]);
+                object["rows"] = json!([]);
+                frame("BOOKMARK", object.to_string().as_bytes())
+            }
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.core.metrics.watches.add(-1);
+    }
+}
+
+impl Event {
+    fn name(self) -> &'static str {
+        match self {
+            Event::Added => "ADDED",
+            Event::Modified => "MODIFIED",
+            Event::Deleted => "DELETED",
+        }
+    }
+}
+
+fn frame(event: &str, object: &[u8]) -> Bytes {
+    [b"{\"type\":\"", event.as_bytes(), b"\",\"object\":", object, b"}\n"].concat().into()
+}
+
+fn error(status: &Status) -> Bytes {
+    frame("ERROR", &status.to_bytes())
+}

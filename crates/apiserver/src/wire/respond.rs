@@ -1,0 +1,118 @@
+//! Answers: the one place where results and refusals become HTTP responses.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use naru_api::status::Status;
+use serde_json::Value;
+
+use super::negotiate::Media;
+use super::payload::Payload;
+
+/// Bodies from this size on are compressed for clients elsewhere that accept it: below, the time costs more than the
+/// bytes. Kubernetes uses the same bound.
+const COMPRESS_FROM: usize = 128 << 10;
+
+/// A response with a JSON body.
+pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Payload> {
+    typed(code, HeaderValue::from_static("application/json"), body.into())
+}
+
+/// A response with a text body.
+pub(crate) fn text(code: StatusCode, body: impl Into<Bytes>) -> Response<Payload> {
+    typed(code, HeaderValue::from_static("text/plain; charset=utf-8"), body.into())
+}
+
+/// A response with a body of any type.
+pub(crate) fn typed(code: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Payload> {
+    let mut response = Response::new(Payload::from(body));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    // What a cluster answers is true for now and for this user.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// A JSON document in the encoding the client wants.
+pub(crate) fn document(code: StatusCode, media: Media, body: Bytes) -> Response<Payload> {
+    match media {
+        Media::Json => json(code, body),
+        Media::Yaml => match yaml(&body) {
+            Ok(text) => typed(code, HeaderValue::from_static(Media::Yaml.content_type()), text.into()),
+            Err(message) => refusal(&Status::internal(message)),
+        },
+    }
+}
+
+/// A JSON document that is at hand as a value.
+pub(crate) fn value(code: StatusCode, media: Media, value: &Value) -> Response<Payload> {
+    document(code, media, Bytes::from(value.to_string()))
+}
+
+/// The response of a refused request.
+pub(crate) fn refusal(status: &Status) -> Response<Payload> {
+    let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(code, status.to_bytes());
+    let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
+    if seconds > 0 {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if code == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Adds warnings that kubectl prints (RFC 7234, 5.5; code 299).
+pub(crate) fn warn(response: &mut Response<Payload>, warnings: &[String]) {
+    for warning in warnings {
+        let quoted: String = warning
+            .chars()
+            .map(|c| if c.is_control() || !c.is_ascii() { ' ' } else { c })
+            .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
+            .collect();
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
+/// Compresses a large body when the client accepts it.
+pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Payload>) {
+    let accepts = request
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .any(|v| v.trim() == "gzip" || v.trim().starts_with("gzip;") && !v.contains("q=0"));
+    if !accepts || response.headers().contains_key(CONTENT_ENCODING) {
+        return;
+    }
+    let zipped = match response.body_mut() {
+        Payload::Full(Some(body)) if body.len() >= COMPRESS_FROM => gzip(std::iter::once(body.clone())),
+        Payload::Pieces { pieces, left } if *left >= COMPRESS_FROM as u64 => gzip(pieces),
+        _ => return,
+    };
+    // Writing into memory does not fail; were it to, the pieces would be gone, hence no way back.
+    let Some(zipped) = zipped else { return };
+    *response.body_mut() = Payload::from(zipped);
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+fn gzip(pieces: impl Iterator<Item = Bytes>) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for piece in pieces {
+        encoder.write_all(&piece).ok()?;
+    }
+    encoder.finish().ok().map(Bytes::from)
+}
+
+fn yaml(json: &[u8]) -> Result<String, String> {
+    let value: Value = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    serde_saphyr::to_string(&value).map_err(|e| e.to_string())
+}

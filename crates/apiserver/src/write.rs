@@ -1,0 +1,143 @@
+//! One write: prepared outside the store, compared and put inside a transaction.
+//!
+//! Everything that takes time (decoding, defaulting, validation, encoding) happens before, against a snapshot; the
+//! transaction only checks that what was decided on is still so. Whoever loses that race plans again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use naru_api::Status;
+use naru_store::{CommitError, Entry, Key, Revision, StoreError};
+use std::sync::Arc;
+
+use crate::authorization::index::COLLECTIONS as RBAC;
+use crate::state::Core;
+
+/// What must be true of an object for a plan to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Absent,
+    At(Revision),
+}
+
+/// A write, ready to be committed.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) key: Key,
+    pub(crate) expect: Expect,
+    /// The new stored bytes; `None` deletes.
+    pub(crate) put: Option<Bytes>,
+    /// The object's namespace and the state in which it was seen to take objects.
+    pub(crate) namespace: Option<(Key, Revision)>,
+    /// Keys that must be free, and what takes them.
+    pub(crate) reserve: Vec<(Key, Bytes)>,
+    /// Keys that are given back.
+    pub(crate) release: Vec<Key>,
+    /// Objects that come along where they are not there yet.
+    pub(crate) along: Vec<(Key, Bytes)>,
+}
+
+/// Why a plan did not hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The name is taken.
+    Exists,
+    /// The object, or its namespace, is no longer as it was seen.
+    Changed,
+    /// A reservation went to someone else.
+    Taken(Key),
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Refused(Refusal),
+    Status(Status),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Failure::Status(status)
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    pub(crate) fn put(key: Key, expect: Expect, stored: Bytes) -> Plan {
+        Plan { put: Some(stored), ..Plan::delete(key, expect) }
+    }
+
+    pub(crate) fn delete(key: Key, expect: Expect) -> Plan {
+        Plan { key, expect, put: None, namespace: None, reserve: vec![], release: vec![], along: vec![] }
+    }
+
+    /// Commits and answers the object as it now is, or, for a deletion, as it last was.
+    pub(crate) async fn commit(self, core: &Core) -> Result<Arc<Entry>, Failure> {
+        let committed = core.store.commit(|txn| {
+            if let Some((key, seen)) = &self.namespace
+                && txn.get(key).map(|e| e.modified) != Some(*seen)
+            {
+                return Err(Refusal::Changed);
+            }
+            match (self.expect, txn.get(&self.key).map(|e| e.modified)) {
+                (Expect::Absent, Some(_)) => return Err(Refusal::Exists),
+                (Expect::At(seen), now) if now != Some(seen) => return Err(Refusal::Changed),
+                _ => {}
+            }
+            for (key, value) in &self.reserve {
+                if txn.get(key).is_some() {
+                    return Err(Refusal::Taken(key.clone()));
+                }
+                txn.put(key.clone(), value.clone());
+            }
+            for key in &self.release {
+                txn.delete(key.clone());
+            }
+            for (key, value) in &self.along {
+                if txn.get(key).is_none() {
+                    txn.put(key.clone(), value.clone());
+                }
+            }
+            match &self.put {
+                Some(stored) => txn.put(self.key.clone(), stored.clone()),
+                None => txn.delete(self.key.clone()),
+            }
+            Ok(())
+        });
+        let committed = committed.await.map_err(failure)?;
+        if RBAC.contains(&self.key.collection()) {
+            follow(core, committed.revision).await;
+        }
+        let change = committed.changes.iter().find(|c| c.key == self.key);
+        let object = change.and_then(|c| c.object()).cloned();
+        object.ok_or_else(|| Status::internal(format!("the write of {} left no change", self.key)).into())
+    }
+}
+
+/// Waits until authorisation knows a change of roles or bindings, so that whoever makes one can rely on it in their
+/// next request. Not for ever: the write itself is done.
+async fn follow(core: &Core, revision: Revision) {
+    let mut known = core.rbac_revision.subscribe();
+    let _ = tokio::time::timeout(Duration::from_secs(1), known.wait_for(|r| *r >= revision.0)).await;
+}
+
+fn failure(error: CommitError<Refusal>) -> Failure {
+    Failure::Status(match error {
+        CommitError::Rejected(refusal) => return Failure::Refused(refusal),
+        CommitError::TooLarge { key, size, limit } => {
+            let mut status = Status::too_large(limit);
+            status.message = format!("{key} would be {size} bytes, the limit is {limit}: keep the data elsewhere");
+            status
+        }
+        CommitError::Codec { key, source } => Status::internal(format!("{key} cannot be served: {source}")),
+        CommitError::Store(error) => unavailable(&error),
+    })
+}
+
+/// The answer while the store cannot do its work.
+pub(crate) fn unavailable(error: &StoreError) -> Status {
+    let cause = std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default();
+    tracing::error!(%error, cause, "the store refused");
+    Status::unavailable(format!("{error}{cause}"))
+}
