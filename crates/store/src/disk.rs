@@ -39,7 +39,6 @@ pub(crate) trait File: Send {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all bytes; after an error any part of them may have been written.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    fn truncate(&mut self, len: u64) -> io::Result<()>;
     /// Makes the file's bytes and length durable.
     fn sync(&mut self) -> io::Result<()>;
 }

@@ -69,12 +69,6 @@ pub enum StoreError {
         #[source]
         source: std::sync::Arc<io::Error>,
     },
-    /// An earlier failed write could not be taken back, so the log accepts no more. Reading goes on.
-    #[error("the store takes no more writes since {file} could not be repaired after a failed write: restart naru")]
-    Poisoned {
-        /// Where.
-        file: PathBuf,
-    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

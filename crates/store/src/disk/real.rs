@@ -120,10 +120,6 @@ impl File for fs::File {
         FileExt::write_all_at(self, bytes, offset)
     }
 
-    fn truncate(&mut self, len: u64) -> io::Result<()> {
-        self.set_len(len)
-    }
-
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
     }

@@ -45,7 +45,7 @@ struct Contents {
 
 enum DataOp {
     Write(u64, Vec<u8>),
-    Truncate(u64),
+    Clear,
 }
 
 enum NameOp {
@@ -82,6 +82,13 @@ impl Simulated {
         let mut state = self.0.lock();
         state.fuse = None;
         state.lose();
+    }
+
+    /// As after a sync that failed: programs see what they wrote, the kernel believes that it is on the disk, it is not.
+    pub fn believe(&self) {
+        let mut state = self.0.lock();
+        state.fuse = None;
+        state.files.iter_mut().for_each(|file| file.unsynced.clear());
     }
 
     /// A file's bytes, to be damaged.
@@ -164,8 +171,8 @@ impl State {
                     DataOp::Write(offset, bytes) => {
                         scatter(&mut file.durable, offset as usize, &bytes, keep, &mut self.random)
                     }
-                    DataOp::Truncate(len) if self.random.random_bool(keep) => file.durable.resize(len as usize, 0),
-                    DataOp::Truncate(_) => {}
+                    DataOp::Clear if self.random.random_bool(keep) => file.durable.clear(),
+                    DataOp::Clear => {}
                 }
             }
             file.seen = file.durable.clone();
@@ -229,7 +236,7 @@ impl Disk for Simulated {
         let id = match state.names.get(name).copied() {
             Some(id) => {
                 state.files[id].seen.clear();
-                state.files[id].unsynced.push(DataOp::Truncate(0));
+                state.files[id].unsynced.push(DataOp::Clear);
                 id
             }
             None => {
@@ -312,19 +319,16 @@ impl File for Handle {
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    fn truncate(&mut self, len: u64) -> io::Result<()> {
-        let (mut state, cut) = self.disk.operate();
-        state.files[self.id].seen.resize(len as usize, 0);
-        state.files[self.id].unsynced.push(DataOp::Truncate(len));
-        finish(state, cut)
-    }
-
     fn sync(&mut self) -> io::Result<()> {
         let (mut state, cut) = self.disk.operate();
         if !cut {
             let file = &mut state.files[self.id];
-            file.unsynced.clear();
-            file.durable = file.seen.clone();
+            for op in std::mem::take(&mut file.unsynced) {
+                match op {
+                    DataOp::Write(offset, bytes) => put(&mut file.durable, offset as usize, &bytes),
+                    DataOp::Clear => file.durable.clear(),
+                }
+            }
         }
         finish(state, cut)
     }

@@ -6,9 +6,9 @@
 //!
 //! - What was acknowledged is in a synced frame. A torn tail was never acknowledged and is dropped when the log is
 //!   opened. Damage anywhere before is refused with the file and the offset (`scan` tells the two apart).
-//! - A failed sync ends the process. A failed write (disk full) is taken back by truncating to the last good frame;
-//!   what fails stays failed, reads go on, and the next write is tried as if nothing had been. If truncating fails too,
-//!   the log takes no more writes until a restart has recovered it.
+//! - A failed sync ends the process. A failed write (disk full) leaves a part of a frame behind the end: it can never
+//!   become whole, so no recovery takes it for one, and the next frame is written over it. What failed stays failed,
+//!   reads go on, and the next write is tried as if nothing had been.
 //! - Segments are written into room they already have: a former segment's file, or zeros written ahead in steps. So
 //!   most syncs write data only and no file metadata, and files are seldom removed. Each file's own salt in every
 //!   checksum keeps a former segment's frames from being taken for this one's.
@@ -72,7 +72,6 @@ pub(crate) struct Log {
     /// No checkpoint is tried before the log is so long, after one failed.
     patience: u64,
     job: Option<Running>,
-    poisoned: bool,
     /// Last, so that the folder is held until everything else is gone.
     _holder: Option<Holder>,
 }
@@ -116,9 +115,6 @@ impl Log {
     /// Appends what is in `self.frame` and syncs.
     fn put(&mut self, kind: FrameKind, sequence: u64) -> Result<(), StoreError> {
         let name = segment_name(self.active.number);
-        if self.poisoned {
-            return Err(StoreError::Poisoned { file: self.disk.path(&name) });
-        }
         let written = match self.frame.finish(&self.active.salt, kind, sequence) {
             None => Err(io::Error::from(io::ErrorKind::FileTooLarge)),
             Some(bytes) => self.active.append(bytes, self.tuning.zero_ahead),
@@ -127,7 +123,6 @@ impl Log {
             self.active.file.sync().unwrap_or_else(|error| die_of_failed_sync(&self.disk.path(&name), &error));
             return Ok(());
         };
-        self.poisoned = self.active.take_back().is_err();
         let source = Arc::new(error);
         Err(match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -200,7 +195,6 @@ impl Log {
             Some(bytes) => self.active.append(bytes, 0),
         };
         if let Err(error) = sealed {
-            self.poisoned = self.active.take_back().is_err();
             self.disk.remove(&segment_name(number))?;
             return Err(error);
         }
@@ -219,7 +213,8 @@ struct Segment {
     file: Box<dyn File>,
     /// Behind the last frame.
     end: u64,
-    /// The file's length: bytes behind `end` are zeros or a former segment's, and are there to be overwritten.
+    /// The file's length: bytes behind `end` are zeros, a torn frame or a former segment's, and are there to be
+    /// overwritten.
     reserved: u64,
 }
 
@@ -252,13 +247,6 @@ impl Segment {
                 self.reserved += ZEROS.len() as u64;
             }
         }
-        Ok(())
-    }
-
-    /// Removes what a failed write left behind the end.
-    fn take_back(&mut self) -> io::Result<()> {
-        self.file.truncate(self.end)?;
-        self.reserved = self.end;
         Ok(())
     }
 }

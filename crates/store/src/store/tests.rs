@@ -217,3 +217,28 @@ async fn a_slow_closure_is_not_starved_by_quick_ones() {
     quick.await.unwrap();
     assert_eq!(runs, OPTIMISTIC_RUNS + 1);
 }
+
+/// A value is opened before its revision is known; whoever comes between changes it.
+#[test]
+fn a_value_that_was_overtaken_is_served_with_its_final_revision() {
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("the memory engine never waits"),
+        }
+    }
+    let store = now(Store::open(Options::memory(Arc::new(Plain)))).unwrap();
+    let committed = now(store.commit(|txn| {
+        txn.put(key("a"), "v");
+        let between = store.commit(|txn| {
+            txn.put(key("b"), "v");
+            Ok::<_, ()>(())
+        });
+        now(between).map(|_| ()).map_err(|_| ())
+    }));
+    let revision = committed.unwrap().revision;
+    let snapshot = store.snapshot();
+    assert!(snapshot.get(&key("b")).unwrap().modified < revision);
+    assert_eq!(snapshot.get(&key("a")).unwrap().served, format!("v@{revision}"));
+}

@@ -69,7 +69,6 @@ pub(crate) fn open(
         sealed_bytes,
         patience: 0,
         job: None,
-        poisoned: false,
         _holder: holder,
     };
     Ok((Box::new(log), loaded))
@@ -80,7 +79,7 @@ fn found(disk: &dyn Disk, names: &Names) -> Result<Identity, OpenError> {
     let used = match (&names.segments[..], &names.checkpoints[..]) {
         ([], []) => false,
         ([1], []) => match Scan::open(disk, &segment_name(1), FileKind::Segment)? {
-            Ok(mut scan) => matches!(scan.next()?, Next::Frame(..)),
+            Ok(mut scan) => matches!(scan.next(0)?, Next::Frame(..)),
             Err(_) => false,
         },
         _ => true,
@@ -173,7 +172,7 @@ impl<'a> Reading<'a> {
         let used = match later[..] {
             [] => return Ok(()),
             [next] if next == number + 1 => match Scan::open(self.disk, &segment_name(next), FileKind::Segment)? {
-                Ok(mut scan) => matches!(scan.next()?, Next::Frame(..)),
+                Ok(mut scan) => matches!(scan.next(0)?, Next::Frame(..)),
                 Err(_) => false,
             },
             _ => true,
@@ -187,19 +186,19 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Cuts off a torn tail. The last whole frame is written again and synced: if the process before ended by a failed
-/// sync, the kernel may show bytes that never reached the disk.
+/// Makes what was read durable. The last whole frame is written again and synced: if the process before ended by a failed
+/// sync, the kernel may show bytes that never reached the disk. A torn frame behind it needs no cleaning, see
+/// [`Segment::reserved`](Segment).
 fn mend(scan: Scan, number: u64, end: u64, last: Option<u64>) -> io::Result<Segment> {
-    let (salt, path) = (scan.header.salt, scan.path.clone());
+    let (salt, path, reserved) = (scan.header.salt, scan.path.clone(), scan.len.max(end));
     let mut file = scan.into_file();
     if let Some(last) = last {
         let mut frame = vec![0; (end - last) as usize];
         file.read_at(&mut frame, last)?;
         file.write_at(&frame, last)?;
+        file.sync().unwrap_or_else(|error| die_of_failed_sync(&path, &error));
     }
-    file.truncate(end)?;
-    file.sync().unwrap_or_else(|error| die_of_failed_sync(&path, &error));
-    Ok(Segment { number, salt, file, end, reserved: end })
+    Ok(Segment { number, salt, file, end, reserved })
 }
 
 /// Says so when what a damaged checkpoint was made from is still there.

@@ -58,7 +58,7 @@ impl<V> Replay<V> {
         self.sequence = scan.header.sequence;
         loop {
             let start = scan.at;
-            let read = match scan.next()? {
+            let read = match scan.next(0)? {
                 Next::End => None,
                 Next::Frame(head, _) if head.kind == FrameKind::Sealed => {
                     let complete = head.sequence == self.objects.len() as u64;
@@ -97,7 +97,7 @@ impl<V> Replay<V> {
         let mut last = None;
         loop {
             let start = scan.at;
-            let wrong = match scan.next()? {
+            let wrong = match scan.next(self.sequence)? {
                 Next::End => return Ok(Ok(Ended::Open { scan: Box::new(scan), end: start, last })),
                 Next::Frame(head, body) => match head.kind {
                     FrameKind::Transactions if head.sequence == self.sequence + 1 => {

@@ -46,18 +46,19 @@ impl Scan {
         }
     }
 
-    /// Reads the next frame.
+    /// Reads the next frame. `sequence` is what was reached; frames of before it, in the rest of a file that was another
+    /// segment once, are of no interest.
     ///
     /// # Errors
     /// When the frame here is bad but a later one is good.
-    pub fn next(&mut self) -> Result<Next<'_>, OpenError> {
+    pub fn next(&mut self, sequence: u64) -> Result<Next<'_>, OpenError> {
         let start = self.at;
         match self.valid_frame(start)? {
             Some(head) => {
                 self.at += head.len() as u64;
                 Ok(Next::Frame(head, &self.frame[FRAME..FRAME + head.body]))
             }
-            None => match self.find_frame(start + 8)? {
+            None => match self.find_frame(start + 8, sequence)? {
                 None => Ok(Next::End),
                 Some(later) => Err(self.damaged(
                     start,
@@ -103,8 +104,8 @@ impl Scan {
         Ok(valid.then_some(head))
     }
 
-    /// The first valid frame at or behind `from`.
-    fn find_frame(&mut self, from: u64) -> Result<Option<u64>, OpenError> {
+    /// The first valid frame at or behind `from` that goes beyond `sequence`.
+    fn find_frame(&mut self, from: u64, sequence: u64) -> Result<Option<u64>, OpenError> {
         const WINDOW: usize = 1 << 16;
         let mut window = vec![0; WINDOW + FRAME];
         let mut at = from;
@@ -115,7 +116,8 @@ impl Scan {
             for step in (0..WINDOW.min(have + 1 - FRAME)).step_by(8) {
                 let mut fixed = [0; FRAME];
                 fixed.copy_from_slice(&window[step..step + FRAME]);
-                if FrameHead::decode(&fixed).is_some() && self.valid_frame(at + step as u64)?.is_some() {
+                let beyond = FrameHead::decode(&fixed).is_some_and(|head| head.sequence > sequence);
+                if beyond && self.valid_frame(at + step as u64)?.is_some() {
                     return Ok(Some(at + step as u64));
                 }
             }

@@ -131,3 +131,45 @@ fn a_record_of_the_same_log_inside_a_value_is_not_taken_for_a_record() {
     let (_, loaded) = open(&disk).unwrap();
     assert_eq!(loaded.objects.len(), 1);
 }
+
+/// A process that died between sealing a segment and its checkpoint, continued by one that makes no checkpoints: two
+/// segments, both with records.
+#[test]
+fn a_lost_seal_is_noticed_when_the_next_segment_has_records() {
+    let seal = 24;
+    for fuse in 0.. {
+        let disk = Simulated::new(1);
+        let (mut log, loaded) = open(&disk).unwrap();
+        let mut sequence = loaded.sequence;
+        disk.cut_after(fuse);
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for i in 1..=40 {
+                log.append(&[put(sequence + i, "n", &[i as u8; 200])]).unwrap();
+            }
+        }));
+        assert!(died.is_err(), "no such moment was met");
+        drop(log);
+        disk.believe();
+        let (mut log, loaded) = recover::open(Arc::new(disk.clone()), None, None, Tuning::default()).unwrap();
+        sequence = loaded.sequence;
+        log.append(&[put(sequence + 1, "n", b"in the last segment")]).unwrap();
+        drop(log);
+        let files = disk.dump();
+        let (Some(first), Some(_)) = (files.get("log-0000000000000001"), files.get("log-0000000000000002")) else {
+            continue;
+        };
+        let end = end_of_records(first);
+        let disk = Simulated::with(&files);
+        assert_eq!(open(&disk).unwrap().1.sequence, sequence + 1);
+        let disk = Simulated::with(&files);
+        disk.edit("log-0000000000000001", |bytes| bytes[end - seal..].fill(0));
+        let refused = open(&disk).map(|(_, loaded)| loaded);
+        match &refused {
+            Err(OpenError::Damaged { file, offset, .. }) => {
+                assert!(file.ends_with("log-0000000000000001") && *offset == (end - seal) as u64);
+            }
+            other => panic!("{other:?}"),
+        }
+        return;
+    }
+}

@@ -130,3 +130,28 @@ fn power_cuts_lose_nothing_acknowledged() {
     assert!(checkpoints > 0, "no cut met a checkpoint");
     eprintln!("{done} power cuts survived");
 }
+
+/// A sync fails, the process ends, and the next one reads from the kernel's memory a record that is not on the disk. Once
+/// that process has shown it to anyone, it must be durable.
+#[test]
+fn a_record_found_after_a_failed_sync_is_made_durable() {
+    let mut found = 0;
+    for fuse in 0..30 {
+        let disk = Simulated::new(fuse);
+        let (mut log, loaded) = open(&disk).unwrap();
+        let next = loaded.sequence + 1;
+        log.append(&[put(next, "before", &[1; 3000])]).unwrap();
+        disk.cut_after(fuse);
+        let died = catch_unwind(AssertUnwindSafe(|| log.append(&[put(next + 1, "last", &[2; 3000])]))).is_err();
+        disk.believe();
+        drop(log);
+        let (log, loaded) = open(&disk).unwrap();
+        let shown = objects(&loaded);
+        found += u32::from(died && loaded.sequence == next + 1);
+        drop(log);
+        disk.restart();
+        let (_, loaded) = open(&disk).unwrap();
+        assert_eq!(objects(&loaded), shown);
+    }
+    assert!(found > 0, "no such record was met");
+}
