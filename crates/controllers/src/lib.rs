@@ -1,1 +1,24 @@
-//! Contents follow.
+//! The reconcilers: one module a controller, each a pure plan over a consistent view and a thin apply.
+//!
+//! * [`start`] starts the informers and every controller; [`Controllers`] tells how each is doing.
+//! * `cluster` holds the shared informers, the one executor of plans, and events; `views` the slim views.
+//! * `driver` is the loop around `view → plan → apply`; [`Plan`] is what is decided.
+//! * Every other module is a controller.
+//!
+//! This crate does not know how pods are run nor how packets find them.
+
+mod cluster;
+mod deployment;
+mod driver;
+#[cfg(test)]
+mod fixtures;
+mod ownership;
+mod plan;
+mod pods;
+mod replicaset;
+mod resources;
+pub mod views;
+
+pub use cluster::{ApplyError, Clock, Cluster};
+pub use driver::{Controller, ControllerStatus, DriverOptions, Failure, Iteration, Keys};
+pub use plan::{Notice, Plan, Write};

@@ -1,0 +1,125 @@
+//! The decision: which pods to adopt, release, create and delete, and the status.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use naru_api::naru::names;
+use serde_json::{Value, json};
+
+use super::View;
+use crate::deployment::update::UpdateRule;
+use crate::ownership::{adopt, controller_of, key, release, selector};
+use crate::plan::{Plan, Write};
+use crate::pods::{self, Availability, availability};
+use crate::resources::{PODS, REPLICA_SETS};
+use crate::views::{Pod, ReplicaSet, ReplicaSetStatus};
+
+pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
+    let set = &*view.set;
+    let mut plan = Plan::nothing("in balance");
+    let wanted = selector(&set.spec.selector);
+    let fits = |pod: &Pod| wanted.matches(&pod.metadata.labels);
+    let mut places: Vec<&Arc<Pod>> = Vec::new();
+    for pod in &view.owned {
+        if fits(pod) {
+            places.extend(pods::counts(pod).then_some(pod));
+        } else if !pod.metadata.is_deleting() {
+            plan.push(release(PODS, &pod.metadata, &set.metadata.uid));
+            plan.reason = "releasing pods".into();
+        }
+    }
+    if !set.metadata.is_deleting() {
+        let found = view.orphans.iter().filter(|pod| pod.is_active());
+        let adopted: Vec<_> =
+            found.map(|pod| adopt(PODS, &pod.metadata, controller_of(&REPLICA_SETS, &set.metadata))).collect();
+        if adopted.is_empty() {
+            balance(&mut plan, view, &places);
+        } else {
+            // The number is right only once it is certain whose they are.
+            plan.reason = "adopting pods".into();
+            plan.writes.extend(adopted);
+        }
+    }
+    status(&mut plan, set, &places, now);
+    plan
+}
+
+/// Creates what is missing or deletes what is too much.
+fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
+    let set = &*view.set;
+    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    let leaving =
+        if waits_for_stops(set) { view.owned.iter().filter(|pod| pod.metadata.is_deleting()).count() } else { 0 };
+    let have = places.len();
+    if have > wanted {
+        plan.reason = format!("deleting {} of {have} pods", have - wanted).into();
+        let mut ranked = places.to_vec();
+        ranked.sort_by_cached_key(|pod| pods::dispensability(pod, &view.crowd));
+        for pod in ranked.into_iter().take(have - wanted) {
+            plan.push(Write::delete(PODS, key(&pod.metadata), &pod.metadata.uid));
+        }
+    } else if have + leaving < wanted {
+        let missing = wanted - have - leaving;
+        plan.reason = format!("creating {missing} pods").into();
+        let owner = controller_of(&REPLICA_SETS, &set.metadata);
+        let prefix = format!("{}-", set.metadata.name);
+        let ordinals = pods::free_ordinals(places.iter().map(|pod| &***pod));
+        for ordinal in ordinals.take(missing) {
+            let mut pod = pods::from_template(&set.spec.template, &set.metadata.namespace, &prefix, &owner);
+            pods::set_ordinal(&mut pod, ordinal);
+            plan.push(Write::create(PODS, pod));
+        }
+    } else if have < wanted {
+        plan.reason = format!("waiting for {leaving} pods to stop").into();
+    }
+}
+
+/// A Compose service that stops before it starts keeps to that in replacements too: two containers over one data
+/// folder would destroy it.
+fn waits_for_stops(set: &ReplicaSet) -> bool {
+    set.spec.template["metadata"]["labels"].get(names::SERVICE).is_some()
+        && UpdateRule::of(&set.metadata).is_some_and(|rule| rule.stops_first())
+}
+
+fn status(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestamp) {
+    let template_labels = set.spec.template["metadata"]["labels"].as_object();
+    let labelled = |pod: &Pod| {
+        let mut labels = template_labels.into_iter().flatten();
+        labels.all(|(name, value)| pod.metadata.label(name) == value.as_str())
+    };
+    let count =
+        |test: &dyn Fn(&Pod) -> bool| i32::try_from(places.iter().filter(|pod| test(pod)).count()).unwrap_or(i32::MAX);
+    for pod in places {
+        if let Availability::From(from) = availability(pod, set.spec.min_ready_seconds, now) {
+            plan.again_at(from);
+        }
+    }
+    let seen = ReplicaSetStatus {
+        observed_generation: set.metadata.generation,
+        replicas: count(&|_| true),
+        fully_labeled_replicas: count(&labelled),
+        ready_replicas: count(&|pod| pod.is_ready()),
+        available_replicas: count(&|pod| availability(pod, set.spec.min_ready_seconds, now) == Availability::Yes),
+    };
+    if seen != set.status {
+        plan.push(Write::status(
+            REPLICA_SETS,
+            key(&set.metadata),
+            json!({
+                "metadata": { "uid": set.metadata.uid },
+                "status": {
+                    "observedGeneration": seen.observed_generation,
+                    "replicas": seen.replicas,
+                    "fullyLabeledReplicas": or_absent(seen.fully_labeled_replicas),
+                    "readyReplicas": or_absent(seen.ready_replicas),
+                    "availableReplicas": or_absent(seen.available_replicas),
+                }
+            }),
+        ));
+    }
+}
+
+/// Counters of nothing are left out, as Kubernetes does.
+pub(crate) fn or_absent(count: i32) -> Value {
+    if count == 0 { Value::Null } else { count.into() }
+}

@@ -1,0 +1,41 @@
+//! Slim views: the fields of each kind that some controller reads, and no more.
+//!
+//! Reading these and not the full types keeps a pod at a few hundred bytes and parses it in microseconds. Whatever is
+//! written goes out as JSON that names only the fields meant, so nothing that a view leaves out is ever lost.
+
+mod cluster;
+mod meta;
+mod network;
+mod pod;
+mod storage;
+mod workload;
+
+pub use cluster::{
+    ConfigMap, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeSpec, NodeStatus, ServiceAccount,
+    Taint,
+};
+pub use meta::{Condition, Meta, Owner};
+pub use network::{
+    AddressSet, Endpoint, EndpointConditions, EndpointSlice, Endpoints, EndpointsAddress, EndpointsPort, Service,
+    ServicePort, ServiceSpec, SlicePort, TargetRef,
+};
+pub use pod::{
+    Claim, Container, ContainerPort, ContainerStatus, Phase, Pod, PodIp, PodSpec, PodStatus, State, Terminated,
+    Toleration, Volume, Waiting,
+};
+pub use storage::{
+    ClaimRef, PersistentVolume, PersistentVolumeClaim, StorageClass, VolumeClaimSpec, VolumePhase, VolumeSpec,
+};
+pub use workload::{
+    ControllerRevision, CronJob, CronJobSpec, DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec, DeploymentStatus,
+    Job, JobSpec, JobStatus, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, Rolling, StatefulSet, StatefulSetSpec,
+    Strategy, UpdateStrategy,
+};
+
+use naru_client::BoxError;
+use serde::de::DeserializeOwned;
+
+/// Reads a view from an object's JSON.
+pub fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, BoxError> {
+    Ok(serde_json::from_slice(json)?)
+}
