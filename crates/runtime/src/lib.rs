@@ -4,8 +4,12 @@
 //! - [`pod`]: pods and their containers, as the agent sees them (the [`pod::Runtime`] port and its client side);
 //! - [`supervisor_main`]: the other side, one small process a pod.
 
+mod cgroup;
+mod container;
 pub mod image;
 pub mod pod;
+mod seccomp;
 mod supervisor;
+mod sys;
 
 pub use supervisor::supervisor_main;

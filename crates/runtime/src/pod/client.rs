@@ -1,6 +1,29 @@
 //! The client side: one [`Pods`] a daemon.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::{io::AsyncReadExt, process::Command, sync::mpsc};
+
+use super::{
+    ContainerConfig, ContainerName, ContainerState, PodConfig, PodCreated, PodError, PodEvent, PodLiveness, PodRecord,
+    PodUid, ProcessPolicy, Started, folder,
+    follow::{self, Known},
+    link::Link,
+    protocol::{Answer, Birth, Boot, Folders, Request, State, VERSION},
+};
+use crate::{
+    cgroup::{Cgroup, Hierarchy},
+    seccomp,
+    supervisor::attempt,
+};
 
 /// How a supervisor is started: a program that calls [`crate::supervisor_main`] with the arguments that follow `args`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,15 +39,305 @@ pub struct SupervisorCommand {
 pub struct PodsConfig {
     /// Durable: records and exit codes below `pods/<uid>/`.
     pub state_dir: PathBuf,
-    /// Gone after a reboot: sockets below `pods/`.
+    /// Gone after a reboot: sockets below `pods/<uid>/`.
     pub run_dir: PathBuf,
     /// The supervisor's program.
     pub supervisor: SupervisorCommand,
-    /// Name of the cgroup that all pods' cgroups are made in; usually `naru`.
+    /// Name of the cgroup that all pods' cgroups are made in; usually `naru`. Under a delegated systemd service it is made
+    /// below the service's own.
     pub cgroup: String,
 }
 
-/// All pods of one daemon.
-pub struct Pods {
-    _config: PodsConfig,
+/// All pods of one daemon. Cheap to clone.
+#[derive(Clone)]
+pub struct Pods(Arc<Inner>);
+
+pub(super) struct Inner {
+    config: PodsConfig,
+    hierarchy: Hierarchy,
+    filters: Mutex<Vec<(ProcessPolicy, Arc<OwnedFd>)>>,
+    pub(super) known: Mutex<HashMap<PodUid, Known>>,
+    pub(super) sender: mpsc::UnboundedSender<PodEvent>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<PodEvent>>>,
+}
+
+/// Files are read and removed where they may take their time.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+impl Pods {
+    /// Prepares the folders and this machine's cgroups. Finds nothing yet: see [`super::Runtime::adopt`].
+    pub fn open(config: PodsConfig) -> Result<Self, PodError> {
+        for base in [&config.state_dir, &config.run_dir] {
+            let pods = base.join("pods");
+            fs::create_dir_all(&pods).map_err(folder::io_error("making", &pods))?;
+        }
+        let hierarchy = Hierarchy::prepare(&config.cgroup).map_err(|error| {
+            let text = match std::error::Error::source(&error) {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            };
+            folder::io_error("preparing cgroups below", "/sys/fs/cgroup".as_ref())(std::io::Error::other(text))
+        })?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Ok(Self(Arc::new(Inner {
+            config,
+            hierarchy,
+            filters: Mutex::default(),
+            known: Mutex::default(),
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+        })))
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    pub(super) fn take_events(&self) -> Option<mpsc::UnboundedReceiver<PodEvent>> {
+        self.0.receiver.lock().take()
+    }
+}
+
+impl Inner {
+    pub(super) fn folders(&self, uid: &PodUid) -> Folders {
+        let below = |base: &PathBuf| base.join("pods").join(uid.as_str());
+        Folders { state: below(&self.config.state_dir), run: below(&self.config.run_dir) }
+    }
+
+    pub(super) fn cgroup(&self, config: &PodConfig) -> Cgroup {
+        Cgroup::of_pod(self.hierarchy.clone(), &config.cgroup_parent, &config.uid)
+    }
+
+    /// Sends one request and takes its first answer.
+    pub(super) async fn ask(&self, uid: &PodUid, request: Request, fds: &[i32]) -> Result<Answer, PodError> {
+        let mut link = self.open(uid, request, fds).await?;
+        self.first(uid, &mut link).await.map(|(answer, _)| answer)
+    }
+
+    pub(super) async fn open(&self, uid: &PodUid, request: Request, fds: &[i32]) -> Result<Link, PodError> {
+        let folders = self.folders(uid);
+        match Link::open(&folders.socket(), request, fds).await {
+            Ok(link) => Ok(link),
+            Err(_) if !folders.boot().exists() => Err(PodError::NoPod(uid.clone())),
+            Err(_) if folder::holder(&folders).is_none() => Err(PodError::SupervisorLost(uid.clone())),
+            Err(error) => Err(folder::io_error("connecting to", &folders.socket())(error)),
+        }
+    }
+
+    /// The first answer; refusals become errors.
+    pub(super) async fn first(&self, uid: &PodUid, link: &mut Link) -> Result<(Answer, Option<OwnedFd>), PodError> {
+        let received = link.receive().await.map_err(|_| PodError::SupervisorLost(uid.clone()))?;
+        match received.answer {
+            Answer::WrongState { container, state } => Err(PodError::WrongState { uid: uid.clone(), container, state }),
+            Answer::Failed(message) => Err(PodError::Failed { uid: uid.clone(), operation: "the request", message }),
+            Answer::Version => Err(PodError::Version { uid: uid.clone(), supervisor: 0, ours: VERSION }),
+            answer => Ok((answer, received.fd)),
+        }
+    }
+
+    pub(super) fn unexpected(uid: &PodUid, operation: &'static str) -> PodError {
+        let message = "the supervisor answered something else than was asked".to_owned();
+        PodError::Failed { uid: uid.clone(), operation, message }
+    }
+
+    /// For requests that are only done or not.
+    pub(super) async fn simple(&self, uid: &PodUid, what: &'static str, request: Request) -> Result<(), PodError> {
+        match self.ask(uid, request, &[]).await {
+            Ok(Answer::Done) => Ok(()),
+            Ok(_) => Err(Self::unexpected(uid, what)),
+            Err(PodError::Failed { uid, message, .. }) => Err(PodError::Failed { uid, operation: what, message }),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn supervisor_state(&self, uid: &PodUid) -> Result<State, PodError> {
+        match self.ask(uid, Request::State, &[]).await? {
+            Answer::State(state) => Ok(state),
+            _ => Err(Self::unexpected(uid, "state")),
+        }
+    }
+
+    pub(super) async fn create(self: &Arc<Self>, pod: PodConfig) -> Result<PodCreated, PodError> {
+        let folders = self.folders(&pod.uid);
+        if folders.boot().exists() {
+            return Err(PodError::PodExists(pod.uid));
+        }
+        let uid = pod.uid.clone();
+        let boot = Boot { version: VERSION, pod, folders: folders.clone(), hierarchy: self.hierarchy.clone() };
+        folder::write_boot(&boot)?;
+        let cgroup = self.cgroup(&boot.pod);
+        let known = Known::new(boot.pod);
+        match self.spawn(&uid, &folders).await {
+            Ok(created) => {
+                self.known.lock().insert(uid.clone(), known);
+                follow::start(self.clone(), uid).await?;
+                Ok(created)
+            }
+            Err(error) => {
+                // Nothing half-made stays behind.
+                let swept = blocking(move || folder::sweep(&uid, &folders, Some(&cgroup))).await;
+                if let Err(swept) = swept {
+                    tracing::warn!(error = %swept, "sweeping a pod that could not be created");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a supervisor and waits until its pod is made.
+    async fn spawn(&self, uid: &PodUid, folders: &Folders) -> Result<PodCreated, PodError> {
+        let SupervisorCommand { program, args } = &self.config.supervisor;
+        let failed = |message: String| PodError::Create { uid: uid.clone(), message };
+        let mut child = Command::new(program)
+            .args(args)
+            .arg(folders.boot())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| failed(format!("starting {}: {error}", program.display())))?;
+        let mut text = Vec::new();
+        if let Some(mut stdout) = child.stdout.take() {
+            stdout.read_to_end(&mut text).await.map_err(|error| failed(format!("reading from it: {error}")))?;
+        }
+        // It stays our child: collected when it ends, by init when we ended before.
+        tokio::spawn(async move { child.wait().await });
+        match serde_json::from_slice(&text) {
+            Ok(Birth::Created(created)) => Ok(created),
+            Ok(Birth::Failed(message)) => Err(failed(message)),
+            Err(_) => {
+                let log = fs::read_to_string(folders.log()).unwrap_or_default();
+                Err(failed(format!("the supervisor ended without a word; its log: {:?}", log.trim())))
+            }
+        }
+    }
+
+    /// A compiled filter as a memory file; the same one for all containers with the same policy.
+    fn filter(&self, container: &ContainerName, policy: &ProcessPolicy) -> Result<Option<Arc<OwnedFd>>, PodError> {
+        let same = |known: &ProcessPolicy| known.seccomp == policy.seccomp && known.capabilities == policy.capabilities;
+        let mut filters = self.filters.lock();
+        if let Some((_, filter)) = filters.iter().find(|(known, _)| same(known)) {
+            return Ok(Some(filter.clone()));
+        }
+        let failed = |action: String| PodError::Start {
+            container: container.clone(),
+            failure: super::StartFailure { step: super::StartStep::Policy, action, errno: 0 },
+        };
+        let program = seccomp::compile(&policy.seccomp, policy.capabilities).map_err(|e| failed(e.to_string()))?;
+        let Some(program) = program else { return Ok(None) };
+        let file =
+            crate::sys::memfd(c"naru-seccomp", &program).map_err(|e| failed(format!("keeping a filter: {e}")))?;
+        let file = Arc::new(file);
+        filters.push((policy.clone(), file.clone()));
+        Ok(Some(file))
+    }
+
+    pub(super) async fn start(&self, uid: &PodUid, config: ContainerConfig) -> Result<Started, PodError> {
+        let container = config.name.clone();
+        let filter = self.filter(&container, &config.policy)?;
+        let fds: Vec<i32> = filter.iter().map(|f| f.as_raw_fd()).collect();
+        match self.ask(uid, Request::Start(Box::new(config)), &fds).await? {
+            Answer::Started(started) => Ok(started),
+            Answer::StartFailed(failure) => Err(PodError::Start { container, failure }),
+            _ => Err(Self::unexpected(uid, "start")),
+        }
+    }
+
+    /// Connects to every pod there is a folder of.
+    pub(super) async fn adopt(self: &Arc<Self>) -> Result<Vec<PodRecord>, PodError> {
+        let mut records = Vec::new();
+        for uid in folder::list(&self.config.state_dir.join("pods")) {
+            let folders = self.folders(&uid);
+            let Some(boot) = folder::read_boot(&folders) else {
+                // Died before it was a pod: nothing in it is worth a report.
+                tracing::warn!(pod = %uid, "removing a folder without a readable pod");
+                let remove = folders.clone();
+                blocking(move || folder::sweep(&uid, &remove, None)).await?;
+                continue;
+            };
+            self.known.lock().insert(uid.clone(), Known::new(boot.pod.clone()));
+            let record = match follow::start(self.clone(), uid.clone()).await {
+                Ok(state) => PodRecord {
+                    config: boot.pod,
+                    liveness: PodLiveness::Alive(state.created),
+                    containers: state.containers,
+                },
+                Err(_) => PodRecord {
+                    config: boot.pod,
+                    liveness: PodLiveness::SupervisorLost,
+                    containers: attempt::recall(&folders.attempts()),
+                },
+            };
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    pub(super) async fn state(&self, uid: &PodUid) -> Result<PodRecord, PodError> {
+        let folders = self.folders(uid);
+        let boot = folder::read_boot(&folders).ok_or_else(|| PodError::NoPod(uid.clone()))?;
+        Ok(match self.supervisor_state(uid).await {
+            Ok(state) => PodRecord {
+                config: boot.pod,
+                liveness: PodLiveness::Alive(state.created),
+                containers: state.containers,
+            },
+            Err(PodError::SupervisorLost(_)) => PodRecord {
+                config: boot.pod,
+                liveness: PodLiveness::SupervisorLost,
+                containers: attempt::recall(&folders.attempts()),
+            },
+            Err(error) => return Err(error),
+        })
+    }
+
+    pub(super) async fn destroy(&self, uid: &PodUid) -> Result<(), PodError> {
+        if let Some(known) = self.known.lock().get_mut(uid) {
+            known.leaving = true;
+        }
+        match self.simple(uid, "destroy", Request::Destroy).await {
+            Ok(()) => {
+                let folders = self.folders(uid);
+                blocking(move || folder::remove(&folders)).await?;
+                self.known.lock().remove(uid);
+                Ok(())
+            }
+            Err(PodError::NoPod(_)) => Ok(()),
+            Err(PodError::SupervisorLost(_)) => self.sweep(uid).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn sweep(&self, uid: &PodUid) -> Result<(), PodError> {
+        let folders = self.folders(uid);
+        let cgroup = folder::read_boot(&folders).map(|boot| self.cgroup(&boot.pod));
+        if let Some(known) = self.known.lock().get_mut(uid) {
+            known.leaving = true;
+        }
+        let swept = uid.clone();
+        blocking(move || folder::sweep(&swept, &folders, cgroup.as_ref())).await?;
+        self.known.lock().remove(uid);
+        Ok(())
+    }
+
+    /// The group of a container that runs.
+    pub(super) async fn container_cgroup(&self, uid: &PodUid, name: &ContainerName) -> Result<Cgroup, PodError> {
+        let record = self.state(uid).await?;
+        let pod = self.cgroup(&record.config);
+        match record.containers.get(name) {
+            Some(found) if matches!(found.state, ContainerState::Running { .. }) => {
+                Ok(pod.child(&format!("{name}.{}", found.attempt)))
+            }
+            _ => Err(PodError::WrongState {
+                uid: uid.clone(),
+                container: name.clone(),
+                state: "is not running".to_owned(),
+            }),
+        }
+    }
 }

@@ -15,10 +15,16 @@ mod config;
 mod container;
 mod error;
 mod event;
+mod folder;
+mod follow;
+mod link;
 mod names;
+mod operations;
+pub(crate) mod protocol;
 mod resources;
 mod runtime;
 mod session;
+mod streams;
 
 pub use capability::{Capabilities, Capability, UnknownCapability};
 pub use client::{Pods, PodsConfig, SupervisorCommand};

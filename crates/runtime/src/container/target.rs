@@ -1,0 +1,120 @@
+//! Places inside a container's root, found and made without ever leaving it: the root's content is the image author's, and
+//! a link in it may point anywhere.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::failure::{At, Outcome, refuse};
+use crate::{pod::StartStep, sys};
+
+const PROC_MAGIC: i64 = 0x9fa0;
+
+/// What to make when nothing is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Make {
+    Folder,
+    File,
+}
+
+/// Opens the place `path` (links are followed inside the root), making it and its folders when missing.
+pub(super) fn ensure(root: BorrowedFd<'_>, path: &Path, make: Make) -> io::Result<OwnedFd> {
+    match sys::open_in_root(root, path, libc::O_PATH) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
+    let mut parts: Vec<_> =
+        path.components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir)).collect();
+    let last = parts.pop();
+    let mut so_far = PathBuf::new();
+    let mut folder = sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)?;
+    for part in parts {
+        so_far.push(part);
+        folder = match sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755))?;
+                sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)?
+            }
+            Err(error) => return Err(error),
+        };
+    }
+    let Some(last) = last else { return Ok(folder) };
+    match make {
+        Make::Folder => rustix::fs::mkdirat(&folder, last.as_os_str(), Mode::from_raw_mode(0o755))?,
+        Make::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+            rustix::fs::openat(&folder, last.as_os_str(), flags, Mode::from_raw_mode(0o644))?;
+        }
+    }
+    sys::open_in_root(root, path, libc::O_PATH)
+}
+
+/// A place for one of the standard filesystems: it must not be a link, or the masks would cover the wrong place.
+pub(super) fn standard(root: BorrowedFd<'_>, path: &Path) -> Outcome<OwnedFd> {
+    let place = ensure(root, path, Make::Folder).at(StartStep::Mount, || format!("preparing {}", path.display()))?;
+    let seen = rustix::fs::statat(root, relative(path), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .at(StartStep::Mount, || format!("looking at {}", path.display()))?;
+    if rustix::fs::FileType::from_raw_mode(seen.st_mode) != rustix::fs::FileType::Directory {
+        return refuse(
+            StartStep::Mount,
+            format!("{} in the image is not a folder; it must not be a link", path.display()),
+        );
+    }
+    Ok(place)
+}
+
+/// A place for a mount of the user's. A link must not lead it into `/proc`, where it could pose as the kernel.
+pub(super) fn chosen(root: BorrowedFd<'_>, path: &Path, make: Make) -> Outcome<OwnedFd> {
+    let place = ensure(root, path, make).at(StartStep::Mount, || format!("preparing {}", path.display()))?;
+    let filesystem = rustix::fs::fstatfs(&place).at(StartStep::Mount, || format!("looking at {}", path.display()))?;
+    if filesystem.f_type as i64 == PROC_MAGIC && !path.starts_with("/proc") {
+        return refuse(StartStep::Mount, format!("{} leads into /proc by a link in the image", path.display()));
+    }
+    Ok(place)
+}
+
+/// The path as the kernel can find it again through our descriptor.
+pub(super) fn by_fd(fd: &impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
+}
+
+/// Without the leading slash.
+pub(super) fn relative(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_never_lead_out() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (outside, inside) = (scratch.path().join("outside"), scratch.path().join("root"));
+        fs::create_dir_all(&outside).unwrap();
+        fs::create_dir_all(&inside).unwrap();
+        symlink(&outside, inside.join("absolute")).unwrap();
+        symlink("../outside", inside.join("relative")).unwrap();
+        let root = fs::File::open(&inside).unwrap();
+        for path in ["/absolute/made", "/relative/made", "/../../outside/made", "/a/b/../c"] {
+            let _ = ensure(root.as_fd(), Path::new(path), Make::Folder);
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something was made outside of the root");
+    }
+
+    #[test]
+    fn makes_files_and_folders() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = fs::File::open(scratch.path()).unwrap();
+        ensure(root.as_fd(), Path::new("/etc/deep/hosts"), Make::File).unwrap();
+        ensure(root.as_fd(), Path::new("/data/x"), Make::Folder).unwrap();
+        assert!(scratch.path().join("etc/deep/hosts").is_file() && scratch.path().join("data/x").is_dir());
+    }
+}

@@ -1,0 +1,181 @@
+//! What the supervisor keeps of one container, and the copying of its output.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use jiff::Timestamp;
+
+use super::log::{Lines, LogFile};
+use crate::{
+    cgroup::Cgroup,
+    pod::{ContainerConfig, ContainerState, Exit, StartFailure},
+};
+
+/// Read from one pipe before others get their turn.
+const TURN: usize = 64 * 1024;
+
+/// Where a container stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Its child sets up. Next: `Running`, or gone from the table.
+    Starting { report: OwnedFd, ready: bool, failure: Option<StartFailure>, client: u64 },
+    /// Its program runs. Next: `Ending`.
+    Running,
+    /// It ended; its end is being written down. Next: `Ended`.
+    Ending,
+    /// Its end is on disk and its log complete.
+    Ended(Exit),
+}
+
+/// One output stream.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) pipe: OwnedFd,
+    pub(super) name: &'static str,
+    pub(super) lines: Lines,
+}
+
+/// A client that gets a copy of the output.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) client: u64,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+#[derive(Debug)]
+pub(super) struct Container {
+    /// As it was started; what is no longer needed is emptied.
+    pub(super) config: ContainerConfig,
+    pub(super) phase: Phase,
+    pub(super) cgroup: Cgroup,
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    pub(super) started_at: Timestamp,
+    pub(super) paused: bool,
+    pub(super) warnings: Vec<String>,
+    pub(super) seccomp: Option<OwnedFd>,
+    /// Wait status, once it ended.
+    pub(super) status: Option<i32>,
+    /// The way to its stdin.
+    pub(super) stdin: Option<OwnedFd>,
+    /// Its terminal.
+    pub(super) terminal: Option<OwnedFd>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) log: Option<LogFile>,
+    pub(super) copies: Vec<Copy>,
+    /// Clients that wait for its removal.
+    pub(super) removers: Vec<u64>,
+    pub(super) removing: bool,
+}
+
+impl Copy {
+    /// From what the client sent: stdout, then stderr.
+    pub(super) fn new(client: u64, fds: Vec<OwnedFd>) -> Self {
+        let mut fds = fds.into_iter();
+        let mut next = || fds.next().filter(|fd| rustix::io::ioctl_fionbio(fd, true).is_ok());
+        Self { client, stdout: next(), stderr: next() }
+    }
+
+    /// `false` when the client reads too slowly or is gone.
+    fn write(&self, stream: &str, chunk: &[u8]) -> bool {
+        let pipe = if stream == "stderr" { &self.stderr } else { &self.stdout };
+        match pipe {
+            None => true,
+            Some(pipe) => matches!(rustix::io::write(pipe, chunk), Ok(written) if written == chunk.len()),
+        }
+    }
+}
+
+impl Container {
+    pub(super) fn state(&self) -> ContainerState {
+        match &self.phase {
+            Phase::Starting { .. } => ContainerState::Starting,
+            Phase::Running | Phase::Ending => {
+                ContainerState::Running { pid: self.pid, started_at: self.started_at, paused: self.paused }
+            }
+            Phase::Ended(exit) => ContainerState::Exited { exit: exit.clone() },
+        }
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    /// Copies what one stream has to the log and to attached clients. `all`: until it is empty, else one turn.
+    pub(super) fn copy(&mut self, index: usize, buffer: &mut [u8], all: bool) {
+        let mut entries = Vec::new();
+        let mut ended = false;
+        let mut turn = 0;
+        let Some(output) = self.outputs.get_mut(index) else { return };
+        while all || turn < TURN {
+            match rustix::io::read(&output.pipe, &mut *buffer) {
+                Ok(0) => ended = true,
+                Ok(read) => {
+                    turn += read;
+                    let chunk = &buffer[..read];
+                    if let Some(log) = &mut self.log {
+                        output.lines.push(chunk, output.name, Timestamp::now(), &mut entries);
+                        log.write(&entries);
+                        entries.clear();
+                    }
+                    let name = output.name;
+                    self.copies.retain(|copy| copy.write(name, chunk));
+                    if read < buffer.len() && !all {
+                        break;
+                    }
+                    continue;
+                }
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::AGAIN) => {}
+                // A terminal whose last user is gone says EIO.
+                Err(_) => ended = true,
+            }
+            break;
+        }
+        if ended {
+            let mut output = self.outputs.remove(index);
+            output.lines.finish(output.name, Timestamp::now(), &mut entries);
+            if let Some(log) = self.log.as_mut().filter(|_| !entries.is_empty()) {
+                log.write(&entries);
+            }
+        }
+    }
+
+    /// Empties and closes every stream: nothing more can come.
+    pub(super) fn finish_output(&mut self, buffer: &mut [u8]) {
+        for index in (0..self.outputs.len()).rev() {
+            self.copy(index, buffer, true);
+        }
+        for mut output in std::mem::take(&mut self.outputs) {
+            let mut entries = Vec::new();
+            output.lines.finish(output.name, Timestamp::now(), &mut entries);
+            if let Some(log) = self.log.as_mut().filter(|_| !entries.is_empty()) {
+                log.write(&entries);
+            }
+        }
+        self.log = None;
+        self.stdin = None;
+        self.terminal = None;
+        self.copies.clear();
+    }
+
+    /// A descriptor for an attached client to write to.
+    pub(super) fn way_in(&self) -> io::Result<Option<OwnedFd>> {
+        let fd = self.terminal.as_ref().or(self.stdin.as_ref());
+        fd.map(|fd| fd.as_fd().try_clone_to_owned()).transpose()
+    }
+
+    /// Sends a signal to the first process. It ends frozen processes only when thawed, which KILL therefore does.
+    pub(super) fn signal(&mut self, signal: i32) -> io::Result<()> {
+        if self.status.is_some() {
+            return Ok(());
+        }
+        match crate::sys::signal_by_pidfd(self.pidfd.as_fd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            sent => sent,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Log files in the CRI format, with rotation.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use jiff::Timestamp;
+
+use crate::pod::LogConfig;
+
+/// A longer line is written in parts.
+const LONGEST: usize = 16 * 1024;
+
+/// One stream's bytes, cut into lines.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    /// Appends what came to `out`, as whole entries. The rest of an unfinished line is kept.
+    pub(super) fn push(&mut self, chunk: &[u8], stream: &str, now: Timestamp, out: &mut Vec<u8>) {
+        let mut rest = chunk;
+        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            self.text(&rest[..end], stream, now, out);
+            self.entry('F', stream, now, out);
+            rest = &rest[end + 1..];
+        }
+        self.text(rest, stream, now, out);
+    }
+
+    /// Writes what is left when the stream ends.
+    pub(super) fn finish(&mut self, stream: &str, now: Timestamp, out: &mut Vec<u8>) {
+        if !self.0.is_empty() {
+            self.entry('F', stream, now, out);
+        }
+        self.0 = Vec::new();
+    }
+
+    fn text(&mut self, mut text: &[u8], stream: &str, now: Timestamp, out: &mut Vec<u8>) {
+        while self.0.len() + text.len() > LONGEST {
+            let (fits, more) = text.split_at(LONGEST - self.0.len());
+            self.0.extend_from_slice(fits);
+            self.entry('P', stream, now, out);
+            text = more;
+        }
+        self.0.extend_from_slice(text);
+    }
+
+    fn entry(&mut self, tag: char, stream: &str, now: Timestamp, out: &mut Vec<u8>) {
+        // Writing to memory cannot fail.
+        let _ = write!(out, "{now:.9} {stream} {tag} ");
+        out.append(&mut self.0);
+        out.push(b'\n');
+        if self.0.capacity() > 1024 {
+            self.0 = Vec::new();
+        }
+    }
+}
+
+/// The file being written.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    config: LogConfig,
+    file: File,
+    size: u64,
+}
+
+impl LogFile {
+    pub(super) fn open(config: &LogConfig) -> io::Result<Self> {
+        if let Some(folder) = config.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&config.path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { config: config.clone(), file, size })
+    }
+
+    /// Writes whole entries. What a full disk refuses is lost: the container must not wait for it.
+    pub(super) fn write(&mut self, entries: &[u8]) {
+        let full = self.config.max_size > 0 && self.size > 0 && self.size + entries.len() as u64 > self.config.max_size;
+        if full && let Err(error) = self.rotate() {
+            eprintln!("rotating {}: {error}", self.config.path.display());
+        }
+        match self.file.write_all(entries) {
+            Ok(()) => self.size += entries.len() as u64,
+            Err(error) => eprintln!("writing {}: {error}", self.config.path.display()),
+        }
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.config.path.clone().into_os_string();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        name.into()
+    }
+
+    /// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on; the last one goes.
+    fn rotate(&mut self) -> io::Result<()> {
+        let kept = self.config.max_files.max(1) - 1;
+        for number in (0..kept).rev() {
+            match fs::rename(self.numbered(number), self.numbered(number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        if kept == 0 {
+            fs::remove_file(&self.config.path)?;
+        }
+        self.file = OpenOptions::new().create(true).append(true).open(&self.config.path)?;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_nanosecond(1_000_000_001).unwrap()
+    }
+
+    fn push(lines: &mut Lines, chunk: &[u8]) -> String {
+        let mut out = Vec::new();
+        lines.push(chunk, "stdout", now(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_are_put_together_from_chunks() {
+        let mut lines = Lines::default();
+        assert_eq!(push(&mut lines, b"hel"), "");
+        let one = "1970-01-01T00:00:01.000000001Z stdout F ";
+        assert_eq!(push(&mut lines, b"lo\n\nwor"), format!("{one}hello\n{one}\n"));
+        let mut out = Vec::new();
+        lines.finish("stdout", now(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{one}wor\n"));
+    }
+
+    #[test]
+    fn long_lines_come_in_parts_that_add_up() {
+        let mut lines = Lines::default();
+        let text = vec![b'x'; LONGEST * 2 + 5];
+        let mut all = push(&mut lines, &text);
+        all += &push(&mut lines, b"\n");
+        let tags: Vec<_> = all.lines().map(|l| l.split(' ').nth(2).unwrap()).collect();
+        assert_eq!(tags, ["P", "P", "F"]);
+        let total: usize = all.lines().map(|l| l.split(' ').nth(3).unwrap().len()).sum();
+        assert_eq!(total, text.len());
+    }
+
+    #[test]
+    fn rotation_keeps_so_many_files() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("deep/0.log");
+        let mut log = LogFile::open(&LogConfig { path: path.clone(), max_size: 10, max_files: 3 }).unwrap();
+        for text in ["aaaaaa\n", "bbbbbb\n", "cccccc\n", "dddddd\n"] {
+            log.write(text.as_bytes());
+        }
+        let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display())).ok();
+        assert_eq!(read("").as_deref(), Some("dddddd\n"));
+        assert_eq!(read(".1").as_deref(), Some("cccccc\n"));
+        assert_eq!(read(".2").as_deref(), Some("bbbbbb\n"));
+        assert_eq!(read(".3"), None);
+    }
+}
