@@ -76,26 +76,29 @@ impl Published {
     /// Shows the transactions to everyone: first to readers, then to watchers, so that who is told of a change can
     /// read it. `root` is the state after the last.
     pub fn publish(&self, root: Root, batches: impl IntoIterator<Item = Batch>) {
-        let mut woken: SmallVec<[Arc<Topic>; 8]> = SmallVec::new();
         let root = Arc::new(root);
-        let mut past = self.past.write();
-        let start = past.ring.len();
-        let (mut transactions, mut weight) = (0, 0);
-        for batch in batches {
-            let size = 128 + batch.changes.iter().map(|c| c.weight()).sum::<usize>();
-            past.ring.push_back((Arc::new(batch), size));
-            transactions += 1;
-            weight += size;
+        let mut woken: SmallVec<[Arc<Topic>; 8]> = SmallVec::new();
+        {
+            let past = &mut *self.past.write();
+            let start = past.ring.len();
+            let (mut transactions, mut weight) = (0, 0);
+            for batch in batches {
+                let size = 128 + batch.changes.iter().map(|c| c.weight()).sum::<usize>();
+                past.ring.push_back((Arc::new(batch), size));
+                transactions += 1;
+                weight += size;
+            }
+            self.head.store(root.clone());
+            for (batch, _) in past.ring.range(start..) {
+                past.topics_of(batch, &mut woken);
+            }
+            past.weight += weight;
+            past.remember(root, transactions, weight, &self.limits);
+            past.forget(&self.limits);
         }
-        self.head.store(root.clone());
-        let past = &mut *past;
-        for (batch, _) in past.ring.iter().skip(start) {
-            past.topics_of(batch, &mut woken);
-        }
-        past.weight += weight;
-        past.remember(root, transactions, weight, &self.limits);
-        past.forget(&self.limits);
-        wake(woken);
+        woken.sort_by_key(Arc::as_ptr);
+        woken.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        woken.iter().for_each(|topic| topic.wake());
     }
 
     /// The state at a revision.
@@ -115,7 +118,7 @@ impl Published {
             };
             let skip = (frame.root.revision.0 - past.oldest().0) as usize;
             let take = (revision.0 - frame.root.revision.0) as usize;
-            let replay: Vec<Arc<Batch>> = past.ring.iter().skip(skip).take(take).map(|(b, _)| b.clone()).collect();
+            let replay: Vec<Arc<Batch>> = past.ring.range(skip..skip + take).map(|(b, _)| b.clone()).collect();
             (frame.root.clone(), replay)
         };
         if replay.is_empty() {
@@ -174,13 +177,6 @@ impl Published {
         past.closed = true;
         past.topics.values().for_each(|topic| topic.close());
     }
-}
-
-/// Wakes each topic's watchers once.
-fn wake(mut woken: SmallVec<[Arc<Topic>; 8]>) {
-    woken.sort_by_key(|t| Arc::as_ptr(t));
-    woken.dedup_by(|a, b| Arc::ptr_eq(a, b));
-    woken.iter().for_each(|topic| topic.wake());
 }
 
 impl Past {
@@ -251,6 +247,8 @@ impl Past {
         }
         if forgot {
             let oldest = self.oldest();
+            // One that only the map knows was left while it was being told something.
+            self.topics.retain(|_, topic| Arc::strong_count(topic) > 1);
             self.topics.values().for_each(|topic| topic.forget(oldest));
         }
     }

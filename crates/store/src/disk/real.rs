@@ -27,9 +27,11 @@ impl Folder {
             let path = path.to_owned();
             move |source| OpenError::Io { doing, path, source }
         };
-        fs::create_dir_all(path).map_err(io("create", path))?;
-        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            sync_folder(parent).map_err(io("sync", parent))?;
+        if !path.is_dir() {
+            fs::create_dir_all(path).map_err(io("create", path))?;
+            if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+                sync_folder(parent).map_err(io("sync", parent))?;
+            }
         }
         let name = path.join(LOCK);
         let mut lock = fs::OpenOptions::new()

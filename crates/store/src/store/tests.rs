@@ -218,27 +218,73 @@ async fn a_slow_closure_is_not_starved_by_quick_ones() {
     assert_eq!(runs, OPTIMISTIC_RUNS + 1);
 }
 
+/// The result of a future over the memory engine, which never waits.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("the memory engine never waits"),
+    }
+}
+
+fn put_now(store: &Store, name: &str) -> Revision {
+    let put = store.commit(|txn| {
+        txn.put(key(name), "v");
+        Ok::<_, ()>(())
+    });
+    now(put).unwrap().revision
+}
+
 /// A value is opened before its revision is known; whoever comes between changes it.
 #[test]
 fn a_value_that_was_overtaken_is_served_with_its_final_revision() {
-    fn now<T>(future: impl Future<Output = T>) -> T {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::pin!(future).poll(&mut context) {
-            std::task::Poll::Ready(value) => value,
-            std::task::Poll::Pending => panic!("the memory engine never waits"),
-        }
-    }
     let store = now(Store::open(Options::memory(Arc::new(Plain)))).unwrap();
     let committed = now(store.commit(|txn| {
         txn.put(key("a"), "v");
-        let between = store.commit(|txn| {
-            txn.put(key("b"), "v");
-            Ok::<_, ()>(())
-        });
-        now(between).map(|_| ()).map_err(|_| ())
+        put_now(&store, "b");
+        Ok::<_, ()>(())
     }));
     let revision = committed.unwrap().revision;
     let snapshot = store.snapshot();
     assert!(snapshot.get(&key("b")).unwrap().modified < revision);
     assert_eq!(snapshot.get(&key("a")).unwrap().served, format!("v@{revision}"));
+}
+
+/// What a closure read may not have changed when it takes its place; what it did not read may.
+#[test]
+fn a_closure_runs_again_when_what_it_read_has_changed() {
+    let store = now(Store::open(Options::memory(Arc::new(Plain)))).unwrap();
+    let runs = |read: &(dyn Fn(&mut Txn<'_>) + Sync), between: Key| {
+        let mut runs = 0;
+        let committed = store.commit(|txn| {
+            runs += 1;
+            read(txn);
+            if runs == 1 {
+                now(store.commit(|txn| {
+                    txn.put(between.clone(), "v");
+                    Ok::<_, ()>(())
+                }))
+                .unwrap();
+            }
+            txn.put(Key::new("results", "", "r"), "v");
+            Ok::<_, ()>(())
+        });
+        now(committed).unwrap();
+        runs
+    };
+    let (mine, theirs, other) = (Key::new("p", "x", "mine"), Key::new("p", "y", "theirs"), Key::new("q", "x", "other"));
+    let get = |txn: &mut Txn<'_>| drop(txn.get(&Key::new("p", "x", "mine")));
+    let list = |prefix: Prefix| {
+        move |txn: &mut Txn<'_>| {
+            txn.range(&prefix).count();
+        }
+    };
+    assert_eq!(runs(&get, mine.clone()), 2, "it was absent");
+    assert_eq!(runs(&get, mine.clone()), 2, "it was older");
+    assert_eq!(runs(&get, theirs.clone()), 1);
+    assert_eq!(runs(&list(Prefix::namespace("p", "x")), mine.clone()), 2);
+    assert_eq!(runs(&list(Prefix::collection("p")), theirs), 2);
+    assert_eq!(runs(&list(Prefix::collection("p")), other.clone()), 1);
+    assert_eq!(runs(&list(Prefix::all()), other), 2);
+    assert_eq!(runs(&|_| {}, mine), 1);
 }

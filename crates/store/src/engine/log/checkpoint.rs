@@ -28,6 +28,12 @@ pub(crate) struct Job {
     pub next: u64,
 }
 
+/// What is alive, and the open files it is in.
+struct Survey {
+    replay: Replay<Place>,
+    files: Vec<Box<dyn File>>,
+}
+
 #[derive(Clone, Copy)]
 struct Place {
     file: usize,
@@ -39,8 +45,8 @@ impl Job {
     /// Makes the checkpoint durable, then removes what it replaces. Returns its size in bytes. After an error everything
     /// before is still there.
     pub fn run(&self, disk: &dyn Disk) -> Result<u64, OpenError> {
-        let (replay, files) = self.survey(disk)?;
-        let written = self.write(disk, &replay, &files);
+        let survey = self.survey(disk)?;
+        let written = self.write(disk, &survey);
         let size = match written {
             Ok(size) => size,
             Err(error) => {
@@ -60,7 +66,7 @@ impl Job {
     }
 
     /// Finds the newest value of every object.
-    fn survey(&self, disk: &dyn Disk) -> Result<(Replay<Place>, Vec<Box<dyn File>>), OpenError> {
+    fn survey(&self, disk: &dyn Disk) -> Result<Survey, OpenError> {
         let mut replay = Replay::new(self.cluster);
         let mut files = Vec::new();
         let place = |file| move |value: Value<'_>| Place { file, at: value.at, len: value.bytes.len() };
@@ -79,10 +85,10 @@ impl Job {
                 Err(bad) => return Err(bad_header(path(), bad)),
             }
         }
-        Ok((replay, files))
+        Ok(Survey { replay, files })
     }
 
-    fn write(&self, disk: &dyn Disk, replay: &Replay<Place>, files: &[Box<dyn File>]) -> Result<u64, OpenError> {
+    fn write(&self, disk: &dyn Disk, Survey { replay, files }: &Survey) -> Result<u64, OpenError> {
         let path = disk.path(CHECKPOINT_TEMPORARY);
         let io = |source| OpenError::Io { doing: "write", path: path.clone(), source };
         let header = Header {
