@@ -1,0 +1,194 @@
+//! From a question to a message, purely.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, CNAME, PTR, SOA, SRV};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+use super::names::Names;
+use super::resolve::{Found, Host, resolve, reverse};
+
+/// How long an answer may be kept, in seconds: virtual addresses, …
+const TTL: u32 = 5;
+/// … and addresses of single pods.
+const TTL_VOLATILE: u32 = 1;
+/// The largest datagram sent, whatever the client offers (fits every path without fragments).
+pub(super) const LARGEST_DATAGRAM: u16 = 1232;
+
+/// What becomes of a question.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Answered.
+    Answer(Message),
+    /// Somebody else's: to be asked upstream.
+    Forward,
+    /// Begun with an alias; the rest is the upstream answer for `target`.
+    Chase {
+        /// The answer so far.
+        begun: Message,
+        /// The name still to be resolved.
+        target: Name,
+    },
+}
+
+/// Answers `query` for the client at `client`. `turn` rotates lists of addresses, so that clients that take the first
+/// one spread.
+pub fn answer(names: &Names, client: IpAddr, query: &Message, turn: usize) -> Outcome {
+    let mut response = Message::response(query.metadata.id, query.metadata.op_code);
+    response.metadata.recursion_desired = query.metadata.recursion_desired;
+    response.metadata.recursion_available = true;
+    response.queries = query.queries.clone();
+    if let Some(edns) = &query.edns {
+        let mut ours = Edns::new();
+        ours.set_max_payload(LARGEST_DATAGRAM);
+        ours.set_dnssec_ok(edns.flags().dnssec_ok);
+        response.edns = Some(ours);
+        if edns.version() > 0 {
+            return refuse(response, ResponseCode::BADVERS);
+        }
+    }
+    if query.metadata.message_type != MessageType::Query {
+        return refuse(response, ResponseCode::FormErr);
+    }
+    if query.metadata.op_code != OpCode::Query {
+        return refuse(response, ResponseCode::NotImp);
+    }
+    let [question] = query.queries.as_slice() else { return refuse(response, ResponseCode::FormErr) };
+    if question.query_class() != DNSClass::IN {
+        return refuse(response, ResponseCode::Refused);
+    }
+    match question.query_type() {
+        RecordType::AXFR | RecordType::IXFR => refuse(response, ResponseCode::Refused),
+        RecordType::PTR => answer_reverse(names, question, response),
+        _ => answer_forward(names, client, question, response, turn),
+    }
+}
+
+fn answer_forward(names: &Names, client: IpAddr, question: &Query, mut response: Message, turn: usize) -> Outcome {
+    let name = question.name();
+    let wanted = question.query_type();
+    let text = lower(name);
+    let labels: Vec<&str> = text.split('.').filter(|label| !label.is_empty()).collect();
+    let asker = match client {
+        IpAddr::V4(address) => names.pod_at(address),
+        IpAddr::V6(_) => None,
+    };
+    let takes = |kind| wanted == kind || wanted == RecordType::ANY;
+    match resolve(names, asker, &labels) {
+        Found::Foreign => return Outcome::Forward,
+        Found::Nothing => {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            add_soa(names, &mut response);
+        }
+        Found::Empty => add_soa(names, &mut response),
+        Found::Alias(target) => return answer_alias(name, &target, response),
+        Found::Addresses { addresses, volatile } if takes(RecordType::A) => {
+            let ttl = if volatile { TTL_VOLATILE } else { TTL };
+            let turn = turn % addresses.len().max(1);
+            let (later, first) = addresses.split_at(turn);
+            response.answers = first.iter().chain(later).map(|address| a_record(name.clone(), ttl, *address)).collect();
+        }
+        Found::Hosts(hosts) if takes(RecordType::SRV) => add_hosts(name, &hosts, &mut response),
+        // The name exists, but not with this type: IPv6 above all.
+        Found::Addresses { .. } | Found::Hosts(_) => add_soa(names, &mut response),
+    }
+    response.metadata.authoritative = true;
+    Outcome::Answer(response)
+}
+
+fn answer_alias(name: &Name, target: &str, mut response: Message) -> Outcome {
+    let Ok(mut target) = Name::from_utf8(target) else { return refuse(response, ResponseCode::ServFail) };
+    target.set_fqdn(true);
+    response.answers.push(Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(target.clone()))));
+    match response.queries.first().map(Query::query_type) {
+        Some(RecordType::CNAME) => Outcome::Answer(response),
+        _ => Outcome::Chase { begun: response, target },
+    }
+}
+
+fn answer_reverse(names: &Names, question: &Query, mut response: Message) -> Outcome {
+    let Some(address) = address_of(question.name()) else { return Outcome::Forward };
+    let Some(name) = reverse(names, address).and_then(|name| Name::from_utf8(format!("{name}.")).ok()) else {
+        return Outcome::Forward;
+    };
+    response.answers.push(Record::from_rdata(question.name().clone(), TTL, RData::PTR(PTR(name))));
+    response.metadata.authoritative = true;
+    Outcome::Answer(response)
+}
+
+fn add_hosts(name: &Name, hosts: &[Host], response: &mut Message) {
+    let weight = (100 / hosts.len().max(1)).max(1) as u16;
+    for host in hosts {
+        let Ok(target) = Name::from_utf8(format!("{}.", host.name)) else { continue };
+        let srv = SRV::new(0, weight, host.port, target.clone());
+        response.answers.push(Record::from_rdata(name.clone(), TTL, RData::SRV(srv)));
+        if let Some(address) = host.address {
+            response.additionals.push(a_record(target, TTL, address));
+        }
+    }
+}
+
+/// Negative answers say for how long they may be believed.
+fn add_soa(names: &Names, response: &mut Message) {
+    let domain = &names.zone().domain;
+    let parse = |text: String| Name::from_utf8(text).ok();
+    let (Some(zone), Some(primary), Some(mailbox)) =
+        (parse(format!("{domain}.")), parse(format!("ns.dns.{domain}.")), parse(format!("hostmaster.{domain}.")))
+    else {
+        return;
+    };
+    let soa = SOA::new(primary, mailbox, 1, 7200, 1800, 86400, TTL);
+    response.authorities.push(Record::from_rdata(zone, TTL, RData::SOA(soa)));
+}
+
+fn a_record(name: Name, ttl: u32, address: Ipv4Addr) -> Record {
+    Record::from_rdata(name, ttl, RData::A(A(address)))
+}
+
+fn refuse(mut response: Message, code: ResponseCode) -> Outcome {
+    response.metadata.response_code = code;
+    Outcome::Answer(response)
+}
+
+/// The name in lower case, labels joined with dots. Bytes that are no text match nothing of ours.
+fn lower(name: &Name) -> String {
+    let mut text = String::with_capacity(name.len());
+    for label in name.iter() {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.extend(label.iter().map(|byte| byte.to_ascii_lowercase() as char));
+    }
+    text
+}
+
+/// The address in a name below `in-addr.arpa`.
+fn address_of(name: &Name) -> Option<Ipv4Addr> {
+    let text = lower(name);
+    let reversed = text.strip_suffix(".in-addr.arpa")?;
+    let octets: Vec<u8> = reversed.split('.').rev().map(|octet| octet.parse().ok()).collect::<Option<_>>()?;
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?))
+}
+
+/// Encodes `message` into at most `limit` bytes: what does not fit is left out and the client told to ask over TCP.
+pub(super) fn encode(mut message: Message, limit: usize) -> Option<Vec<u8>> {
+    loop {
+        let bytes = message.to_vec().ok()?;
+        if bytes.len() <= limit {
+            return Some(bytes);
+        }
+        if !message.additionals.is_empty() {
+            message.additionals.clear();
+            continue;
+        }
+        message.metadata.truncation = true;
+        if message.answers.is_empty() {
+            message.authorities.clear();
+            return message.to_vec().ok().filter(|bytes| bytes.len() <= limit);
+        }
+        // Proportionally, so that thousands of records take a few rounds.
+        let keep = message.answers.len() * limit / bytes.len();
+        message.answers.truncate(keep.min(message.answers.len() - 1));
+    }
+}
