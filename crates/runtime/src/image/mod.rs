@@ -10,6 +10,7 @@ mod bridge;
 mod compression;
 mod config;
 mod digest;
+mod engine;
 mod error;
 mod images;
 mod layer;
@@ -19,6 +20,7 @@ mod platform;
 mod progress;
 mod record;
 mod reference;
+mod registry;
 mod store;
 mod tarball;
 

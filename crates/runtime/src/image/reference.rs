@@ -253,7 +253,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_full_and_the_familiar_form_mean_the_same(input in "([a-z0-9]{1,8}\\.[a-z]{2,3}(:[0-9]{2,4})?/)?[a-z0-9]{1,6}([._-][a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,6}){0,2}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,8})?") {
+        fn the_full_and_the_familiar_form_mean_the_same(input in "([a-z0-9]{1,8}\\.[a-z]{2,3}(:[0-9]{2,4})?/)?[a-z0-9]{1,6}([_-][a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,6}(\\.[a-z0-9]{1,3})?){0,2}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,8})?") {
             let reference = Reference::parse(&input).unwrap();
             prop_assert_eq!(Reference::parse(&reference.to_string()).unwrap(), reference.clone());
             prop_assert_eq!(Reference::parse(&reference.familiar()).unwrap(), reference);

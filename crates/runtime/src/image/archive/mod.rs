@@ -9,8 +9,6 @@ mod legacy;
 mod oci;
 mod rootfs;
 mod save;
-#[cfg(test)]
-mod tests;
 
 use std::io::Read;
 use std::path::PathBuf;

@@ -133,7 +133,7 @@ impl Store {
         let _ = std::thread::Builder::new().name("image-flush".into()).spawn(work);
     }
 
-    fn make_durable(&self, markers: Vec<Marker>) -> Result<(), ImageError> {
+    pub(super) fn make_durable(&self, markers: Vec<Marker>) -> Result<(), ImageError> {
         let folder = self.layout.layers();
         let open = std::fs::File::open(&folder).map_err(ImageError::io("open", &folder))?;
         rustix::fs::syncfs(&open).map_err(|e| ImageError::io("flush", &folder)(e.into()))?;

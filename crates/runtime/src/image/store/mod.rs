@@ -26,7 +26,7 @@ pub(crate) use disk::Disk;
 pub(crate) use index::{By, Index, Meaning};
 pub(crate) use layers::Wanted;
 pub(crate) use layout::{ChainId, Layout};
-pub(crate) use locks::{FileGuard, Locks};
+pub(crate) use locks::{FileGuard, Locks, NameGuard};
 
 use super::config::ConfigFile;
 use super::digest::Digest;

@@ -1,0 +1,14 @@
+//! The image store through its public interface: archives, root file systems, registries.
+
+#[path = "image/archives.rs"]
+mod archives;
+#[path = "image/engine.rs"]
+mod engine;
+#[path = "image/registry.rs"]
+mod registry;
+#[path = "image/rootfs.rs"]
+mod rootfs;
+#[path = "image/servers.rs"]
+mod servers;
+#[path = "image/support.rs"]
+mod support;
