@@ -172,7 +172,7 @@ pub enum ImageError {
         /// Its host.
         registry: String,
         /// The image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What the registry says.
         problem: String,
     },
@@ -182,7 +182,7 @@ pub enum ImageError {
         /// Its host.
         registry: String,
         /// The image.
-        reference: Reference,
+        reference: Box<Reference>,
     },
     /// The registry went away and did not come back.
     #[error(
@@ -192,7 +192,7 @@ pub enum ImageError {
         /// Its host.
         registry: String,
         /// The image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Manifest, layer, …
         what: String,
         /// How often it was tried.
@@ -208,7 +208,7 @@ pub enum ImageError {
         /// Its host.
         registry: String,
         /// The image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Manifest, layer, …
         what: String,
         /// What was wrong.
@@ -230,7 +230,7 @@ pub enum ImageError {
     )]
     NeverPulled {
         /// The image.
-        reference: Reference,
+        reference: Box<Reference>,
     },
     /// The Docker engine did not give the image.
     #[error("the Docker engine at {} did not give image \"{name}\": {problem}", .socket.display())]

@@ -34,7 +34,9 @@ impl Images {
             options.platform.as_ref().is_none_or(|wanted| wanted.choose([&image.platform]).is_some())
         };
         match (options.policy, present) {
-            (PullPolicy::Never, None) => return Err(ImageError::NeverPulled { reference: reference.clone() }),
+            (PullPolicy::Never, None) => {
+                return Err(ImageError::NeverPulled { reference: Box::new(reference.clone()) });
+            }
             (PullPolicy::Never | PullPolicy::IfNotPresent, Some(image)) if fits(&image) => {
                 return Ok(Pulled { image, outcome: PullOutcome::Present });
             }

@@ -178,7 +178,7 @@ impl Writer {
     }
 
     /// The file a hard link names, brought up from a lower layer where this one lacks it; none for a link to itself.
-    fn link_source(&mut self, entry: &Entry, own: &[&[u8]]) -> Result<Option<(Rc<OwnedFd>, Vec<u8>)>, EntryError> {
+    fn link_source(&mut self, entry: &Entry, own: &[&[u8]]) -> Result<Option<Place>, EntryError> {
         let target = root::components(&entry.link).map_err(|_| {
             EntryError::Refused(format!("is a hard link out of the layer's root, to \"{}\"", lossy(&entry.link)))
         })?;
@@ -221,6 +221,9 @@ impl Writer {
         Ok(())
     }
 }
+
+/// A folder and a name in it.
+type Place = (Rc<OwnedFd>, Vec<u8>);
 
 /// What stood where a new entry goes.
 #[derive(Clone, Copy, PartialEq, Eq)]

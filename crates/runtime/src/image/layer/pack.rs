@@ -89,7 +89,8 @@ impl<W: Write> Packer<W> {
         };
         let mut records = Vec::new();
         for name in names[..length].split(|b| *b == 0) {
-            if name != b"security.capability" && !(name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")) {
+            let of_users = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
+            if !of_users && name != b"security.capability" {
                 continue;
             }
             let mut value = vec![0; 64 << 10];

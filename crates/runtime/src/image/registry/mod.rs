@@ -60,7 +60,7 @@ impl Remote {
         };
         let client = oci_client::Client::try_from(config).map_err(|error| ImageError::Registry {
             registry: reference.registry().to_owned(),
-            reference: reference.clone(),
+            reference: Box::new(reference.clone()),
             what: "the connection".into(),
             problem: answer::chain(&error),
         })?;
@@ -136,7 +136,7 @@ impl Remote {
     }
 
     fn failure(&self, what: &str, attempts: u32, done: u64, answer: Answer) -> ImageError {
-        let (registry, reference) = (self.reference.registry().to_owned(), self.reference.clone());
+        let (registry, reference) = (self.reference.registry().to_owned(), Box::new(self.reference.clone()));
         let what = what.to_owned();
         match answer {
             Answer::TryAgain(problem) => {
