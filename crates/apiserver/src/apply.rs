@@ -4,7 +4,7 @@
 //! applied is kept with each object, as `kubectl apply` does on the client's side.
 
 use bytes::Bytes;
-use naru_api::{Format, Reason, Status, decode, meta};
+use naru_api::{Reason, Status, decode, meta};
 use naru_store::Prefix;
 use serde_json::{Map, Value};
 
@@ -144,7 +144,7 @@ async fn apply_one(core: &Core, user: &User, object: Value, dry_run: bool) -> Re
     if route.kind.is_namespaced() && namespace.is_empty() {
         return Err(Status::bad_request(format!("{} {name:?} has no namespace", route.kind.kind)));
     }
-    let mut desired = decode(&route.kind, object.to_string().as_bytes(), Format::Json, Default::default())?.object;
+    let mut desired = decode::value(&route.kind, object, Default::default())?.object;
     place(&route, &namespace, &mut desired)?;
     meta::unset(&mut desired, "resourceVersion");
     let applied = desired.to_string();

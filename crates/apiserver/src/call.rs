@@ -11,8 +11,9 @@ use crate::state::Core;
 use crate::user::User;
 use crate::verbs::WriteOptions;
 use crate::wire::body::RequestBody;
-use crate::wire::negotiate::{Accepted, Media, request_media};
+use crate::wire::negotiate::{Accepted, Sent, request_media};
 use crate::wire::path::{ResourcePath, Verb};
+use crate::wire::protobuf;
 use crate::wire::query::Query;
 
 /// One request for a resource.
@@ -59,11 +60,12 @@ impl Call<'_> {
     ) -> Result<(Value, Vec<String>), Status> {
         let media = request_media(self.headers)?;
         let bytes = body.read(self.headers).await?;
-        let format = match media {
-            Media::Json => Format::Json,
-            Media::Yaml => Format::Yaml,
+        let (kind, mode) = (&self.route.kind, options.validation);
+        let decoded = match media {
+            Sent::Json => decode(kind, &bytes, Format::Json, mode)?,
+            Sent::Yaml => decode(kind, &bytes, Format::Yaml, mode)?,
+            Sent::Protobuf => decode::value(kind, protobuf::decode(Some(kind), &bytes)?, mode)?,
         };
-        let decoded = decode(&self.route.kind, &bytes, format, options.validation)?;
         Ok((decoded.object, decoded.warnings))
     }
 
@@ -77,10 +79,10 @@ impl Call<'_> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
         }
-        let bad = |error: &dyn std::fmt::Display| Status::bad_request(format!("the body is not readable: {error}"));
         match media {
-            Media::Json => serde_json::from_slice(&bytes).map_err(|e| bad(&e)),
-            Media::Yaml => serde_saphyr::from_slice(&bytes).map_err(|e| bad(&e)),
+            Sent::Json => decode::untyped(&bytes, Format::Json),
+            Sent::Yaml => decode::untyped(&bytes, Format::Yaml),
+            Sent::Protobuf => protobuf::decode(None, &bytes),
         }
     }
 }

@@ -112,7 +112,8 @@ async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) ->
 /// Takes over the resources of containers, by name, and nothing else.
 fn resize(pod: &mut Value, given: &Value) {
     for list in ["containers", "initContainers"] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let same = |c: &&Value| c["name"] == container["name"];
             if let Some(wanted) = given["spec"][list].as_array().into_iter().flatten().find(same) {
                 container["resources"] = wanted["resources"].clone();

@@ -4,5 +4,6 @@ pub(crate) mod body;
 pub(crate) mod negotiate;
 pub(crate) mod path;
 pub(crate) mod payload;
+pub(crate) mod protobuf;
 pub(crate) mod query;
 pub(crate) mod respond;

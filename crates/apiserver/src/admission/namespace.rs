@@ -67,7 +67,8 @@ fn contents(core: &Core, namespace: &str) -> Result<Vec<(Key, bytes::Bytes)>, St
         .into_iter()
         .map(|(collection, mut object)| {
             meta::set(&mut object, "namespace", namespace);
-            crate::verbs::create::identify(&mut object);
+            let kind = &core.route("", "v1", collection)?.kind;
+            crate::verbs::create::identify(kind, &mut object);
             let key = Key::new(collection, namespace, meta::name(&object));
             let stored = crate::encode::encode(&core.sealer, &key, &object).map_err(Status::internal)?;
             Ok((key, stored))

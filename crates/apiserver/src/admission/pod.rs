@@ -76,7 +76,8 @@ fn mount_token(spec: &mut Value) {
     let name = present.clone().unwrap_or_else(|| format!("kube-api-access-{}", suffix(5)));
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten().filter(|c| c.is_object()) {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter(|c| c.is_object()) {
             let mounts = &mut container["volumeMounts"];
             if mounts.as_array().into_iter().flatten().any(|m| m["mountPath"] == TOKEN_PATH) {
                 continue;
@@ -183,6 +184,9 @@ mod tests {
         let once = spec.clone();
         mount_token(&mut spec);
         assert_eq!(spec, once, "a second time changes nothing");
+        let mut plain = json!({"containers": [{"name": "a"}]});
+        mount_token(&mut plain);
+        assert!(plain.get("initContainers").is_none(), "looking makes no fields");
     }
 
     #[test]

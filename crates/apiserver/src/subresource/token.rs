@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::object;
-use crate::verbs::create;
 use crate::wire::body::RequestBody;
 use crate::wire::payload::Payload;
 use crate::wire::respond;
@@ -74,8 +73,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
     request["apiVersion"] = "authentication.k8s.io/v1".into();
     meta::set(&mut request, "name", name);
     meta::set(&mut request, "namespace", namespace);
-    create::identify(&mut request);
-    meta::unset(&mut request, "uid");
+    meta::set(&mut request, "creationTimestamp", meta::time(now));
     request["spec"]["audiences"] = json!(audiences);
     request["spec"]["expirationSeconds"] = seconds.into();
     request["status"] = json!({ "token": token, "expirationTimestamp": meta::time(expires) });

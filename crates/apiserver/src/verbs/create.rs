@@ -1,11 +1,11 @@
 //! Creating an object.
 
 use jiff::Timestamp;
-use naru_api::{Status, admit, meta, validate};
+use naru_api::{Kind, Status, admit, meta, validate};
 use serde_json::Value;
 
 use super::{ATTEMPTS, WriteOptions, Written};
-use crate::admission::{self, namespace, pod::suffix};
+use crate::admission::{self, namespace};
 use crate::authorization::escalation;
 use crate::encode;
 use crate::routes::Route;
@@ -13,10 +13,6 @@ use crate::state::Core;
 use crate::user::User;
 use crate::versions;
 use crate::write::{Expect, Failure, Plan, Refusal};
-
-/// The longest prefix of a generated name, so that the suffix fits into a DNS label.
-const PREFIX: usize = 58;
-const SUFFIX: usize = 5;
 
 /// Creates `object` in `namespace` (empty for cluster-wide kinds).
 ///
@@ -70,16 +66,16 @@ async fn attempt(
     let kind = route.stored_kind();
     let snapshot = core.store.snapshot();
     if meta::name(&object).is_empty() {
-        let prefix: String = meta::generate_name(&object).chars().take(PREFIX).collect();
-        meta::set(&mut object, "name", format!("{prefix}{}", suffix(SUFFIX)));
+        let name = admit::generate_name(meta::generate_name(&object), rand::random());
+        meta::set(&mut object, "name", name);
     }
     let name = meta::name(&object).to_owned();
     let home = match namespace {
         "" => None,
         namespace => Some(namespace::open(&snapshot, kind, namespace, &name)?),
     };
-    identify(&mut object);
     admit::prepare_create(kind, &mut object);
+    identify(kind, &mut object);
     admit::default(kind, &mut object);
     let effects = admission::create(core, &snapshot, kind, &mut object)?;
     let errors = validate::create(kind, &object);
@@ -148,13 +144,10 @@ pub(crate) fn place(route: &Route, namespace: &str, object: &mut Value) -> Resul
     Ok(())
 }
 
-/// Gives a new object its identity and takes away what only the server may say.
-pub(crate) fn identify(object: &mut Value) {
-    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"] {
-        meta::unset(object, field);
-    }
-    meta::set(object, "uid", uuid::Uuid::new_v4().to_string());
-    meta::set(object, "creationTimestamp", meta::time(Timestamp::now()));
+/// Gives a new object its identity.
+pub(crate) fn identify(kind: &Kind, object: &mut Value) {
+    meta::unset(object, "resourceVersion");
+    admit::stamp(kind, object, &uuid::Uuid::new_v4().to_string(), Timestamp::now());
 }
 
 fn validate_name() -> naru_api::FieldError {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use naru_api::{Format, Status, decode, meta, patch};
+use naru_api::{Status, decode, meta, patch};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -84,7 +84,7 @@ pub(crate) async fn patch(
         // A patch is for whatever is there, unless it says for which state.
         meta::unset(&mut object, "resourceVersion");
         patch.apply(kind, &mut object)?;
-        let decoded = decode(kind, object.to_string().as_bytes(), Format::Json, options.validation)?;
+        let decoded = decode::value(kind, object, options.validation)?;
         *warnings.lock() = decoded.warnings;
         Ok(decoded.object)
     };

@@ -84,6 +84,8 @@ impl Update<'_> {
         let kind = route.stored_kind();
         let pinned = self.check_identity(&old, &wanted)?;
         let mut new = versions::to_stored(route, wanted);
+        // Defaults first: a writer who leaves out what is the default changes nothing, also not the generation.
+        admit::default(kind, &mut new);
         self.prepare(&old, &mut new);
         let effects = self.admit(snapshot, &old, &mut new)?;
         if new == old {
@@ -182,7 +184,6 @@ impl Update<'_> {
 
     fn admit(&self, snapshot: &Snapshot, old: &Value, new: &mut Value) -> Result<Effects, Status> {
         let kind = self.route.stored_kind();
-        admit::default(kind, new);
         let mut effects = Effects::default();
         if self.part == Part::Main {
             effects = admission::update(self.core, snapshot, kind, old, new)?;

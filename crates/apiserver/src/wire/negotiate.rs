@@ -1,7 +1,7 @@
 //! Which representation a client asks for in `Accept`, and which one it sends in `Content-Type`.
 //!
-//! Protobuf is not spoken. Clients that prefer it list JSON after it and get that; a client that wants nothing but
-//! protobuf gets 406, and a protobuf body 415, so that nobody mistakes JSON bytes for something else.
+//! Protobuf is understood in requests and never sent: clients that prefer it list JSON after it and get that; a client
+//! that wants nothing but protobuf gets 406.
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -108,16 +108,29 @@ impl Accepted {
     }
 }
 
+/// The encoding of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
 /// The encoding of a request's body, JSON when it is not named (as curl users expect).
 ///
 /// # Errors
-/// 415 for anything but JSON and YAML.
-pub(crate) fn request_media(headers: &HeaderMap) -> Result<Media, Status> {
-    match essence(headers)? {
-        None => Ok(Media::Json),
-        Some(essence) => {
-            Media::of(essence).ok_or_else(|| Status::unsupported_media_type(&["application/json", "application/yaml"]))
-        }
+/// 415 for anything but JSON, YAML and protobuf.
+pub(crate) fn request_media(headers: &HeaderMap) -> Result<Sent, Status> {
+    let Some(essence) = essence(headers)? else { return Ok(Sent::Json) };
+    match (Media::of(essence), essence) {
+        (Some(Media::Json), _) => Ok(Sent::Json),
+        (Some(Media::Yaml), _) => Ok(Sent::Yaml),
+        (None, "application/vnd.kubernetes.protobuf") => Ok(Sent::Protobuf),
+        _ => Err(Status::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ])),
     }
 }
 
