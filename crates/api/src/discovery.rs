@@ -189,9 +189,8 @@ mod tests {
             let list = api_resource_list(&registry, &group, &version).expect("a list");
             let plain = list["resources"].as_array().expect("resources");
             let document = if group.is_empty() { &core } else { &groups };
-            let entry = document["items"].as_array().into_iter().flatten();
-            let entry =
-                entry.filter(|i| i["metadata"]["name"].as_str().unwrap_or_default() == group).next().expect("a group");
+            let mut entry = document["items"].as_array().into_iter().flatten();
+            let entry = entry.find(|i| i["metadata"]["name"].as_str().unwrap_or_default() == group).expect("a group");
             let mut names = Vec::new();
             for resource in entry["versions"][0]["resources"].as_array().into_iter().flatten() {
                 let name = resource["resource"].as_str().unwrap_or_default();

@@ -1,20 +1,151 @@
-//! OpenAPI.
+//! OpenAPI documents, made from the registry and the schema facts.
+//!
+//! Clients read them to explain fields (`kubectl explain`), to find out whether the server checks fields, and to merge
+//! lists. The prose comes from the typed views, is made for one document and dropped with it: nothing here stays in
+//! memory. Documents are named by a hash of what they are made from ([`hash`]), so the index costs nothing.
 
-use serde_json::Value;
+mod paths;
+mod prose;
+mod types;
 
-use crate::kind::Registry;
+use std::collections::BTreeSet;
 
-/// The document at `/openapi/v3`.
-pub fn v3_index(_registry: &Registry) -> Value {
-    Value::Null
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::kind::{Kind, Registry, Subresource, form};
+use crate::schema::{Schema, TypeId};
+use prose::Prose;
+
+/// The version of Kubernetes whose API is presented.
+pub const KUBERNETES_VERSION: &str = "v1.36.0";
+
+/// Which of the two forms is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    V2,
+    V3,
 }
 
-/// The document of one group and version; `None` when it is not served.
-pub fn v3(_registry: &Registry, _group: &str, _version: &str) -> Option<bytes::Bytes> {
-    None
+/// The document at `/openapi/v3`: where each group and version is described.
+pub fn v3_index(registry: &Registry) -> Value {
+    let mut paths = Map::new();
+    for (group, version) in registry.group_versions() {
+        let of = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+        let url = format!("/openapi/v3/{of}?hash={}", hash(registry, &group, &version));
+        paths.insert(of, json!({"serverRelativeURL": url}));
+    }
+    json!({"paths": paths})
 }
 
-/// The document at `/openapi/v2`.
-pub fn v2(_registry: &Registry) -> bytes::Bytes {
-    bytes::Bytes::new()
+/// A name for what [`v3`] would say: it changes whenever the document may.
+pub fn hash(registry: &Registry, group: &str, version: &str) -> String {
+    // FNV-1a: a name, not a defence.
+    let mut state = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            state = (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    add(env!("CARGO_PKG_VERSION"));
+    add(KUBERNETES_VERSION);
+    for kind in registry.of(group, version) {
+        add(&kind.kind);
+        add(&kind.plural);
+        add(if kind.is_namespaced() { "namespaced" } else { "cluster" });
+        kind.subresources.iter().for_each(|s| add(s.path()));
+        if let crate::kind::SchemaRef::Own(schema) = &kind.schema {
+            add(&format!("{schema:?}"));
+        }
+    }
+    format!("{state:016X}")
 }
+
+/// The document of one group and version, as JSON; `None` when it is not served.
+pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Bytes> {
+    let kinds: Vec<&Kind> = registry.of(group, version).map(AsRef::as_ref).collect();
+    if kinds.is_empty() {
+        return None;
+    }
+    let mut paths = Map::new();
+    kinds.iter().for_each(|k| paths::of(k, Dialect::V3, &mut paths));
+    let mut out = String::from("{\"openapi\":\"3.0.0\",");
+    out.push_str(&format!("\"info\":{},\"paths\":", info()));
+    out.push_str(&Value::Object(paths).to_string());
+    out.push_str(",\"components\":{\"schemas\":{");
+    write_types(&kinds, Dialect::V3, &mut out);
+    out.push_str("}}}");
+    Some(Bytes::from(out))
+}
+
+/// The document at `/openapi/v2`, as JSON.
+pub fn v2(registry: &Registry) -> Bytes {
+    let kinds: Vec<&Kind> = registry.iter().map(AsRef::as_ref).collect();
+    let mut paths = Map::new();
+    kinds.iter().for_each(|k| paths::of(k, Dialect::V2, &mut paths));
+    let mut out = String::from("{\"swagger\":\"2.0\",");
+    out.push_str(&format!("\"info\":{},\"paths\":", info()));
+    out.push_str(&Value::Object(paths).to_string());
+    out.push_str(",\"definitions\":{");
+    write_types(&kinds, Dialect::V2, &mut out);
+    out.push_str("}}");
+    Bytes::from(out)
+}
+
+fn info() -> Value {
+    json!({"title": "Kubernetes", "version": KUBERNETES_VERSION})
+}
+
+/// Writes every type that the kinds and their subresources use, one by one, so that only the text grows.
+fn write_types(kinds: &[&Kind], dialect: Dialect, out: &mut String) {
+    let prose = Prose::of(kinds);
+    let mut written = BTreeSet::new();
+    let mut add = |name: &str, value: &Value, out: &mut String| {
+        if written.insert(name.to_owned()) {
+            if written.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(&format!("{}:{value}", Value::from(name)));
+        }
+    };
+    for (name, value) in types::scalars(dialect) {
+        add(name, &value, out);
+    }
+    for schema in roots(kinds) {
+        for id in types::closure(&schema) {
+            let of = schema.types().get(id);
+            let name = types::component(&schema, id);
+            let same = kinds.iter().filter(|k| is_root(k, &schema, id));
+            let gvk: Vec<Value> = same.map(|k| types::gvk(k, &k.kind)).collect();
+            add(&name, &types::describe(&schema, of, gvk, &prose, dialect), out);
+        }
+    }
+    for kind in kinds.iter().filter(|k| k.is_stored()) {
+        add(&types::list_name(kind), &types::list(kind, dialect), out);
+    }
+}
+
+fn is_root(kind: &Kind, schema: &Schema, id: TypeId) -> bool {
+    let own = kind.schema();
+    std::ptr::eq(own.types(), schema.types()) && own.root_id() == id
+}
+
+/// The types that everything is reached from.
+fn roots(kinds: &[&Kind]) -> Vec<Schema> {
+    let mut roots: Vec<Schema> = kinds.iter().map(|k| k.schema()).collect();
+    let meta = ["DeleteOptions", "Status", "ListMeta"];
+    roots.extend(meta.iter().filter_map(|n| Schema::builtin(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{n}"))));
+    for subresource in kinds.iter().flat_map(|k| k.subresources.iter()) {
+        match subresource {
+            Subresource::Scale => roots.push(form::scale().schema()),
+            Subresource::Binding => roots.push(form::binding().schema()),
+            Subresource::Eviction => roots.push(form::eviction().schema()),
+            Subresource::Token => roots.push(form::token_request().schema()),
+            _ => {}
+        }
+    }
+    roots
+}
+
+#[cfg(test)]
+mod tests;

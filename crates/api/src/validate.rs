@@ -1,20 +1,50 @@
 //! Rules that objects must keep.
+//!
+//! Most rules belong to a type, not to a kind: a container obeys the same rules in a Pod and inside a CronJob's template.
+//! So one walk along the schema checks required fields, possible values and label selectors of everything, and calls the
+//! rules of each type where it meets one; kinds add what concerns them as a whole, and what may not change. Every broken
+//! rule is told, with its path and in the words that users of Kubernetes know.
 
+mod enums;
 mod error;
+mod metadata;
 pub mod names;
+mod rules;
+mod spot;
+mod update;
+mod walk;
 
 pub use error::{FieldError, FieldReason};
+pub use update::{ephemeral_containers, resize, update};
 
 use serde_json::Value;
 
 use crate::kind::Kind;
+use spot::Spot;
 
 /// What is wrong with a new object.
-pub fn create(_kind: &Kind, _object: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if kind.is_stored() {
+        metadata::create(kind, object, &mut errors);
+    }
+    whole(kind, object, &mut errors);
+    errors
 }
 
-/// What is wrong with a changed object.
-pub fn update(_kind: &Kind, _old: &Value, _new: &Value) -> Vec<FieldError> {
-    Vec::new()
+/// What is wrong with a changed status: only what concerns the object's identity.
+pub fn status(_kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    metadata::unchanged(old, new, &mut errors);
+    errors
 }
+
+/// The rules that hold for an object at any time.
+fn whole(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
+    let root = Spot::root(object);
+    walk::object(&kind.schema(), &root, errors);
+    rules::kind(kind, &root, errors);
+}
+
+#[cfg(test)]
+mod tests;

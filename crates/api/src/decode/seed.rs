@@ -101,7 +101,7 @@ fn base64_problem(text: &str) -> Option<usize> {
     if let Some((at, _)) = bad {
         return Some(*at);
     }
-    let fine = clean.len() % 4 == 0 && padding <= 2 && data % 4 != 1;
+    let fine = clean.len().is_multiple_of(4) && padding <= 2 && data % 4 != 1;
     if fine { None } else { Some(text.len()) }
 }
 

@@ -19,15 +19,18 @@ pub(super) fn span(seconds: i64) -> String {
     let two = |a: i64, unit: &str, b: i64, smaller: &str| {
         if b == 0 { format!("{a}{unit}") } else { format!("{a}{unit}{b}{smaller}") }
     };
+    if seconds < 120 {
+        return format!("{seconds}s");
+    }
+    if minutes < 180 {
+        return if minutes < 10 { two(minutes, "m", seconds % 60, "s") } else { format!("{minutes}m") };
+    }
     match hours {
-        _ if seconds < 120 => format!("{seconds}s"),
-        _ if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
-        _ if minutes < 180 => format!("{minutes}m"),
-        ..8 => two(hours, "h", minutes % 60, "m"),
-        ..48 => format!("{hours}h"),
-        ..192 => two(hours / 24, "d", hours % 24, "h"),
-        ..17_520 => format!("{}d", hours / 24),
-        ..70_080 => two(hours / 8760, "y", hours / 24 % 365, "d"),
+        0..8 => two(hours, "h", minutes % 60, "m"),
+        8..48 => format!("{hours}h"),
+        48..192 => two(hours / 24, "d", hours % 24, "h"),
+        192..17_520 => format!("{}d", hours / 24),
+        17_520..70_080 => two(hours / 8760, "y", hours / 24 % 365, "d"),
         _ => format!("{}y", hours / 8760),
     }
 }

@@ -7,46 +7,62 @@ use k8s_openapi::api::{
     scheduling::v1 as scheduling, storage::v1 as storage,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::Value;
 
 use super::{View, ViewError};
 use crate::naru::{Network, Project};
 
+macro_rules! view {
+    ($type:path: $group:literal $kind:literal $plural:literal $namespaced:literal) => {
+        impl View for $type {
+            const GROUP: &'static str = $group;
+            const VERSION: &'static str = "v1";
+            const KIND: &'static str = $kind;
+            const PLURAL: &'static str = $plural;
+            const NAMESPACED: bool = $namespaced;
+
+            fn from_json(bytes: &[u8]) -> Result<Self, ViewError> {
+                serde_json::from_slice(bytes).map_err(|source| ViewError {
+                    kind: $kind,
+                    group: $group,
+                    version: "v1",
+                    source,
+                })
+            }
+
+            fn to_value(&self) -> Value {
+                // Serialising to memory fails only for maps with keys that are no strings, which no view has.
+                let value = serde_json::to_value(self).unwrap_or_default();
+                super::with_kind(value, $group, "v1", $kind)
+            }
+
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
 macro_rules! views {
     ($($type:path: $group:literal $kind:literal $plural:literal $namespaced:literal;)*) => {
-        $(
-            impl View for $type {
-                const GROUP: &'static str = $group;
-                const VERSION: &'static str = "v1";
-                const KIND: &'static str = $kind;
-                const PLURAL: &'static str = $plural;
-                const NAMESPACED: bool = $namespaced;
+        $(view!($type: $group $kind $plural $namespaced);)*
 
-                fn from_json(bytes: &[u8]) -> Result<Self, ViewError> {
-                    serde_json::from_slice(bytes).map_err(|source| ViewError {
-                        kind: $kind, group: $group, version: "v1", source,
-                    })
-                }
-
-                fn to_value(&self) -> Value {
-                    // Serialising to memory fails only for maps with keys that are no strings, which no view has.
-                    let value = serde_json::to_value(self).unwrap_or_default();
-                    super::with_kind(value, $group, "v1", $kind)
-                }
-
-                fn meta(&self) -> &ObjectMeta {
-                    &self.metadata
-                }
-
-                fn meta_mut(&mut self) -> &mut ObjectMeta {
-                    &mut self.metadata
-                }
-            }
-        )*
-
-        /// Group, version, kind, plural and whether namespaced, of every view.
+        /// Group, version, kind, plural and whether namespaced, of every view of Kubernetes.
         #[cfg(test)]
         pub(super) const ALL: &[(&str, &str, &str, &str, bool)] = &[$(($group, "v1", $kind, $plural, $namespaced)),*];
+
+        /// Adds the descriptions of a kind and all types below it to `generator`.
+        pub(crate) fn describe(group: &str, kind: &str, generator: &mut SchemaGenerator) {
+            match (group, kind) {
+                $(($group, $kind) => drop(generator.subschema_for::<$type>()),)*
+                _ => {}
+            }
+        }
     };
 }
 
@@ -97,6 +113,7 @@ views! {
     scheduling::PriorityClass: "scheduling.k8s.io" "PriorityClass" "priorityclasses" false;
     certificates::CertificateSigningRequest:
         "certificates.k8s.io" "CertificateSigningRequest" "certificatesigningrequests" false;
-    Network: "naru.io" "Network" "networks" false;
-    Project: "naru.io" "Project" "projects" true;
 }
+
+view!(Network: "naru.io" "Network" "networks" false);
+view!(Project: "naru.io" "Project" "projects" true);
