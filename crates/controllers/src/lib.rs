@@ -7,11 +7,15 @@
 //!
 //! This crate does not know how pods are run nor how packets find them.
 
+mod catalog;
 mod cluster;
 mod deployment;
 mod driver;
+mod endpoints;
 #[cfg(test)]
 mod fixtures;
+mod gc;
+mod namespace;
 mod ownership;
 mod plan;
 mod pods;

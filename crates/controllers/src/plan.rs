@@ -68,6 +68,17 @@ pub enum Write {
         /// The body.
         body: Value,
     },
+    /// Replaces a subresource, such as a namespace's `finalize`.
+    Put {
+        /// The resource.
+        resource: Resource,
+        /// Which object.
+        key: ObjectRef,
+        /// The subresource.
+        subresource: &'static str,
+        /// The body.
+        body: Value,
+    },
 }
 
 /// Something that people should see beside an object: it becomes an Event.
@@ -132,7 +143,8 @@ impl Write {
             Write::Create { resource, .. }
             | Write::Patch { resource, .. }
             | Write::Delete { resource, .. }
-            | Write::Post { resource, .. } => resource,
+            | Write::Post { resource, .. }
+            | Write::Put { resource, .. } => resource,
         }
     }
 }
@@ -155,6 +167,9 @@ impl fmt::Display for Write {
             Write::Delete { resource, key, .. } => write!(f, "delete {} {key}", resource.plural),
             Write::Post { resource, key, subresource, body } => {
                 write!(f, "post {}/{subresource} {key} {body}", resource.plural)
+            }
+            Write::Put { resource, key, subresource, body } => {
+                write!(f, "put {}/{subresource} {key} {body}", resource.plural)
             }
         }
     }

@@ -125,6 +125,10 @@ impl Cluster {
                 at(resource, key).create_subresource(&key.name, subresource, body).await?;
                 Expect::Nothing
             }
+            Write::Put { resource, key, subresource, body } => {
+                at(resource, key).replace_subresource(&key.name, subresource, body).await?;
+                Expect::Nothing
+            }
         })
     }
 

@@ -1,8 +1,9 @@
 //! How many pods may be too many or too few during a change.
 
+use naru_api::naru::names;
 use serde_json::Value;
 
-use super::update::UpdateRule;
+use super::update::{Order, UpdateRule};
 use crate::views::{Deployment, Rolling};
 
 /// The bounds of one Deployment, in pods.
@@ -24,20 +25,27 @@ impl Bounds {
         if deployment.spec.strategy.kind == "Recreate" {
             return Bounds { replicas, surge: 0, unavailable: replicas, counts_leaving: true };
         }
-        if let Some(rule) = rule {
-            let group = rule.group(replicas);
-            let (surge, unavailable) = if rule.stops_first() { (0, group.min(replicas)) } else { (group, 0) };
-            return Bounds { replicas, surge, unavailable, counts_leaving: rule.stops_first() };
-        }
         let quarter = Rolling { max_surge: "25%".into(), max_unavailable: "25%".into(), partition: 0 };
         let rolling = deployment.spec.strategy.rolling_update.as_ref().unwrap_or(&quarter);
         let surge = resolve(&rolling.max_surge, replicas, true);
+        let stops_first = match rule.and_then(|rule| rule.order) {
+            Some(order) => order == Order::StopFirst,
+            None => surge == 0,
+        };
+        // Where two at once could meet, a container that stops still takes its place; Kubernetes' own do not.
+        let service = deployment.spec.template["metadata"]["labels"].get(names::SERVICE).is_some();
+        let counts_leaving = stops_first && (service || rule.is_some());
+        if let Some(rule) = rule {
+            let group = rule.group(replicas);
+            let (surge, unavailable) = if stops_first { (0, group.min(replicas)) } else { (group, 0) };
+            return Bounds { replicas, surge, unavailable, counts_leaving };
+        }
         let mut unavailable = resolve(&rolling.max_unavailable, replicas, false).min(replicas);
         if surge == 0 && unavailable == 0 {
             // Validation refuses two zeros, but percentages may round to them, and then nothing could ever move.
             unavailable = 1;
         }
-        Bounds { replicas, surge, unavailable, counts_leaving: false }
+        Bounds { replicas, surge, unavailable, counts_leaving }
     }
 
     /// The most pods there may be.
@@ -96,8 +104,9 @@ mod tests {
     #[test]
     fn a_compose_rule_overrides_them() {
         let rolling = json!({ "maxSurge": 3 });
-        assert_eq!(bounds(rolling.clone(), 4, Some("{}")), (0, 1, true));
-        assert_eq!(bounds(rolling.clone(), 4, Some(r#"{"parallelism":0}"#)), (0, 4, true));
+        assert_eq!(bounds(rolling.clone(), 4, Some("{}")), (1, 0, false), "the strategy says the order");
+        assert_eq!(bounds(json!({ "maxSurge": 0 }), 4, Some("{}")), (0, 1, true));
+        assert_eq!(bounds(rolling.clone(), 4, Some(r#"{"order":"stop-first","parallelism":0}"#)), (0, 4, true));
         assert_eq!(bounds(rolling, 4, Some(r#"{"order":"start-first","parallelism":2}"#)), (2, 0, false));
     }
 }

@@ -15,7 +15,7 @@ use super::update::{FailureAction, UpdateRule};
 use crate::ownership::key;
 use crate::plan::{Notice, Plan, Write};
 use crate::resources::DEPLOYMENTS;
-use crate::views::{Condition, Phase, Pod, ReplicaSet};
+use crate::views::{Condition, Deployment, Phase, Pod, ReplicaSet};
 
 /// Reasons for which a container waits that do not pass by themselves.
 const STUCK: [&str; 8] = [
@@ -64,12 +64,12 @@ pub(super) struct Record {
 }
 
 /// The record of the last rollback, if the Deployment still has the template gone back to.
-pub(super) fn record(rollout: &Rollout<'_>) -> Option<Record> {
-    let text = rollout.deployment.metadata.annotation(ROLLED_BACK)?;
+pub(super) fn record(deployment: &Deployment) -> Option<Record> {
+    let text = deployment.metadata.annotation(ROLLED_BACK)?;
     let value: Value = serde_json::from_str(text).ok()?;
     let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let record = Record { to: field("to"), message: field("message") };
-    (record.to == template::hash(&rollout.deployment.spec.template, None)).then_some(record)
+    (record.to == template::hash(&deployment.spec.template, None)).then_some(record)
 }
 
 /// The judgement on the update that is under way.
@@ -112,7 +112,7 @@ pub(super) fn judge(rollout: &Rollout<'_>, rule: &UpdateRule, now: Timestamp) ->
 pub(super) fn act(plan: &mut Plan, rollout: &Rollout<'_>, rule: &UpdateRule, why: &str) -> bool {
     let deployment = rollout.deployment;
     let target = rollout.old.iter().max_by_key(|set| revision::of(&set.metadata));
-    let already = record(rollout).is_some();
+    let already = record(deployment).is_some();
     match (rule.failure_action, target) {
         (FailureAction::Continue, _) => return false,
         (FailureAction::Rollback, Some(target)) if !already => {

@@ -6,14 +6,14 @@
 mod bounds;
 mod failure;
 mod plan;
-mod revision;
+pub(crate) mod revision;
 mod rolling;
 mod scale;
 mod status;
 mod template;
 #[cfg(test)]
 mod tests;
-pub(crate) mod update;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

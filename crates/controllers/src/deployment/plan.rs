@@ -83,7 +83,9 @@ impl<'a> Rollout<'a> {
         // The oldest of several equal ones, so that every look agrees.
         let present = sets.iter().position(|set| template::same(&set.spec.template, &deployment.spec.template));
         let new = present.map(|index| sets.remove(index));
-        let rule = UpdateRule::of(&deployment.metadata);
+        let update = UpdateRule::of(&deployment.metadata, names::UPDATE);
+        let way_back = failure::record(deployment).and_then(|_| UpdateRule::of(&deployment.metadata, names::ROLLBACK));
+        let rule = way_back.or(update);
         let bounds = Bounds::of(deployment, rule.as_ref());
         Rollout { deployment, new, old: sets, bounds, rule, view }
     }
@@ -233,7 +235,7 @@ impl<'a> Rollout<'a> {
         let Some(rule) = self.rule.as_ref().filter(|rule| !rule.delay.is_zero()) else { return Hold::default() };
         let left: i32 = self.old.iter().map(|set| asked(set)).sum();
         let Some(new) = self.new.filter(|_| left > 0) else { return Hold::default() };
-        let half = if rule.stops_first() {
+        let half = if self.bounds.counts_leaving {
             left + asked(new) < self.bounds.replicas
         } else {
             left + asked(new) > self.bounds.replicas
@@ -244,7 +246,7 @@ impl<'a> Rollout<'a> {
         let due = last.map(|last| last.saturating_add(pause).unwrap_or(Timestamp::MAX)).filter(|due| *due > now);
         due.into_iter().for_each(|due| plan.again_at(due));
         let hold = under_way || due.is_some();
-        if rule.stops_first() {
+        if self.bounds.counts_leaving {
             Hold { growth: false, shrinkage: hold }
         } else {
             Hold { growth: hold, shrinkage: false }
@@ -324,7 +326,7 @@ impl<'a> Rollout<'a> {
                 annotations.insert(names::DEPLOYMENT_REVISION.into(), wanted.into());
             }
         }
-        if meta.annotation(ROLLED_BACK).is_some() && failure::record(self).is_none() {
+        if meta.annotation(ROLLED_BACK).is_some() && failure::record(self.deployment).is_none() {
             annotations.insert(ROLLED_BACK.into(), Value::Null);
         }
         let rolls_back = |write: &Write| *write.resource() == DEPLOYMENTS;

@@ -6,7 +6,6 @@ use naru_api::naru::names;
 use serde_json::{Map, Value, json};
 
 use super::bounds::Bounds;
-use super::update::UPDATE;
 use crate::ownership::key;
 use crate::plan::Write;
 use crate::resources::REPLICA_SETS;
@@ -20,8 +19,11 @@ pub(super) const SETTLED: &str = "naru.io/settled";
 /// Annotation of a Deployment: why and where to the last failed update was taken back.
 pub(super) const ROLLED_BACK: &str = "naru.io/rolled-back";
 
+/// Annotation of a set: a replacement waits until what it replaces is gone.
+pub(crate) const STOP_FIRST: &str = "naru.io/stop-first";
+
 /// Annotations of a Deployment that its sets do not take over.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     names::LAST_APPLIED,
     names::DEPLOYMENT_REVISION,
     HISTORY,
@@ -29,6 +31,7 @@ const OWN: [&str; 8] = [
     MOST,
     SETTLED,
     ROLLED_BACK,
+    STOP_FIRST,
     "deprecated.deployment.rollback.to",
 ];
 
@@ -54,6 +57,9 @@ pub(super) fn annotations(deployment: &Deployment, bounds: &Bounds, revision: i6
         .collect();
     annotations.insert(names::DEPLOYMENT_REVISION.into(), revision.to_string());
     annotations.extend(sizes(bounds));
+    if bounds.counts_leaving && deployment.spec.strategy.kind != "Recreate" {
+        annotations.insert(STOP_FIRST.into(), "true".into());
+    }
     annotations
 }
 
@@ -71,9 +77,9 @@ pub(super) fn difference(set: &ReplicaSet, wanted: &BTreeMap<String, String>) ->
             patch.insert(name.clone(), value.as_str().into());
         }
     }
-    // Annotations that others gave the set stay; but the rule is ours, and its absence means something.
-    if present.contains_key(UPDATE) && !wanted.contains_key(UPDATE) {
-        patch.insert(UPDATE.into(), Value::Null);
+    // Annotations that others gave the set stay; but this one is ours, and its absence means something.
+    if present.contains_key(STOP_FIRST) && !wanted.contains_key(STOP_FIRST) {
+        patch.insert(STOP_FIRST.into(), Value::Null);
     }
     if patch.contains_key(names::DEPLOYMENT_REVISION) && of(&set.metadata) > 0 {
         // The number it had before is kept, so that `rollout undo --to-revision` can explain itself.

@@ -74,7 +74,7 @@ fn seen(plan: &mut Plan, rollout: &Rollout<'_>, doing: &Doing, now: Timestamp) -
     };
     let mut conditions = vec![condition("Available", status, reason, message.into())];
     conditions.extend(progressing(plan, rollout, doing, &seen, now));
-    if let Some(record) = failure::record(rollout) {
+    if let Some(record) = failure::record(deployment) {
         conditions.push(condition(ROLLED_BACK, "True", "UpdateFailed", record.message));
     }
     seen.conditions = conditions.into_iter().map(|new| stamped(new, &before.conditions, now)).collect();

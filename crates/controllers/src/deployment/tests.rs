@@ -110,7 +110,7 @@ impl World {
                 }
             }
             Write::Delete { key, .. } => self.sets.retain(|set| set["metadata"]["name"] != *key.name),
-            Write::Post { .. } => unreachable!("nothing is posted"),
+            Write::Post { .. } | Write::Put { .. } => unreachable!("nothing is posted"),
         }
     }
 
@@ -362,7 +362,7 @@ fn break_new_pods(world: &mut World) {
 
 #[test]
 fn a_failed_update_rolls_back_by_itself() {
-    let mut world = World::new(2, json!({}), rule(r#"{"order":"start-first","failure_action":"rollback"}"#));
+    let mut world = World::new(2, json!({}), rule(r#"{"order":"start-first","failureAction":"rollback"}"#));
     world.settle();
     world.image("v2");
     world.turn();
@@ -385,7 +385,7 @@ fn a_failed_update_rolls_back_by_itself() {
 #[test]
 fn a_failed_update_pauses_or_goes_on_where_the_rule_says_so() {
     for (action, paused) in [("pause", json!(true)), ("continue", Value::Null)] {
-        let text = format!(r#"{{"order":"start-first","failure_action":"{action}"}}"#);
+        let text = format!(r#"{{"order":"start-first","failureAction":"{action}"}}"#);
         let mut world = World::new(2, json!({}), rule(&text));
         world.settle();
         world.image("v2");
@@ -399,7 +399,7 @@ fn a_failed_update_pauses_or_goes_on_where_the_rule_says_so() {
 
 #[test]
 fn failures_within_the_ratio_or_after_the_update_are_borne() {
-    let text = r#"{"order":"start-first","failure_action":"rollback","max_failure_ratio":0.5,"monitor":"10s"}"#;
+    let text = r#"{"order":"start-first","failureAction":"rollback","maxFailureRatio":0.5,"monitor":10000}"#;
     let mut world = World::new(2, json!({}), rule(text));
     world.settle();
     world.image("v2");
@@ -409,7 +409,7 @@ fn failures_within_the_ratio_or_after_the_update_are_borne() {
     world.turn();
     assert_eq!(world.deployment["spec"]["template"], template("v2"), "one of two is within the ratio");
 
-    let mut world = World::new(1, json!({}), rule(r#"{"failure_action":"rollback","monitor":"10s"}"#));
+    let mut world = World::new(1, json!({}), rule(r#"{"failureAction":"rollback","monitor":10000}"#));
     world.settle();
     world.image("v2");
     world.settle();
@@ -425,7 +425,7 @@ fn failures_within_the_ratio_or_after_the_update_are_borne() {
 
 #[test]
 fn a_first_deployment_that_fails_stays_as_it_is() {
-    let mut world = World::new(1, json!({}), rule(r#"{"failure_action":"rollback"}"#));
+    let mut world = World::new(1, json!({}), rule(r#"{"failureAction":"rollback"}"#));
     world.turn();
     world.replicate();
     break_new_pods(&mut world);
@@ -448,12 +448,16 @@ fn stop_first_never_runs_old_and_new_in_one_place() {
         leaving.into_iter().for_each(|index| drop(world.pods.remove(index)));
     }
     assert_eq!(world.sizes(), sized(&[("v1", 0), ("v2", 3)]));
+    assert_eq!(world.sets[1]["metadata"]["annotations"]["naru.io/stop-first"], "true", "replacements wait too");
+    world.deployment["metadata"]["annotations"] = rule(r#"{"order":"start-first"}"#);
+    world.settle();
+    assert_eq!(world.sets[1]["metadata"]["annotations"].get("naru.io/stop-first"), None);
 }
 
 #[test]
 fn a_pause_between_groups_is_kept() {
     for order in ["stop-first", "start-first"] {
-        let text = format!(r#"{{"order":"{order}","parallelism":2,"delay":"10s"}}"#);
+        let text = format!(r#"{{"order":"{order}","parallelism":2,"delay":10000}}"#);
         let mut world = World::new(4, json!({}), rule(&text));
         world.settle();
         world.now = 100;

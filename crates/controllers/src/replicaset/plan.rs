@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use naru_api::naru::names;
 use serde_json::{Value, json};
 
 use super::View;
-use crate::deployment::update::UpdateRule;
+use crate::deployment::revision::STOP_FIRST;
 use crate::ownership::{adopt, controller_of, key, release, selector};
 use crate::plan::{Plan, Write};
 use crate::pods::{self, Availability, availability};
@@ -74,11 +73,10 @@ fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
     }
 }
 
-/// A Compose service that stops before it starts keeps to that in replacements too: two containers over one data
-/// folder would destroy it.
+/// A service that stops before it starts keeps to that in replacements too: two containers over one data folder would
+/// destroy it.
 fn waits_for_stops(set: &ReplicaSet) -> bool {
-    set.spec.template["metadata"]["labels"].get(names::SERVICE).is_some()
-        && UpdateRule::of(&set.metadata).is_some_and(|rule| rule.stops_first())
+    set.metadata.annotation(STOP_FIRST) == Some("true")
 }
 
 fn status(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestamp) {

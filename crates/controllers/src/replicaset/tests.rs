@@ -136,16 +136,11 @@ fn finished_pods_are_replaced_unless_their_rule_lets_them_end() {
 fn replacements_do_not_wait_for_what_is_stopping_but_for_services_that_stop_first() {
     let stopping = || vec![pod("a", deleting())];
     assert_eq!(created(&plan(&view_of(set(1, json!({})), stopping()), noon())).len(), 1);
-    let rule = |order: &str| {
-        json!({
-            "metadata": { "annotations": { "naru.io/update": format!(r#"{{"order":"{order}"}}"#) } },
-            "spec": { "template": { "metadata": { "labels": { "naru.io/service": "db" } } } },
-        })
-    };
-    let stop_first = plan(&view_of(set(1, rule("stop-first")), stopping()), noon());
-    assert!(created(&stop_first).is_empty());
-    assert_eq!(stop_first.reason, "waiting for 1 pods to stop");
-    assert_eq!(created(&plan(&view_of(set(1, rule("start-first")), stopping()), noon())).len(), 1);
+    let rule = |stop_first: &str| json!({ "metadata": { "annotations": { "naru.io/stop-first": stop_first } } });
+    let waiting = plan(&view_of(set(1, rule("true")), stopping()), noon());
+    assert!(created(&waiting).is_empty());
+    assert_eq!(waiting.reason, "waiting for 1 pods to stop");
+    assert_eq!(created(&plan(&view_of(set(1, rule("")), stopping()), noon())).len(), 1);
 }
 
 #[test]

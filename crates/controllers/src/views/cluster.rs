@@ -1,5 +1,7 @@
 //! Nodes, namespaces and small things.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -109,10 +111,12 @@ pub struct ServiceAccount {
     pub metadata: Meta,
 }
 
-/// A ConfigMap, without its data unless it is a namespace's copy of the authority's certificate.
+/// A ConfigMap. Only the copies of the authority's certificate are followed with their data.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ConfigMap {
     /// Metadata.
     pub metadata: Meta,
+    /// Data.
+    pub data: BTreeMap<String, Box<str>>,
 }

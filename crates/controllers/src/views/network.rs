@@ -81,9 +81,6 @@ pub struct Endpoint {
     /// The node it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
-    /// The zone of that node.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
     /// The pod behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_ref: Option<TargetRef>,
