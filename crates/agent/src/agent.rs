@@ -1,12 +1,23 @@
 //! Wiring: what runs, and what ends it.
 
-use naru_client::BoxedIo;
+use std::{io, path::PathBuf, sync::Arc};
 
-use crate::Config;
+use naru_api::{View, k8s::api::core::v1::{Pod, Service}};
+use naru_client::{BoxedIo, Informer, Resource};
+use naru_runtime::pod::PodError;
+use tokio::task::AbortHandle;
+
+use crate::{
+    Config,
+    fleet::{Fleet, follow_neighbours},
+    node,
+    pod::{Ledger, Node, Objects, Puller, Recorder, ServiceView, Tokens},
+};
 
 /// A running agent. Dropping it ends its tasks; pods keep running and are found again at the next start.
 pub struct Agent {
-    _config: Config,
+    fleet: Fleet,
+    tasks: Vec<AbortHandle>,
 }
 
 /// The agent could not start.
@@ -16,14 +27,17 @@ pub enum StartError {
     #[error("cannot use {path} for the agent's state")]
     State {
         /// Which folder.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The system's answer.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The runtime could not say which pods exist.
     #[error("cannot find the pods that run on this machine")]
-    Adopt(#[source] naru_runtime::pod::PodError),
+    Adopt(#[source] PodError),
+    /// Somebody else listens to the runtime.
+    #[error("the runtime's events are taken: one agent a runtime")]
+    Taken,
 }
 
 impl Agent {
@@ -32,11 +46,58 @@ impl Agent {
     /// # Errors
     /// When the state folder is unusable or the runtime cannot be asked.
     pub async fn start(config: Config) -> Result<Agent, StartError> {
-        Ok(Agent { _config: config })
+        let state = |source| StartError::State { path: config.state_dir.clone(), source };
+        let ledger = Ledger::open(&config.state_dir).map_err(state)?;
+        let saved = ledger.load().map_err(state)?;
+        // Events first, so that no exit falls between the two.
+        let events = config.runtime.events().ok_or(StartError::Taken)?;
+        let found = config.runtime.adopt().await.map_err(StartError::Adopt)?;
+        let client = &config.client;
+        let pods = Informer::builder(Resource::of::<Pod>(), |json| Ok(Pod::from_json(json)?))
+            .fields(&format!("spec.nodeName={}", config.node_name))
+            .start(client);
+        let services =
+            Informer::builder(Resource::of::<Service>(), |json| Ok(ServiceView::of(&Service::from_json(json)?))).start(client);
+        let (neighbours, gates) = follow_neighbours(client);
+        let node = Arc::new(Node {
+            facts: node::translate_facts(&config),
+            labels: node::labels(&config),
+            events: Recorder::start(client.clone(), &config.node_name),
+            objects: Objects::new(client.clone()),
+            tokens: Tokens::new(client.clone()),
+            puller: Puller::default(),
+            ledger,
+            services,
+            host_resolver: host_resolver(),
+            config: config.clone(),
+        });
+        let (fleet, feeds) = Fleet::new(node, pods, neighbours, found, events, gates);
+        fleet.resume(saved);
+        let tasks = vec![
+            tokio::spawn(fleet.clone().run(feeds)).abort_handle(),
+            tokio::spawn(node::keep_registered(config)).abort_handle(),
+        ];
+        Ok(Agent { fleet, tasks })
     }
 
     /// Serves the node's HTTP interface over one byte stream, until it ends.
     pub async fn serve(&self, stream: BoxedIo) {
-        drop(stream);
+        crate::http::serve(self.fleet.clone(), stream).await;
     }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        for worker in self.fleet.workers().values() {
+            worker.abandon();
+        }
+    }
+}
+
+/// The host's resolver: systemd's real upstream rather than its stub, which pods cannot reach.
+fn host_resolver() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let own = read("/etc/resolv.conf").unwrap_or_default();
+    if own.contains("127.0.0.53") { read("/run/systemd/resolve/resolv.conf").unwrap_or(own) } else { own }
 }

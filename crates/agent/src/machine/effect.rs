@@ -153,17 +153,7 @@ impl EffectError {
 
     /// An error with its sources appended, each once.
     pub fn chain(reason: &'static str, error: &dyn std::error::Error) -> EffectError {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            let text = inner.to_string();
-            if !message.contains(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            source = inner.source();
-        }
-        EffectError { reason, message, exit: None }
+        EffectError { reason, message: crate::chain(error), exit: None }
     }
 }
 

@@ -32,7 +32,7 @@ pub use desired::{Deletion, Desired, Name, Power, PullPolicy, Restart, Role, Wan
 pub use effect::{Effect, EffectError, Outcome, Slot};
 pub use gates::{Gate, GateSpec, judge as judge_gates};
 pub use observed::{Ending, Exit, Hook, ImageSeen, Observed, Presence, Sandbox, Seen, State, Stop, Trouble, Why, Wish};
-pub use parse::parse as desired;
+pub use parse::{parse as desired, power};
 pub use phase::Phase;
 pub use status::{StatusInput, status};
 pub use step::{Step, step};

@@ -46,12 +46,28 @@ fn deletion(pod: &Pod) -> Option<Deletion> {
     Some(Deletion { deadline: at, forced: pod.metadata.deletion_grace_period_seconds == Some(0) })
 }
 
-fn power(text: &str) -> Power {
+/// Reads the annotation's text.
+#[must_use]
+pub fn power(text: &str) -> Power {
     match text.split_once('@').map_or((text, ""), |(word, token)| (word, token)) {
         ("stopped", _) => Power::Stopped,
         ("paused", _) => Power::Paused,
         ("restart", token) => Power::Restart(token.into()),
         (_, token) => Power::Running(token.into()),
+    }
+}
+
+impl Power {
+    /// The annotation's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Power::Running(token) if token.is_empty() => "running".to_owned(),
+            Power::Running(token) => format!("running@{token}"),
+            Power::Stopped => "stopped".to_owned(),
+            Power::Paused => "paused".to_owned(),
+            Power::Restart(token) => format!("restart@{token}"),
+        }
     }
 }
 

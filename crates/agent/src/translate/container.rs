@@ -41,6 +41,15 @@ pub struct ContainerInput<'a> {
     pub mounts: Vec<Mount>,
 }
 
+/// The variables that the spec sets, to which mounts and arguments may refer.
+///
+/// # Errors
+/// When something they come from does not exist.
+pub fn variables(input: &ContainerInput<'_>) -> Result<BTreeMap<String, String>, TranslateError> {
+    let own = env::environment(input.pod, input.container, input.facts, input.lookup, input.services)?;
+    Ok(own.into_values())
+}
+
 /// The configuration.
 ///
 /// # Errors

@@ -24,6 +24,11 @@ impl Environment {
         self.values.get(name).cloned()
     }
 
+    /// Values by name.
+    pub(super) fn into_values(self) -> BTreeMap<String, String> {
+        self.values
+    }
+
     /// `NAME=value` lines.
     pub(super) fn lines(&self) -> Vec<String> {
         self.order.iter().map(|name| format!("{name}={}", self.values[name])).collect()

@@ -19,7 +19,7 @@ mod security;
 mod tests;
 
 pub use args::expand;
-pub use container::{ContainerInput, container, stop_signal};
+pub use container::{ContainerInput, container, stop_signal, variables};
 pub use extras::{Extras, LogLimits};
 pub use fields::{Facts, Missing, field, resource_field};
 pub use hosts::{hosts_file, resolv_conf};

@@ -1,0 +1,95 @@
+//! Pods of services, wherever they run: what start gates look at.
+
+use std::sync::Arc;
+
+use naru_api::{
+    View,
+    k8s::{
+        api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus},
+        apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    },
+    naru::names,
+};
+use naru_client::{Client, Informer, Resource};
+use tokio::sync::mpsc;
+
+use crate::{
+    machine::{Gate, GateSpec, judge_gates},
+    pod::Judge,
+};
+
+const BY_SERVICE: &str = "service";
+
+/// Slim views of all pods that belong to a service.
+#[derive(Clone)]
+pub(crate) struct Neighbours {
+    pods: Informer<Pod>,
+}
+
+/// Starts following; the channel names namespaces in which something changed.
+pub(crate) fn follow(client: &Client) -> (Neighbours, mpsc::UnboundedReceiver<Arc<str>>) {
+    let builder = Informer::builder(Resource::of::<Pod>(), |json| Ok(slim(Pod::from_json(json)?)));
+    let pods = builder
+        .labels(names::SERVICE)
+        .index(BY_SERVICE, |cached| {
+            let service = cached.view.metadata.labels.as_ref().and_then(|labels| labels.get(names::SERVICE));
+            service.map(|service| key(&cached.key.namespace, service).into()).into_iter().collect()
+        })
+        .start(client);
+    let (changed, inbox) = mpsc::unbounded_channel();
+    pods.listen(move |change| {
+        let _ = changed.send(change.key().namespace.clone());
+    });
+    (Neighbours { pods }, inbox)
+}
+
+fn key(namespace: &str, service: &str) -> String {
+    format!("{namespace}/{service}")
+}
+
+impl Neighbours {
+    /// The judgement that workers ask for.
+    pub fn judge(&self) -> Judge {
+        let pods = self.pods.clone();
+        Arc::new(move |namespace: &str, gates: &[GateSpec]| -> Gate {
+            judge_gates(gates, |service| {
+                let found = pods.by_index(BY_SERVICE, &key(namespace, service));
+                found.into_iter().map(|cached| cached.view.clone()).collect::<Vec<Arc<Pod>>>()
+            })
+        })
+    }
+}
+
+/// Only what gates are judged by: a typed pod is several times as large.
+fn slim(pod: Pod) -> Pod {
+    let keep = |map: Option<std::collections::BTreeMap<String, String>>, name: &str| {
+        map.and_then(|mut map| map.remove(name)).map(|value| [(name.to_owned(), value)].into())
+    };
+    let spec = pod.spec.unwrap_or_default();
+    let names = spec.containers.into_iter().map(|container| Container { name: container.name, ..Container::default() });
+    let status = pod.status.unwrap_or_default();
+    let statuses = status.container_statuses.into_iter().flatten().map(|status| ContainerStatus {
+        name: status.name,
+        restart_count: status.restart_count,
+        state: status.state,
+        ..ContainerStatus::default()
+    });
+    let conditions = status.conditions.into_iter().flatten().filter(|condition| condition.type_ == "Ready");
+    Pod {
+        metadata: ObjectMeta {
+            name: pod.metadata.name,
+            namespace: pod.metadata.namespace,
+            labels: keep(pod.metadata.labels, names::SERVICE),
+            annotations: keep(pod.metadata.annotations, names::RESTART),
+            deletion_timestamp: pod.metadata.deletion_timestamp,
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodSpec { containers: names.collect(), ..PodSpec::default() }),
+        status: Some(PodStatus {
+            phase: status.phase,
+            conditions: Some(conditions.collect()),
+            container_statuses: Some(statuses.collect()),
+            ..PodStatus::default()
+        }),
+    }
+}

@@ -1,0 +1,73 @@
+//! The node's conditions: a pure judgement over a few figures.
+
+use jiff::Timestamp;
+use naru_api::k8s::{api::core::v1::NodeCondition, apimachinery::pkg::apis::meta::v1::Time};
+
+/// Figures of this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gauges {
+    /// Bytes that could be given out without swapping.
+    pub memory_available: i64,
+    /// Bytes of the state folder's filesystem.
+    pub disk: i64,
+    /// Bytes of it that are free.
+    pub disk_available: i64,
+    /// Processes and threads.
+    pub tasks: i64,
+    /// Most that the kernel allows.
+    pub tasks_limit: i64,
+}
+
+/// Bytes of available memory below which pods should go elsewhere (kubelet's default).
+const MEMORY_LOW: i64 = 100 << 20;
+
+/// The four conditions; transition times are kept from `before` where the status is the same.
+pub(super) fn conditions(gauges: Gauges, before: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
+    let memory = gauges.memory_available < MEMORY_LOW;
+    let disk = gauges.disk > 0 && gauges.disk_available < gauges.disk / 20;
+    let tasks = gauges.tasks_limit > 0 && gauges.tasks > gauges.tasks_limit / 10 * 9;
+    [
+        ("MemoryPressure", memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory", "memory available"),
+        ("DiskPressure", disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure", "disk space available"),
+        ("PIDPressure", tasks, "KubeletHasInsufficientPID", "KubeletHasSufficientPID", "PIDs available"),
+    ]
+    .map(|(kind, holds, bad, good, what)| {
+        let message = format!("this node has {} {what}", if holds { "too little" } else { "sufficient" });
+        stamp(kind, holds, if holds { bad } else { good }, &message, before, now)
+    })
+    .into_iter()
+    .chain([stamp("Ready", true, "KubeletReady", "naru is ready to run pods", before, now)])
+    .collect()
+}
+
+fn stamp(kind: &str, holds: bool, reason: &str, message: &str, before: &[NodeCondition], now: Timestamp) -> NodeCondition {
+    let status = if holds { "True" } else { "False" };
+    let same = before.iter().find(|known| known.type_ == kind && known.status == status);
+    NodeCondition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_heartbeat_time: Some(Time(now)),
+        last_transition_time: same.and_then(|known| known.last_transition_time.clone()).or(Some(Time(now))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressure_is_told_and_transition_times_are_kept() {
+        let fine = Gauges { memory_available: 1 << 30, disk: 100, disk_available: 50, tasks: 10, tasks_limit: 100 };
+        let first = Timestamp::from_second(100).unwrap();
+        let before = conditions(fine, &[], first);
+        let holds = |list: &[NodeCondition], kind: &str| list.iter().any(|known| known.type_ == kind && known.status == "True");
+        assert!(holds(&before, "Ready") && !holds(&before, "DiskPressure"));
+        let full = Gauges { disk_available: 4, memory_available: 1, ..fine };
+        let after = conditions(full, &before, Timestamp::from_second(200).unwrap());
+        assert!(holds(&after, "DiskPressure") && holds(&after, "MemoryPressure") && !holds(&after, "PIDPressure"));
+        let since = |kind: &str| after.iter().find(|known| known.type_ == kind).unwrap().last_transition_time.clone().unwrap().0;
+        assert_eq!((since("Ready"), since("DiskPressure").as_second()), (first, 200));
+    }
+}

@@ -1,0 +1,8 @@
+//! This machine as a Node object: what it is and has, kept current; and its heartbeat.
+
+mod conditions;
+mod facts;
+mod register;
+
+pub(crate) use facts::{labels, translate_facts};
+pub(crate) use register::keep_registered;

@@ -1,0 +1,135 @@
+//! The Node object and its lease.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use naru_api::k8s::api::{coordination::v1::Lease, core::v1::{Node, NodeCondition}};
+use naru_client::{ClientError, PatchKind};
+use serde_json::{Value, json};
+
+use super::{
+    conditions::{Gauges, conditions},
+    facts::{Machine, architecture, disk, labels, meminfo},
+};
+use crate::Config;
+
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A status without news is told this often.
+const STATUS_AGAIN: Duration = Duration::from_secs(60);
+const LEASE_SECONDS: i32 = 40;
+
+/// Registers the node and keeps its status and lease current, for ever.
+pub(crate) async fn keep_registered(config: Config) {
+    let machine = Machine::read(&config.state_dir);
+    let mut wait = Duration::from_millis(20);
+    while let Err(error) = register(&config, &machine).await {
+        tracing::debug!(error = %crate::chain(&error), "the node is not registered yet");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+    let mut told: Vec<NodeCondition> = Vec::new();
+    let mut told_at: Option<tokio::time::Instant> = None;
+    loop {
+        if let Err(error) = beat(&config).await {
+            tracing::debug!(error = %crate::chain(&error), "the node's lease was not renewed");
+        }
+        let now = conditions(gauges(&config), &told, Timestamp::now());
+        let changed = now.len() != told.len() || now.iter().zip(&told).any(|(new, old)| new.status != old.status);
+        if changed || told_at.is_none_or(|at| at.elapsed() >= STATUS_AGAIN) {
+            match tell(&config, &machine, &now).await {
+                Ok(()) => (told, told_at) = (now, Some(tokio::time::Instant::now())),
+                // Deleted by hand: a node that runs is registered.
+                Err(error) if error.is_not_found() => drop(register(&config, &machine).await),
+                Err(error) => tracing::debug!(error = %crate::chain(&error), "the node's status was not told"),
+            }
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+async fn register(config: &Config, machine: &Machine) -> Result<(), ClientError> {
+    let api = config.client.api::<Node>(None);
+    let mut spec = json!({});
+    if let Some(cidr) = &config.pod_cidr {
+        spec = json!({"podCIDR": cidr, "podCIDRs": [cidr]});
+    }
+    let object = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": config.node_name, "labels": labels(config)},
+        "spec": spec,
+    });
+    match api.dynamic().create(&object).await {
+        Ok(_) => {}
+        Err(error) if error.is_already_exists() => {
+            let patch = json!({"metadata": {"labels": labels(config)}});
+            api.dynamic().patch(&config.node_name, PatchKind::Merge, &patch).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    tell(config, machine, &conditions(gauges(config), &[], Timestamp::now())).await
+}
+
+async fn tell(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Result<(), ClientError> {
+    let api = config.client.api::<Node>(None);
+    let status = status(config, machine, conditions);
+    api.dynamic().patch_subresource(&config.node_name, "status", PatchKind::Merge, &json!({"status": status})).await.map(drop)
+}
+
+fn status(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Value {
+    let mut addresses: Vec<Value> =
+        config.addresses.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
+    addresses.push(json!({"type": "Hostname", "address": config.node_name}));
+    let resources = json!({
+        "cpu": machine.cpus.to_string(),
+        "memory": format!("{}Ki", machine.memory / 1024),
+        "ephemeral-storage": format!("{}Ki", machine.disk / 1024),
+        "pods": config.max_pods.to_string(),
+    });
+    json!({
+        "addresses": addresses,
+        "capacity": resources,
+        "allocatable": resources,
+        "conditions": conditions,
+        "nodeInfo": {
+            "architecture": architecture(),
+            "operatingSystem": "linux",
+            "kernelVersion": machine.kernel,
+            "osImage": machine.os,
+            "machineID": machine.machine_id,
+            "bootID": machine.boot_id,
+            "systemUUID": machine.system_uuid,
+            "containerRuntimeVersion": concat!("naru://", env!("CARGO_PKG_VERSION")),
+            "kubeletVersion": "v1.36.0+naru",
+            "kubeProxyVersion": "v1.36.0+naru",
+        },
+    })
+}
+
+fn gauges(config: &Config) -> Gauges {
+    let (disk, disk_available) = disk(&config.state_dir);
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    // `0.52 0.58 0.59 2/1345 4242`: running and existing tasks.
+    let tasks = text("/proc/loadavg").split_whitespace().nth(3).and_then(|word| word.split('/').nth(1)?.parse().ok());
+    let tasks_limit = text("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(0);
+    Gauges { memory_available: meminfo("MemAvailable"), disk, disk_available, tasks: tasks.unwrap_or(0), tasks_limit }
+}
+
+/// Renews the lease by which the control plane knows that this node lives.
+async fn beat(config: &Config) -> Result<(), ClientError> {
+    let api = config.client.api::<Lease>(Some("kube-node-lease"));
+    let spec = json!({
+        "holderIdentity": config.node_name,
+        "leaseDurationSeconds": LEASE_SECONDS,
+        "renewTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+    });
+    match api.dynamic().patch(&config.node_name, PatchKind::Merge, &json!({"spec": spec})).await {
+        Err(error) if error.is_not_found() => {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": config.node_name, "namespace": "kube-node-lease"}, "spec": spec,
+            });
+            api.dynamic().create(&lease).await.map(drop)
+        }
+        other => other.map(drop),
+    }
+}
