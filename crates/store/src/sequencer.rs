@@ -285,6 +285,10 @@ impl Sequencer {
         self.pending.lock().queue.len()
     }
 
+    pub fn epoch(&self) -> u64 {
+        self.pending.lock().epoch
+    }
+
     pub fn is_closed(&self) -> bool {
         self.pending.lock().closed
     }

@@ -164,6 +164,55 @@ async fn a_failed_group_takes_back_all_that_was_built_on_it() {
     assert_eq!(create(&store, "b").await.unwrap().unwrap().revision, start.next().next());
 }
 
+/// A closure that is running when what it saw is lost must run again: when it refuses, and when it writes, even if
+/// another transaction has taken the lost one's revision by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_closure_that_saw_what_was_lost_runs_again() {
+    for refuses in [true, false] {
+        let (store, gate) = gated();
+        let lost = create(&store, "a");
+        gate.until_appending().await;
+        let (runs, inner, seen) = (Arc::new(Mutex::new(0)), store.clone(), store.0.sequencer.view().root.revision);
+        let task = tokio::spawn({
+            let (store, gate, runs) = (store.clone(), gate.clone(), runs.clone());
+            async move {
+                let closure = |txn: &mut Txn<'_>| {
+                    *runs.lock() += 1;
+                    let found = txn.get(&key("a")).is_some();
+                    if *runs.lock() == 1 {
+                        assert!(found);
+                        gate.answer(false);
+                        // The runtime must go on with the others meanwhile.
+                        tokio::task::block_in_place(|| {
+                            while inner.0.sequencer.epoch() == 0 {
+                                std::thread::yield_now();
+                            }
+                            create(&inner, if refuses { "other" } else { "a" });
+                            while inner.0.sequencer.view().root.revision < seen {
+                                std::thread::yield_now();
+                            }
+                        });
+                    }
+                    if refuses && found {
+                        return Err("exists");
+                    }
+                    txn.put(key("b"), "v");
+                    Ok(())
+                };
+                store.commit(closure).await
+            }
+        });
+        lost.await.unwrap().unwrap_err();
+        for _ in 0..2 {
+            gate.until_appending().await;
+            gate.answer(true);
+            until(|| gate.0.answers.lock().is_empty()).await;
+        }
+        task.await.unwrap().unwrap();
+        assert_eq!(*runs.lock(), 2, "refuses: {refuses}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_finishes_what_has_its_place() {
     let (store, gate) = gated();
@@ -206,8 +255,13 @@ async fn a_slow_closure_is_not_starved_by_quick_ones() {
         let seen = txn.get(&key("a")).map(|e| e.modified);
         // As long as the closure may run beside others, it ends only when it has been overtaken.
         runs += 1;
-        while runs <= OPTIMISTIC_RUNS && store.snapshot().get(&key("a")).map(|e| e.modified) == seen {
+        let overtaken = || store.snapshot().get(&key("a")).map(|e| e.modified) != seen;
+        while runs <= OPTIMISTIC_RUNS && !overtaken() {
             std::thread::yield_now();
+        }
+        for _ in 0..if runs > OPTIMISTIC_RUNS { 2000 } else { 0 } {
+            std::thread::yield_now();
+            assert!(!overtaken(), "the others wait now");
         }
         txn.put(key("b"), "slow");
         Ok::<_, ()>(())
