@@ -16,13 +16,16 @@ mod endpoints;
 mod fixtures;
 mod gc;
 mod namespace;
+mod node;
 mod ownership;
 mod plan;
 mod pods;
 mod replicaset;
 mod resources;
+mod start;
 pub mod views;
 
 pub use cluster::{ApplyError, Clock, Cluster};
 pub use driver::{Controller, ControllerStatus, DriverOptions, Failure, Iteration, Keys};
 pub use plan::{Notice, Plan, Write};
+pub use start::{Controllers, Options, start};

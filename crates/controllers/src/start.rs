@@ -1,0 +1,113 @@
+//! Starting every controller over one cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use naru_api::Registry;
+use naru_client::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::cluster::{Clock, Cluster};
+use crate::deployment::Deployments;
+use crate::driver::{self, ControllerStatus, DriverOptions, Running};
+use crate::endpoints::ServiceEndpoints;
+use crate::gc::Garbage;
+use crate::namespace::{Namespaces, Provision};
+use crate::node::{Nodes, PodCollector};
+use crate::replicaset::ReplicaSets;
+
+/// How controllers are set up.
+#[derive(Clone)]
+pub struct Options {
+    /// The kinds that are served.
+    pub registry: Arc<Registry>,
+    /// The cluster authority's certificate (PEM), which every namespace's pods find in `kube-root-ca.crt`.
+    pub authority: String,
+    /// How long a node may be silent before it counts as lost.
+    pub node_grace: Duration,
+    /// How many finished pods are kept.
+    pub finished_pods: usize,
+    /// The loop's settings.
+    pub driver: DriverOptions,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            registry: Registry::builtin(),
+            authority: String::new(),
+            node_grace: Duration::from_secs(40),
+            finished_pods: 1000,
+            driver: DriverOptions::default(),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("node_grace", &self.node_grace).field("driver", &self.driver).finish()
+    }
+}
+
+/// The running controllers.
+pub struct Controllers {
+    running: Vec<Running>,
+    cluster: Arc<Cluster>,
+}
+
+/// Starts the informers, waits until they know everything, and starts every controller. Ends when `shutdown` is
+/// cancelled and the turns under way are over.
+pub async fn start(client: Client, options: Options, shutdown: CancellationToken) -> Controllers {
+    let cluster = Cluster::start(&client, options.clock.clone());
+    let catalog = Catalog::start(&client, &options.registry);
+    cluster.synced().await;
+    catalog.synced().await;
+    let set = Set { options: options.driver, shutdown };
+    let grace = SignedDuration::try_from(options.node_grace).unwrap_or(SignedDuration::MAX);
+    let running = vec![
+        set.start(Deployments(cluster.clone())),
+        set.start(ReplicaSets(cluster.clone())),
+        set.start(ServiceEndpoints(cluster.clone())),
+        set.start(Garbage::new(cluster.clone(), catalog.clone())),
+        set.start(Namespaces { cluster: cluster.clone(), catalog }),
+        set.start(Provision { cluster: cluster.clone(), certificate: options.authority.into() }),
+        set.start(Nodes::new(cluster.clone(), grace)),
+        set.start(PodCollector { cluster: cluster.clone(), finished: options.finished_pods }),
+    ];
+    Controllers { running, cluster }
+}
+
+struct Set {
+    options: DriverOptions,
+    shutdown: CancellationToken,
+}
+
+impl Set {
+    fn start(&self, controller: impl driver::Controller) -> Running {
+        driver::start(Arc::new(controller), self.options.clone(), self.shutdown.clone())
+    }
+}
+
+impl Controllers {
+    /// How each is doing.
+    pub fn status(&self) -> Vec<ControllerStatus> {
+        self.running.iter().map(Running::status).collect()
+    }
+
+    /// What they see.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Waits until all have ended, after the shutdown has been asked for.
+    pub async fn ended(self) {
+        for running in self.running {
+            running.ended().await;
+        }
+    }
+}
