@@ -16,6 +16,7 @@
 mod apply;
 pub mod dns;
 mod hash;
+pub mod helper;
 mod ipam;
 mod links;
 pub mod model;
@@ -26,6 +27,9 @@ mod sysctl;
 mod uid;
 
 pub use apply::{Applied, Applier, ConntrackError, NftError, forget, remove_table};
+pub use helper::{
+    Helper, HelperConfig, HelperError, HelperOptions, HelperProgram, HelperState, PodResolver, Relay, helper_main,
+};
 pub use ipam::{Ipam, IpamError};
 pub use links::{
     Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_INTERFACE,

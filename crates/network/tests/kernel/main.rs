@@ -10,6 +10,7 @@
 mod attach;
 mod coexist;
 mod isolation;
+mod names;
 mod policies;
 mod published;
 mod services;
@@ -20,8 +21,20 @@ use std::process::ExitCode;
 type Test = (&'static str, fn(&mut world::World));
 
 fn main() -> ExitCode {
-    let all: Vec<Test> =
-        [attach::TESTS, services::TESTS, published::TESTS, isolation::TESTS, policies::TESTS, coexist::TESTS].concat();
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("helper") {
+        naru_network::helper_main(arguments);
+    }
+    let all: Vec<Test> = [
+        names::TESTS,
+        attach::TESTS,
+        services::TESTS,
+        published::TESTS,
+        isolation::TESTS,
+        policies::TESTS,
+        coexist::TESTS,
+    ]
+    .concat();
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if std::env::args().any(|argument| argument == "--list") {
         for (name, _) in &all {

@@ -246,7 +246,7 @@ impl World {
             node,
             outside,
             links,
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
             applier: None,
             revision: 0,
             next: 2,

@@ -1,0 +1,346 @@
+//! The daemon's side: find the helper, adopt or start it, tell it everything, notice when it dies.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::PodUid;
+use crate::dns::Zone;
+
+use super::process::HelperOptions;
+use super::protocol::{HELPER_VERSION, PodResolver, Relay, Reply, Request};
+use super::redirect;
+
+/// How long a helper may take to start or to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before another one is started after one failed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Which program to start as the helper.
+#[derive(Debug, Clone)]
+pub struct HelperProgram {
+    /// The program, usually this very one.
+    pub path: PathBuf,
+    /// The arguments before the helper's own (`helper`).
+    pub args: Vec<String>,
+}
+
+/// How to reach or start the helper.
+#[derive(Debug, Clone)]
+pub struct HelperConfig {
+    /// The program.
+    pub program: HelperProgram,
+    /// Its options.
+    pub options: HelperOptions,
+    /// Where its complaints go.
+    pub log: PathBuf,
+}
+
+/// Why the helper did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HelperError {
+    /// It said no.
+    #[error("the helper refused: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// It could not be started or died; it is being started again.
+    #[error("the helper is not there; see {log} for its last words")]
+    Gone {
+        /// Where its complaints are.
+        log: PathBuf,
+    },
+}
+
+/// What is known of the helper.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HelperState {
+    /// Its process; `None` while none is there.
+    pub pid: Option<u32>,
+    /// The revision of the newest names it has.
+    pub revision: u64,
+    /// Relays it could not open, with the reason.
+    pub failed_relays: Vec<(Relay, String)>,
+}
+
+/// The handle of the task that talks to the helper. Dropping it leaves the helper running.
+#[derive(Debug)]
+pub struct Helper {
+    zone: watch::Sender<(u64, Arc<Zone>)>,
+    relays: watch::Sender<Vec<Relay>>,
+    requests: mpsc::Sender<(Request, oneshot::Sender<Result<(), HelperError>>)>,
+    pods: Arc<Mutex<BTreeMap<PodUid, PodResolver>>>,
+    state: watch::Receiver<HelperState>,
+    log: PathBuf,
+}
+
+impl Helper {
+    /// Starts the task on the current runtime: it adopts a helper that is there, or starts one. `names` says whether
+    /// names are known already; a helper that is adopted keeps its own until the first [`Helper::set_zone`].
+    pub fn start(config: HelperConfig) -> Self {
+        let (zone, wanted_zone) = watch::channel((0, Arc::new(Zone::default())));
+        let (relays, wanted_relays) = watch::channel(Vec::new());
+        let (requests, queue) = mpsc::channel(64);
+        let (report, state) = watch::channel(HelperState::default());
+        let pods = Arc::new(Mutex::default());
+        let log = config.log.clone();
+        let task = Task { config, wanted_zone, wanted_relays, queue, report, pods: Arc::clone(&pods), child: None };
+        tokio::spawn(task.run());
+        Self { zone, relays, requests, pods, state, log }
+    }
+
+    /// Replaces all names. Newest wins; [`HelperState::revision`] tells when they are served.
+    pub fn set_zone(&self, revision: u64, zone: Arc<Zone>) {
+        self.zone.send_replace((revision, zone));
+    }
+
+    /// Replaces all relays.
+    pub fn set_relays(&self, relays: Vec<Relay>) {
+        self.relays.send_if_modified(|current| {
+            let differs = *current != relays;
+            *current = relays;
+            differs
+        });
+    }
+
+    /// Makes 127.0.0.11 answer inside a pod; returns when it does.
+    pub async fn attach(&self, mut pod: PodResolver) -> Result<(), HelperError> {
+        pod.inode = redirect::inode(&pod.netns);
+        self.pods.lock().insert(pod.uid.clone(), pod.clone());
+        self.request(Request::Attach(pod)).await
+    }
+
+    /// Lets go of a pod's namespace.
+    pub async fn detach(&self, uid: &PodUid) -> Result<(), HelperError> {
+        self.pods.lock().remove(uid);
+        self.request(Request::Detach(uid.clone())).await
+    }
+
+    /// Lets go of every pod but these: for adoption after a restart of the daemon.
+    pub async fn retain(&self, uids: Vec<PodUid>) -> Result<(), HelperError> {
+        self.request(Request::Retain(uids)).await
+    }
+
+    /// What is known of the helper, now and as it changes.
+    pub fn state(&self) -> watch::Receiver<HelperState> {
+        self.state.clone()
+    }
+
+    /// Ends the helper for good, as removing the program does.
+    pub async fn stop(self) -> Result<(), HelperError> {
+        self.request(Request::Stop).await
+    }
+
+    async fn request(&self, request: Request) -> Result<(), HelperError> {
+        let gone = || HelperError::Gone { log: self.log.clone() };
+        let (answer, answered) = oneshot::channel();
+        self.requests.send((request, answer)).await.map_err(|_| gone())?;
+        tokio::time::timeout(PATIENCE * 2, answered).await.map_err(|_| gone())?.map_err(|_| gone())?
+    }
+}
+
+struct Task {
+    config: HelperConfig,
+    wanted_zone: watch::Receiver<(u64, Arc<Zone>)>,
+    wanted_relays: watch::Receiver<Vec<Relay>>,
+    queue: mpsc::Receiver<(Request, oneshot::Sender<Result<(), HelperError>>)>,
+    report: watch::Sender<HelperState>,
+    pods: Arc<Mutex<BTreeMap<PodUid, PodResolver>>>,
+    child: Option<Child>,
+}
+
+/// An open conversation with a helper.
+struct Line {
+    read: tokio::io::Lines<BufReader<OwnedReadHalf>>,
+    write: OwnedWriteHalf,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            match self.reach().await {
+                Ok((line, pid)) => {
+                    self.report.send_modify(|state| state.pid = Some(pid));
+                    let ended = self.tell(line).await;
+                    self.report.send_modify(|state| *state = HelperState::default());
+                    match ended {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::warn!(%error, pid, "lost the helper; starting another one");
+                            if error.kind() == io::ErrorKind::TimedOut {
+                                // A hung one would go on taking its share of the questions.
+                                signal(pid, rustix::process::Signal::KILL);
+                            }
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, log = %self.config.log.display(), "cannot start the helper");
+                    // Who waits is told, instead of waiting for what may never come.
+                    while let Ok((_, answer)) = self.queue.try_recv() {
+                        let _ = answer.send(Err(HelperError::Gone { log: self.config.log.clone() }));
+                    }
+                    if self.queue.is_closed() {
+                        return;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Tells the helper everything now and everything that changes. `Ok` means that it is to be left alone.
+    async fn tell(&mut self, mut line: Line) -> io::Result<()> {
+        let known: Vec<PodResolver> = self.pods.lock().values().cloned().collect();
+        for pod in known {
+            if let Reply::Failed { reason } = line.ask(&Request::Attach(pod.clone())).await? {
+                tracing::debug!(pod = %pod.uid, reason, "a pod's resolver is not opened again");
+            }
+        }
+        if self.wanted_zone.borrow().0 > 0 {
+            self.wanted_zone.mark_changed();
+            self.wanted_relays.mark_changed();
+        }
+        loop {
+            tokio::select! {
+                // Requests first: a pod's start waits for them.
+                biased;
+                request = self.queue.recv() => {
+                    let Some((request, answer)) = request else { return Ok(()) };
+                    let stop = matches!(request, Request::Stop);
+                    let reply = line.ask(&request).await;
+                    if stop {
+                        // It may be gone before its last word arrives.
+                        let _ = answer.send(Ok(()));
+                        return self.reap().await;
+                    }
+                    let outcome = match &reply {
+                        Ok(Reply::Failed { reason }) => Err(HelperError::Refused { reason: reason.clone() }),
+                        Ok(_) => Ok(()),
+                        Err(_) => Err(HelperError::Gone { log: self.config.log.clone() }),
+                    };
+                    let _ = answer.send(outcome);
+                    reply?;
+                }
+                changed = self.wanted_zone.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let (revision, zone) = self.wanted_zone.borrow_and_update().clone();
+                    line.ask(&Request::Zone((*zone).clone())).await?;
+                    self.report.send_modify(|state| state.revision = revision);
+                }
+                changed = self.wanted_relays.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let relays = self.wanted_relays.borrow_and_update().clone();
+                    if let Reply::Relays { failed } = line.ask(&Request::Relays(relays)).await? {
+                        self.report.send_modify(|state| state.failed_relays = failed);
+                    }
+                }
+                // It says nothing by itself: whatever arrives is its end.
+                end = line.read.next_line() => {
+                    end?;
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+    }
+
+    /// Adopts the helper that is there, replaces one of another version, or starts one.
+    async fn reach(&mut self) -> io::Result<(Line, u32)> {
+        if let Ok((mut line, version, pid)) = Line::open(&self.config.options.socket).await {
+            if version == HELPER_VERSION {
+                return Ok((line, pid));
+            }
+            tracing::info!(pid, version, "replacing a helper of another version");
+            line.hang_up_and_end(pid).await;
+        }
+        self.reap().await?;
+        self.child = Some(self.spawn()?);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match Line::open(&self.config.options.socket).await {
+                Ok((line, _, pid)) => return Ok((line, pid)),
+                Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
+                Err(_) => {}
+            }
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                return Err(io::Error::other(format!("it ended at once ({status})")));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let HelperConfig { program, options, log } = &self.config;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+        Command::new(&program.path)
+            .args(&program.args)
+            .args(options.to_args())
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+    }
+
+    /// Waits for a child that ended, so that it does not stay a zombie.
+    async fn reap(&mut self) -> io::Result<()> {
+        if let Some(mut child) = self.child.take()
+            && tokio::time::timeout(PATIENCE, child.wait()).await.is_err()
+        {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    async fn open(socket: &std::path::Path) -> io::Result<(Self, String, u32)> {
+        let (read, write) = UnixStream::connect(socket).await?.into_split();
+        let mut line = Self { read: BufReader::new(read).lines(), write };
+        match line.ask(&Request::Hello).await? {
+            Reply::Hello { version, pid } => Ok((line, version, pid)),
+            other => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
+        }
+    }
+
+    async fn ask(&mut self, request: &Request) -> io::Result<Reply> {
+        let mut text = serde_json::to_string(request).map_err(io::Error::other)?;
+        text.push('\n');
+        let conversation = async {
+            self.write.write_all(text.as_bytes()).await?;
+            let line = self.read.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            serde_json::from_str(&line).map_err(io::Error::other)
+        };
+        tokio::time::timeout(PATIENCE, conversation).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    /// Ends a helper that speaks another version. What it remembers stays for its successor.
+    async fn hang_up_and_end(&mut self, pid: u32) {
+        signal(pid, rustix::process::Signal::TERM);
+        // Its side of the conversation closes when it is gone.
+        let _ = tokio::time::timeout(PATIENCE, self.read.next_line()).await;
+    }
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        rustix::process::kill_process(pid, signal).ok();
+    }
+}

@@ -1,0 +1,323 @@
+//! The helper's side: one thread, one socket to be told through, one file to remember by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+
+use crate::PodUid;
+use crate::dns::{DnsServer, Listener, Names, Upstream, Zone};
+
+use super::protocol::{HELPER_VERSION, PodResolver, Relay, Reply, Request};
+use super::{redirect, relay};
+
+/// How long changes gather before they are written to disk.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How the helper is started: as `--key value` pairs on its command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HelperOptions {
+    /// The socket it is told through.
+    pub socket: PathBuf,
+    /// The file it remembers by.
+    pub snapshot: PathBuf,
+    /// Where it answers names.
+    pub dns: SocketAddr,
+    /// Whose name servers it asks for foreign names.
+    pub resolv_conf: PathBuf,
+}
+
+impl HelperOptions {
+    /// The command line that starts such a helper.
+    pub fn to_args(&self) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        [
+            ("--socket", path(&self.socket)),
+            ("--snapshot", path(&self.snapshot)),
+            ("--dns", self.dns.to_string()),
+            ("--resolv-conf", path(&self.resolv_conf)),
+        ]
+        .into_iter()
+        .flat_map(|(key, value)| [key.to_owned(), value])
+        .collect()
+    }
+
+    /// Reads a command line made by [`HelperOptions::to_args`].
+    pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut values: BTreeMap<String, String> = BTreeMap::new();
+        let mut args = args.into_iter();
+        while let Some(key) = args.next() {
+            let value = args.next().ok_or_else(|| format!("{key} needs a value"))?;
+            values.insert(key, value);
+        }
+        let mut take = |key: &str| values.remove(key).ok_or_else(|| format!("{key} is missing"));
+        let options = Self {
+            socket: take("--socket")?.into(),
+            snapshot: take("--snapshot")?.into(),
+            dns: take("--dns")?.parse().map_err(|_| "--dns needs address:port".to_owned())?,
+            resolv_conf: take("--resolv-conf")?.into(),
+        };
+        match values.keys().next() {
+            Some(unknown) => Err(format!("{unknown} is unknown")),
+            None => Ok(options),
+        }
+    }
+}
+
+/// Runs the helper until it is told to stop: what the hidden subcommand `naru helper` calls, before any thread exists.
+pub fn helper_main(args: impl IntoIterator<Item = String>) -> ! {
+    // A session of its own: closing the daemon's terminal or stopping its process group must not reach the names.
+    rustix::process::setsid().ok();
+    let outcome = HelperOptions::parse(args).map_err(io::Error::other).and_then(|options| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(serve(options))
+    });
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("naru helper: {}", crate::chain(&error));
+            ExitCode::FAILURE
+        }
+    };
+    std::process::exit(i32::from(code != ExitCode::SUCCESS))
+}
+
+/// What is remembered on disk.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Snapshot {
+    zone: Zone,
+    pods: Vec<PodResolver>,
+    relays: Vec<Relay>,
+}
+
+struct State {
+    options: HelperOptions,
+    dns: DnsServer,
+    told: Mutex<Snapshot>,
+    pods: Mutex<BTreeMap<PodUid, Listener>>,
+    relays: Mutex<BTreeMap<Relay, relay::Running>>,
+    changed: Notify,
+    stop: Notify,
+}
+
+/// Serves names and relays until told to stop.
+pub async fn serve(options: HelperOptions) -> io::Result<()> {
+    let upstream = Upstream::new(&options.resolv_conf, &[options.dns.ip()]);
+    let state = Arc::new(State {
+        dns: DnsServer::new(upstream),
+        told: Mutex::default(),
+        pods: Mutex::default(),
+        relays: Mutex::default(),
+        changed: Notify::new(),
+        stop: Notify::new(),
+        options: options.clone(),
+    });
+    state.restore();
+    let (udp, tcp) = bind_dns(options.dns)?;
+    let _listener = state.dns.serve(udp, tcp, None)?;
+    let control = bind_control(&options.socket)?;
+    tokio::select! {
+        () = state.clone().accept(control) => {}
+        () = state.clone().remember() => {}
+        () = state.stop.notified() => {
+            std::fs::remove_file(&options.snapshot).ok();
+            std::fs::remove_file(&options.socket).ok();
+        }
+    }
+    Ok(())
+}
+
+/// The address need not exist yet, and a successor may bind it while this process still lives.
+fn bind_dns(address: SocketAddr) -> io::Result<(std::net::UdpSocket, std::net::TcpListener)> {
+    let bind = |kind: Type| {
+        let socket = Socket::new(Domain::for_address(address), kind, None)?;
+        if address.is_ipv4() {
+            socket.set_freebind_v4(true)?;
+        }
+        socket.set_reuse_port(true)?;
+        if kind == Type::STREAM {
+            socket.set_reuse_address(true)?;
+        } else {
+            // Bursts from many pods at once.
+            socket.set_recv_buffer_size(1 << 20).ok();
+        }
+        socket.bind(&address.into())?;
+        Ok::<_, io::Error>(socket)
+    };
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot answer names on {address}: {error}"));
+    let udp = bind(Type::DGRAM).map_err(named)?;
+    let tcp = bind(Type::STREAM).map_err(named)?;
+    tcp.listen(128).map_err(named)?;
+    Ok((udp.into(), tcp.into()))
+}
+
+fn bind_control(path: &Path) -> io::Result<UnixListener> {
+    std::fs::remove_file(path).ok();
+    let listener = UnixListener::bind(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display())))?;
+    let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, owner_only)?;
+    Ok(listener)
+}
+
+impl State {
+    async fn accept(self: Arc<Self>, control: UnixListener) {
+        loop {
+            match control.accept().await {
+                Ok((stream, _)) => {
+                    let state = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = state.converse(stream).await {
+                            tracing::debug!(%error, "a conversation broke off");
+                        }
+                    });
+                }
+                Err(_) => tokio::time::sleep(GATHER).await,
+            }
+        }
+    }
+
+    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        while let Some(line) = lines.next_line().await? {
+            let reply = match serde_json::from_str(&line) {
+                Ok(request) => self.answer(request),
+                Err(error) => Reply::Failed { reason: format!("not understood: {error}") },
+            };
+            let mut text = serde_json::to_string(&reply).map_err(io::Error::other)?;
+            text.push('\n');
+            write.write_all(text.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, request: Request) -> Reply {
+        let reply = match request {
+            Request::Hello => {
+                return Reply::Hello { version: HELPER_VERSION.to_owned(), pid: std::process::id() };
+            }
+            Request::Zone(zone) => {
+                self.dns.set_names(Names::new(zone.clone()));
+                self.told.lock().zone = zone;
+                Reply::Done
+            }
+            Request::Attach(pod) => match self.attach(pod) {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::Failed { reason: crate::chain(&error) },
+            },
+            Request::Detach(uid) => {
+                self.pods.lock().remove(&uid);
+                self.told.lock().pods.retain(|pod| pod.uid != uid);
+                Reply::Done
+            }
+            Request::Retain(uids) => {
+                let uids: BTreeSet<PodUid> = uids.into_iter().collect();
+                self.pods.lock().retain(|uid, _| uids.contains(uid));
+                self.told.lock().pods.retain(|pod| uids.contains(&pod.uid));
+                Reply::Done
+            }
+            Request::Relays(relays) => Reply::Relays { failed: self.set_relays(relays) },
+            Request::Stop => {
+                self.stop.notify_one();
+                return Reply::Done;
+            }
+        };
+        self.changed.notify_one();
+        reply
+    }
+
+    fn attach(&self, mut pod: PodResolver) -> Result<(), redirect::RedirectError> {
+        if self.told.lock().pods.contains(&pod) && self.pods.lock().contains_key(&pod.uid) {
+            return Ok(());
+        }
+        let (udp, tcp) = redirect::open(&pod)?;
+        pod.inode = redirect::inode(&pod.netns);
+        match self.dns.serve(udp, tcp, Some(pod.address)) {
+            Ok(listener) => drop(self.pods.lock().insert(pod.uid.clone(), listener)),
+            Err(source) => return Err(redirect::RedirectError::Namespace(pod.netns.display().to_string(), source)),
+        }
+        let mut told = self.told.lock();
+        told.pods.retain(|other| other.uid != pod.uid);
+        told.pods.push(pod);
+        Ok(())
+    }
+
+    fn set_relays(&self, wanted: Vec<Relay>) -> Vec<(Relay, String)> {
+        let mut running = self.relays.lock();
+        let set: BTreeSet<Relay> = wanted.iter().copied().collect();
+        running.retain(|relay, _| set.contains(relay));
+        let mut failed = Vec::new();
+        for relay in set {
+            if running.contains_key(&relay) {
+                continue;
+            }
+            match relay::start(relay) {
+                Ok(task) => drop(running.insert(relay, task)),
+                Err(error) if lacks_ipv6(&error) => {}
+                Err(error) => failed.push((relay, error.to_string())),
+            }
+        }
+        self.told.lock().relays = wanted;
+        failed
+    }
+
+    /// Takes up what an earlier process was told.
+    fn restore(&self) {
+        let Ok(text) = std::fs::read(&self.options.snapshot) else { return };
+        let Ok(snapshot) = serde_json::from_slice::<Snapshot>(&text) else { return };
+        self.dns.set_names(Names::new(snapshot.zone.clone()));
+        self.told.lock().zone = snapshot.zone;
+        for pod in snapshot.pods {
+            if let Err(error) = self.attach(pod.clone()) {
+                tracing::info!(pod = %pod.uid, error = %crate::chain(&error), "a pod is gone");
+            }
+        }
+        self.set_relays(snapshot.relays);
+    }
+
+    /// Writes what was told, a moment after it changed.
+    async fn remember(self: Arc<Self>) {
+        loop {
+            self.changed.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let text = serde_json::to_vec(&*self.told.lock());
+            let path = &self.options.snapshot;
+            let temporary = path.with_extension("tmp");
+            let written = text
+                .map_err(io::Error::other)
+                .and_then(|text| std::fs::write(&temporary, text))
+                .and_then(|()| std::fs::rename(&temporary, path));
+            if let Err(error) = written {
+                tracing::warn!(%error, path = %path.display(), "cannot remember the names");
+            }
+        }
+    }
+}
+
+/// Whether the machine simply has no IPv6, or not this address.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+/// The address the DNS service has by default, with its port.
+impl Default for HelperOptions {
+    fn default() -> Self {
+        Self {
+            socket: "/run/naru/helper.sock".into(),
+            snapshot: "/var/lib/naru/network/helper.json".into(),
+            dns: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10)), 53),
+            resolv_conf: "/etc/resolv.conf".into(),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the daemon and the helper say to each other: one JSON object a line, one answer a request.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::PodUid;
+use crate::dns::Zone;
+use crate::model::Protocol;
+
+/// The version of the helper. A daemon with another one replaces the helper instead of adopting it.
+pub const HELPER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+
+/// What the daemon asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Who are you?
+    Hello,
+    /// These are all the names now.
+    Zone(Zone),
+    /// Answer inside this pod.
+    Attach(PodResolver),
+    /// This pod is gone; its namespace must not be held.
+    Detach(PodUid),
+    /// These pods exist; forget all others.
+    Retain(Vec<PodUid>),
+    /// These are all the ports to relay now.
+    Relays(Vec<Relay>),
+    /// End, and forget what is on disk.
+    Stop,
+}
+
+/// What the helper answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Its version and process.
+    Hello {
+        /// Its [`HELPER_VERSION`].
+        version: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// Done.
+    Done,
+    /// Done, except for these relays.
+    Relays {
+        /// The relays that could not be opened, each with the reason.
+        failed: Vec<(Relay, String)>,
+    },
+    /// Not done.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A pod in whose namespace 127.0.0.11 answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodResolver {
+    /// The pod.
+    pub uid: PodUid,
+    /// Its network namespace.
+    pub netns: PathBuf,
+    /// The namespace's inode: a path may come to mean another namespace, its number does not. 0 accepts any.
+    #[serde(default)]
+    pub inode: u64,
+    /// Its address: whose questions these are.
+    pub address: Ipv4Addr,
+}
+
+/// A port carried from IPv6 to IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Relay {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where to carry it.
+    pub to: SocketAddr,
+}
