@@ -1,0 +1,84 @@
+//! What goes when something goes.
+
+use naru_client::{DeleteOptions, Propagation};
+use serde_json::{Value, json};
+
+use crate::support::{World, deployments, replica_sets, resource};
+use crate::workloads::web;
+
+async fn with_web(replicas: i32) -> World {
+    let world = World::start().await;
+    world.create(deployments(), web(replicas)).await;
+    world.until(&deployments(), "default", "web", |object| object["status"]["availableReplicas"] == replicas).await;
+    world
+}
+
+async fn delete(world: &World, propagation: Propagation) {
+    let options = DeleteOptions::default().propagation(propagation);
+    world.client.dynamic(deployments(), Some("default")).delete("web", &options).await.unwrap();
+}
+
+async fn sets(world: &World) -> Vec<Value> {
+    world.client.dynamic(replica_sets(), Some("default")).list(&Default::default()).await.unwrap().items
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_deployment_owns_goes_after_it() {
+    let world = with_web(3).await;
+    delete(&world, Propagation::Background).await;
+    world.until_pods(<[Value]>::is_empty).await;
+    assert!(sets(&world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_deployment_owns_goes_before_it() {
+    let world = with_web(3).await;
+    delete(&world, Propagation::Foreground).await;
+    world.until(&deployments(), "default", "web", Value::is_null).await;
+    assert!(sets(&world).await.is_empty() && world.pods.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphans_stay_and_are_adopted_by_a_successor() {
+    let world = with_web(2).await;
+    let set = sets(&world).await.remove(0);
+    delete(&world, Propagation::Orphan).await;
+    world.until(&deployments(), "default", "web", Value::is_null).await;
+    let name = set["metadata"]["name"].as_str().unwrap();
+    world.until(&replica_sets(), "default", name, |set| set["metadata"].get("ownerReferences").is_none()).await;
+    let before: Vec<_> = world.pods.list().iter().map(|pod| pod.uid.clone()).collect();
+    let new = world.create(deployments(), web(2)).await;
+    let uid = &new["metadata"]["uid"];
+    world.until(&replica_sets(), "default", name, |set| set["metadata"]["ownerReferences"][0]["uid"] == *uid).await;
+    world.until(&deployments(), "default", "web", |object| object["status"]["availableReplicas"] == 2).await;
+    let after: Vec<_> = world.pods.list().iter().map(|pod| pod.uid.clone()).collect();
+    assert_eq!(after, before, "the same pods serve on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_goes_with_everything_in_it() {
+    let world = World::start().await;
+    let namespaces = resource("", "Namespace", "namespaces", false);
+    world
+        .create(namespaces.clone(), json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }))
+        .await;
+    let maps = resource("", "ConfigMap", "configmaps", true);
+    let certificate = world.until(&maps, "shop", "kube-root-ca.crt", |map| !map.is_null()).await;
+    assert!(certificate["data"]["ca.crt"].as_str().unwrap().contains("BEGIN CERTIFICATE"));
+    world
+        .until(&resource("", "ServiceAccount", "serviceaccounts", true), "shop", "default", |account| {
+            !account.is_null()
+        })
+        .await;
+    let mut web = web(3);
+    web["metadata"]["namespace"] = "shop".into();
+    world.create(deployments(), web).await;
+    world.until(&deployments(), "shop", "web", |object| object["status"]["availableReplicas"] == 3).await;
+    world.client.dynamic(namespaces.clone(), None).delete("shop", &DeleteOptions::default()).await.unwrap();
+    world.until(&namespaces, "", "shop", Value::is_null).await;
+    assert!(world.pods.is_empty());
+    for resource in [deployments(), replica_sets(), maps, resource("", "Event", "events", true)] {
+        let left = world.client.dynamic(resource.clone(), Some("shop")).list(&Default::default()).await.unwrap();
+        assert!(left.items.is_empty(), "{} is left: {:?}", resource.plural, left.items);
+    }
+}

@@ -1,0 +1,121 @@
+//! Workloads from their creation to their pods and endpoints.
+
+use std::time::Instant;
+
+use naru_client::{DeleteOptions, PatchKind};
+use serde_json::{Value, json};
+
+use crate::support::{World, deployments, is_leaving, is_ready, pods, replica_sets, resource};
+
+pub fn web(replicas: i32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": "web", "namespace": "default" },
+        "spec": {
+            "replicas": replicas,
+            "selector": { "matchLabels": { "app": "web" } },
+            "template": {
+                "metadata": { "labels": { "app": "web" } },
+                "spec": { "containers": [{ "name": "c", "image": "v1", "ports": [{ "name": "http", "containerPort": 8080 }] }] },
+            },
+        },
+    })
+}
+
+fn available(count: i64) -> impl Fn(&Value) -> bool {
+    move |object| {
+        object["status"]["availableReplicas"] == count
+            && object["status"]["replicas"] == count
+            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_scales_heals_and_rolls() {
+    let world = World::start().await;
+    world.create(deployments(), web(1)).await;
+    world.until(&deployments(), "default", "web", available(1)).await;
+
+    let began = Instant::now();
+    let api = world.client.dynamic(deployments(), Some("default"));
+    api.patch("web", PatchKind::Merge, &json!({ "spec": { "replicas": 50 } })).await.unwrap();
+    let pods_now = world.until_pods(|pods| pods.iter().filter(|pod| is_ready(pod)).count() == 50).await;
+    eprintln!("1 -> 50 ready: {:?}", began.elapsed());
+    world.until(&deployments(), "default", "web", available(50)).await;
+    let mut numbers: Vec<u32> = pods_now
+        .iter()
+        .map(|pod| pod["metadata"]["labels"]["naru.io/ordinal"].as_str().unwrap().parse().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=50).collect::<Vec<_>>(), "every number once: nothing was created twice");
+
+    let victim = pods_now[7]["metadata"]["name"].as_str().unwrap();
+    let began = Instant::now();
+    world.client.dynamic(pods(), Some("default")).delete(victim, &DeleteOptions::default().grace(0)).await.unwrap();
+    world
+        .until_pods(|pods| {
+            pods.iter().filter(|pod| is_ready(pod)).count() == 50
+                && pods.iter().all(|pod| pod["metadata"]["name"] != victim)
+        })
+        .await;
+    eprintln!("deleted pod replaced: {:?}", began.elapsed());
+
+    api.patch("web", PatchKind::Merge, &json!({ "spec": { "replicas": 5 } })).await.unwrap();
+    world.until_pods(|pods| pods.len() == 5).await;
+    let image = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "c", "image": "v2" }] } } } });
+    api.patch("web", PatchKind::Strategic, &image).await.unwrap();
+    world
+        .until_pods(|pods| {
+            pods.len() == 5 && pods.iter().all(|pod| is_ready(pod) && pod["spec"]["containers"][0]["image"] == "v2")
+        })
+        .await;
+    let done = world.until(&deployments(), "default", "web", available(5)).await;
+    assert_eq!(done["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "2");
+    let conditions = done["status"]["conditions"].as_array().unwrap();
+    assert!(conditions.iter().any(|condition| condition["reason"] == "NewReplicaSetAvailable"), "{conditions:?}");
+    let sets = world.client.dynamic(replica_sets(), Some("default")).list(&Default::default()).await.unwrap();
+    assert_eq!(sets.items.len(), 2, "the former template is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_leads_to_its_ready_pods() {
+    let world = World::start().await;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": "default" },
+        "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": "http" }] },
+    });
+    world.create(resource("", "Service", "services", true), service).await;
+    world.create(deployments(), web(3)).await;
+    let endpoints = resource("", "Endpoints", "endpoints", true);
+    let ready = |count: usize| {
+        move |object: &Value| object["subsets"][0]["addresses"].as_array().is_some_and(|list| list.len() == count)
+    };
+    let full = world.until(&endpoints, "default", "web", ready(3)).await;
+    assert_eq!(full["subsets"][0]["ports"][0]["port"], 8080);
+    let slices =
+        world.client.dynamic(resource("discovery.k8s.io", "EndpointSlice", "endpointslices", true), Some("default"));
+    let of_web = naru_client::ListOptions::labels("kubernetes.io/service-name=web");
+    let list = slices.list(&of_web).await.unwrap().items;
+    assert_eq!(list.len(), 1, "one slice for three pods");
+    assert_eq!(list[0]["endpoints"].as_array().map(Vec::len), Some(3));
+    let api = world.client.dynamic(deployments(), Some("default"));
+    api.patch("web", PatchKind::Merge, &json!({ "spec": { "replicas": 1 } })).await.unwrap();
+    world.until(&endpoints, "default", "web", ready(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_is_not_ready_holds_a_rollout_up() {
+    let world = World::start().await;
+    world.create(deployments(), web(3)).await;
+    world.until(&deployments(), "default", "web", available(3)).await;
+    let api = world.client.dynamic(deployments(), Some("default"));
+    let held = json!({ "spec": { "template": { "metadata": { "annotations": { "test/hold": "yes" } } } } });
+    api.patch("web", PatchKind::Merge, &held).await.unwrap();
+    let stuck = world.until(&deployments(), "default", "web", |object| object["status"]["updatedReplicas"] == 1).await;
+    assert_eq!(stuck["status"]["availableReplicas"], 3, "a quarter of three rounds down: none may be missing");
+    let undo = json!({ "spec": { "template": { "metadata": { "annotations": null } } } });
+    api.patch("web", PatchKind::Merge, &undo).await.unwrap();
+    world.until_pods(|pods| pods.len() == 3 && pods.iter().all(|pod| is_ready(pod) && !is_leaving(pod))).await;
+    let back = world.until(&deployments(), "default", "web", |object| object["status"]["updatedReplicas"] == 3).await;
+    assert_eq!(back["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "3");
+}
