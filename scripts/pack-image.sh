@@ -8,7 +8,7 @@
 set -euo pipefail
 export LC_ALL=C
 
-RECIPE=1 # to be raised when the way of packing changes: part of the cache's key
+RECIPE=2 # to be raised when the way of packing changes: part of the cache's key
 CACHE=${NARU_CACHE:-$HOME/.cache/naru}
 
 usage() {
@@ -18,6 +18,7 @@ Usage: pack-image.sh --name NAME:TAG [options] -o OUT.tar
   --name NAME:TAG       name of the image, for example naru.local/redis:7
   --deb PACKAGE         take this package (repeatable)
   --add SRC:DEST        take a file or folder of this machine (repeatable); libraries it is linked with follow
+  --exclude PATH        leave this file or folder of the packages out (repeatable)
   --link PATH:TARGET    make the symbolic link PATH (repeatable)
   --dir PATH[:USER]     make a folder (repeatable)
   --busybox-links       link every applet of /bin/busybox
@@ -41,7 +42,7 @@ need() { command -v "$1" >/dev/null || die "the program $1 is missing: apt-get i
 
 # -- what is asked for
 name='' out='' user='' user_id=999 entrypoint='' cmd='' workdir='' stop_signal='' busybox_links=''
-debs=() adds=() links=() dirs=() made_users=() envs=() ports=() volumes=() labels=()
+debs=() adds=() excludes=() links=() dirs=() made_users=() envs=() ports=() volumes=() labels=()
 all_arguments=("$@")
 while [ $# -gt 0 ]; do
     [ "$1" = --help ] || [ "$1" = -h ] && { usage; exit 0; }
@@ -51,6 +52,7 @@ while [ $# -gt 0 ]; do
         --name) name=$2 ;;
         --deb) debs+=("$2") ;;
         --add) adds+=("$2") ;;
+        --exclude) excludes+=("$2") ;;
         --link) links+=("$2") ;;
         --dir) dirs+=("$2") ;;
         --user) user=${2%%:*}; [[ $2 == *:* ]] && user_id=${2#*:} ;;
@@ -86,7 +88,7 @@ if [ ${#debs[@]} -gt 0 ] || [ ${#adds[@]} -gt 0 ]; then
                 || die "apt knows no package $package: check the name, or run apt-get update"
         done
         # Package and digest, one line each.
-        apt-cache depends "${closure_options[@]}" "${debs[@]}" libc6 libgcc-s1 libstdc++6 zlib1g \
+        apt-cache depends "${closure_options[@]}" "${debs[@]}" libc6 libc-bin libgcc-s1 libstdc++6 zlib1g \
             | { grep -E '^[a-z0-9]' || true; } | cut -d: -f1 | sort -u | xargs apt-cache show --no-all-versions 2>/dev/null \
             | awk '/^Package: / { package = $2 } /^SHA256: / { print package, $2 }' | sort -u >"$answer.$$"
         mv "$answer.$$" "$answer"
@@ -180,6 +182,7 @@ for package in "${debs[@]}"; do
         --exclude='./usr/lib/systemd' --exclude='./etc/init.d' --exclude='./etc/cron.*' --exclude='./etc/logrotate.d' \
         . | tar -C "$root" -xpf - --no-same-owner --keep-directory-symlink
 done
+for exclude in "${excludes[@]}"; do rm -rf "${root:?}/${exclude#/}"; done
 for add in "${adds[@]}"; do
     mkdir -p "$root/$(dirname "${add##*:}")"
     cp -aL --no-preserve=ownership,timestamps -T "${add%:*}" "$root/${add##*:}"
@@ -274,6 +277,12 @@ done
 if [ -n "$(needed)" ]; then
     # The C library loads it by itself when a thread ends early.
     [ -n "$(find "$root" -name libgcc_s.so.1)" ] || take_library libgcc_s.so.1 libgcc-s1 || true
+    # The locale C.UTF-8, which programs ask for by LANG.
+    locale=$(extract libc-bin)/usr/lib/locale/C.utf8
+    if [ -d "$locale" ] && [ ! -e "$root/usr/lib/locale/C.utf8" ]; then
+        mkdir -p "$root/usr/lib/locale"
+        cp -a "$locale" "$root/usr/lib/locale/"
+    fi
     loader=$(find "$root/usr/lib" -name 'ld-linux-*.so.*' | head -n1)
     if [ -n "$loader" ]; then
         where=/lib64
@@ -309,8 +318,8 @@ for dir in "${dirs[@]}"; do
     [[ $dir == *:* ]] || continue
     owner=$(id_of "${dir##*:}")
     [ -n "$owner" ] || die "the folder ${dir%%:*} shall belong to ${dir##*:}, a user that the image does not have"
-    tar "${plain[@]}" --owner="$owner" --group="$owner" --no-recursion -C "$root" -rf "$scratch/layer.tar" "./${dir#/}" 2>/dev/null \
-        || { path=${dir%%:*}; tar "${plain[@]}" --owner="$owner" --group="$owner" --no-recursion -C "$root" -rf "$scratch/layer.tar" ".${path}"; }
+    path=${dir%%:*}
+    tar "${plain[@]}" --owner="$owner" --group="$owner" --no-recursion -C "$root" -rf "$scratch/layer.tar" "./${path#/}"
 done
 
 # -- the documents

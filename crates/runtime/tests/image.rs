@@ -4,6 +4,8 @@
 mod archives;
 #[path = "image/engine.rs"]
 mod engine;
+#[path = "image/packing.rs"]
+mod packing;
 #[path = "image/registry.rs"]
 mod registry;
 #[path = "image/rootfs.rs"]
