@@ -21,9 +21,9 @@ pub(crate) async fn ensure(core: &Core) -> Result<(), Status> {
     let user = User::new("system:apiserver", &[crate::user::MASTERS]);
     // Everything else lies in these.
     ensure_all(core, &user, objects::namespaces()).await?;
-    let mut rest = roles::all();
-    rest.extend(objects::all(&core.settings));
-    ensure_all(core, &user, rest).await?;
+    let (roles, objects) = (roles::all(), objects::all(&core.settings));
+    ensure_all(core, &user, roles.iter().cloned().chain(objects).collect()).await?;
+    try_join_all(roles.iter().map(|role| extend(core, &user, role))).await?;
     for object in objects::endpoints(&core.settings) {
         ensure_exactly(core, &user, object).await?;
     }
@@ -60,4 +60,22 @@ async fn ensure_exactly(core: &Core, user: &User, object: Value) -> Result<(), S
     };
     let place = (meta::namespace(&object), meta::name(&object));
     update(core, user, &route, place, Part::Main, &change, WriteOptions::default()).await.map(drop)
+}
+
+/// Adds to a role what this version gives it and it lacks, unless its annotation says not to.
+async fn extend(core: &Core, user: &User, role: &Value) -> Result<(), Status> {
+    let route = core.route_of(meta::api_version(role), meta::kind(role))?;
+    let field = if role.get("rules").is_some() { "rules" } else { "subjects" };
+    let change = |present: &Value| {
+        let mut new = present.clone();
+        if meta::annotation(present, "rbac.authorization.kubernetes.io/autoupdate") == Some("true") {
+            let mut items = present[field].as_array().cloned().unwrap_or_default();
+            let wanted = role[field].as_array().into_iter().flatten();
+            let missing: Vec<Value> = wanted.filter(|item| !items.contains(item)).cloned().collect();
+            items.extend(missing);
+            new[field] = Value::Array(items);
+        }
+        Ok(new)
+    };
+    update(core, user, &route, ("", meta::name(role)), Part::Main, &change, WriteOptions::default()).await.map(drop)
 }

@@ -4,7 +4,7 @@
 //! place. Every road into the server (TLS, unix socket, this process) ends here.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -26,6 +26,9 @@ use crate::wire::payload::Payload;
 use crate::wire::query::Query;
 use crate::wire::respond;
 
+/// How long a request waits for its turn when the server is full.
+const QUEUE: Duration = Duration::from_secs(5);
+
 /// Answers a request.
 pub(crate) async fn handle(
     core: &Arc<Core>,
@@ -38,7 +41,7 @@ pub(crate) async fn handle(
     let (verb, result) = route(core, peer, &parts, body, upgrade).await;
     let mut response = result.unwrap_or_else(|status| respond::refusal(&status));
     if !peer.local {
-        respond::compress(&parts.headers, &mut response);
+        respond::compress(&parts.headers, &mut response).await;
     }
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::warn!(method = %parts.method, path = parts.uri.path(), "a request failed");
@@ -119,7 +122,7 @@ impl Incoming<'_> {
         if forwarded {
             return subresource::answer(&call, body, upgrade).await;
         }
-        let Ok(_room) = core.room.try_acquire() else {
+        let Ok(Ok(_room)) = tokio::time::timeout(QUEUE, core.room.acquire()).await else {
             return Err(Status::too_many_requests("the server works on too many requests at once; try again", 1));
         };
         let _held = core.metrics.inflight.hold();

@@ -31,8 +31,11 @@ use crate::wire::body::RequestBody;
 
 /// Connections at once; each costs some tens of kilobytes.
 const CONNECTIONS: usize = 20_000;
-/// How long a client may take to send a request's head, or to shake hands.
-const HEAD: Duration = Duration::from_secs(30);
+/// How long a client may take to shake hands.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection may be idle, or take to send a request's head. Longer than clients keep idle connections, so
+/// that they close them and no request meets a closing one.
+const HEAD: Duration = Duration::from_secs(120);
 /// The largest head, in bytes.
 const HEAD_LIMIT: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection: client-go keeps a watch for every kind on a single one.
@@ -123,7 +126,7 @@ impl Acceptor {
             self.tasks.spawn(async move {
                 let _permit = permit;
                 tls::prepare(&stream);
-                let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(stream)).await else { return };
+                let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
                 let local = from.ip().is_loopback();
                 let Ok(peer) = tls::peer(stream.get_ref().1, local) else { return };
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");

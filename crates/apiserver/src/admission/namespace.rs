@@ -44,14 +44,8 @@ pub(crate) fn open(snapshot: &Snapshot, kind: &Kind, namespace: &str, name: &str
 
 /// Completes a new namespace, which comes with its default service account and the cluster's CA in one transaction, so
 /// that a pod can be created in it the moment it exists.
-pub(crate) fn admit(core: &Core, namespace: &mut Value) -> Result<Effects, Status> {
-    let name = meta::name(namespace).to_owned();
-    meta::set_label(namespace, "kubernetes.io/metadata.name", &name);
-    if !namespace["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
-        namespace["spec"]["finalizers"] = json!(["kubernetes"]);
-    }
-    namespace["status"] = json!({"phase": "Active"});
-    Ok(Effects { along: contents(core, &name)?, ..Effects::default() })
+pub(crate) fn admit(core: &Core, namespace: &Value) -> Result<Effects, Status> {
+    Ok(Effects { along: contents(core, meta::name(namespace))?, ..Effects::default() })
 }
 
 /// What every namespace starts with.

@@ -1,0 +1,13 @@
+//! The server as clients meet it: real connections (TLS, unix socket) and the in-process transport, over a memory store.
+
+mod admission;
+mod apply;
+mod crud;
+mod identity;
+mod kubectl;
+mod listing;
+mod nodes;
+mod representation;
+mod subresources;
+mod support;
+mod watching;
