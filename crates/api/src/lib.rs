@@ -3,13 +3,14 @@
 //!
 //! Objects are JSON. A write passes, in this order, through [`decode`] (bytes to JSON, unknown fields pruned, types
 //! checked, with field paths), [`admit`] (defaults and what the server sets), [`validate`] (rules), and is stored. A
-//! patch passes through [`patch`] first. [`table`], [`openapi`] and [`discovery`] describe kinds and objects to clients.
+//! patch passes through [`patch`] or [`apply`] first. [`table`], [`openapi`] and [`discovery`] describe kinds and objects to clients.
 //! What a kind is stands in one entry of [`kind`]; what its fields are stands in [`schema`]. Code that reads objects
 //! parses them into a [`view`].
 //!
 //! This crate knows no HTTP, no storage and no clock but the one passed in.
 
 pub mod admit;
+pub mod apply;
 pub mod decode;
 pub mod discovery;
 pub mod kind;

@@ -7,15 +7,8 @@ use crate::kind::{Kind, Subresource};
 use crate::meta;
 
 /// Metadata that only the server writes.
-const SERVERS: &[&str] = &[
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "selfLink",
-    "managedFields",
-];
+const SERVERS: &[&str] =
+    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"];
 
 /// Makes a new object ready: forgets what only the server writes, begins the generation and the status.
 /// The caller gives identity and time with [`stamp`](super::stamp) afterwards.
@@ -57,6 +50,10 @@ pub fn prepare_update(kind: &Kind, old: &Value, new: &mut Value) {
             if !given {
                 keep(before, metadata, key);
             }
+        }
+        // Ownership is written by `apply`; a writer that leaves it out does not mean to erase it.
+        if metadata.get("managedFields").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            keep(before, metadata, "managedFields");
         }
         for key in ["name", "namespace", "generateName"] {
             if text(metadata, key).is_empty() {

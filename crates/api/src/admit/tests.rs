@@ -157,6 +157,12 @@ fn a_changed_object_keeps_what_is_the_servers() {
     prepare_update(&deployments, &old, &mut new);
     assert_eq!(new["status"], old["status"]);
     assert_eq!((meta::generation(&new), meta::uid(&new), meta::resource_version(&new)), (3, "u", "7"));
+    let mut owned = json!({"metadata": {"name": "a", "managedFields": [{"manager": "m"}]}, "spec": {}});
+    prepare_update(&deployments, &old, &mut owned);
+    assert_eq!(owned["metadata"]["managedFields"], json!([{"manager": "m"}]));
+    let mut silent = json!({"metadata": {"name": "a"}, "spec": {}});
+    prepare_update(&deployments, &owned, &mut silent);
+    assert_eq!(silent["metadata"]["managedFields"], json!([{"manager": "m"}]));
     new["spec"]["replicas"] = json!(2);
     prepare_update(&deployments, &old, &mut new);
     assert_eq!(meta::generation(&new), 4);

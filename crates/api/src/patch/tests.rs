@@ -100,6 +100,21 @@ fn sets_of_plain_values_and_retained_keys() {
 }
 
 #[test]
+fn a_patch_as_kubectl_apply_sends_it() {
+    let live = json!({"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "old", "image": "x"}],
+        "volumes": [{"name": "v", "emptyDir": {}}]}});
+    let patch = json!({"spec": {"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}],
+        "$setElementOrder/volumes": [{"name": "v"}],
+        "containers": [{"image": "y", "name": "a"}, {"image": "z", "name": "b"}, {"$patch": "delete", "name": "old"}],
+        "volumes": [{"$retainKeys": ["hostPath", "name"], "hostPath": {"path": "/x"}, "name": "v"}]}});
+    assert_eq!(
+        patched(live, patch),
+        json!({"spec": {"containers": [{"name": "a", "image": "y"}, {"name": "b", "image": "z"}],
+            "volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}})
+    );
+}
+
+#[test]
 fn maps_merge_and_null_removes() {
     let pod = json!({"metadata": {"labels": {"a": "1", "b": "2"}}});
     let result = patched(pod, json!({"metadata": {"labels": {"a": null, "c": "3", "d": null}}}));

@@ -1,0 +1,190 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::kind::Registry;
+
+fn kind(name: &str) -> std::sync::Arc<Kind> {
+    Registry::builtin().find(name).unwrap_or_else(|| panic!("{name}")).clone()
+}
+
+fn by(manager: &str) -> Writer<'_> {
+    Writer { manager, subresource: "", now: Timestamp::UNIX_EPOCH }
+}
+
+fn deployment(replicas: Option<i64>, containers: Value) -> Value {
+    let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"app": "web"}},
+        "spec": {"template": {"spec": {"containers": containers}}}});
+    if let Some(replicas) = replicas {
+        object["spec"]["replicas"] = replicas.into();
+    }
+    object
+}
+
+fn owned<'o>(object: &'o Value, manager: &str) -> &'o Value {
+    let list = object["metadata"]["managedFields"].as_array().expect("entries");
+    &list.iter().find(|e| e["manager"] == manager).unwrap_or_else(|| panic!("{manager} owns nothing"))["fieldsV1"]
+}
+
+#[test]
+fn the_first_apply_makes_the_object_and_owns_it() {
+    let config = deployment(Some(2), json!([{"name": "a", "image": "x", "ports": [{"containerPort": 80}]}]));
+    let made = apply(&kind("deployments"), None, &config, by("me"), false).expect("applied");
+    assert_eq!(without_managers(&made), config);
+    assert_eq!(
+        owned(&made, "me"),
+        &json!({"f:metadata": {"f:labels": {"f:app": {}}}, "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {
+            "k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:image": {}, "f:ports": {
+                "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}}})
+    );
+    // The same again changes nothing, not even the time.
+    let later = Writer { now: Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(9), ..by("me") };
+    assert_eq!(apply(&kind("deployments"), Some(&made), &config, later, false).expect("applied"), made);
+}
+
+#[test]
+fn what_a_writer_no_longer_names_goes() {
+    let deployments = kind("deployments");
+    let first = deployment(Some(2), json!([{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]));
+    let made = apply(&deployments, None, &first, by("me"), false).expect("applied");
+    let mut second = deployment(None, json!([{"name": "a", "image": "z"}]));
+    second["metadata"] = json!({"name": "web"});
+    let result = apply(&deployments, Some(&made), &second, by("me"), false).expect("applied");
+    assert_eq!(without_managers(&result), second);
+}
+
+#[test]
+fn what_others_own_stays_and_conflicts() {
+    let deployments = kind("deployments");
+    let mine = deployment(Some(2), json!([{"name": "a", "image": "x"}]));
+    let made = apply(&deployments, None, &mine, by("me"), false).expect("applied");
+    // Another writer adds a container and agrees on the number.
+    let theirs = json!({"metadata": {"name": "web"}, "spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "b", "image": "y"}]}}}});
+    let both = apply(&deployments, Some(&made), &theirs, by("them"), false).expect("applied");
+    assert_eq!(both["spec"]["template"]["spec"]["containers"].as_array().map(Vec::len), Some(2));
+    // A field that both want otherwise is refused, with its owner.
+    let wish = deployment(Some(5), json!([{"name": "a", "image": "x"}]));
+    let error = apply(&deployments, Some(&both), &wish, by("me"), false).expect_err("refused");
+    assert_eq!(error.message, "Apply failed with 1 conflict: conflict with \"them\" using apps/v1: .spec.replicas");
+    assert_eq!(error.code(), 409);
+    assert_eq!(error.details.as_ref().map(|d| d.causes[0].reason.as_str()), Some("FieldManagerConflict"));
+    // Force takes it over.
+    let forced = apply(&deployments, Some(&both), &wish, by("me"), true).expect("applied");
+    assert_eq!(forced["spec"]["replicas"], 5);
+    assert!(owned(&forced, "them")["f:spec"].get("f:replicas").is_none());
+    // Giving a shared field up leaves it to the other.
+    let given_up = deployment(None, json!([{"name": "a", "image": "x"}]));
+    let result = apply(&deployments, Some(&both), &given_up, by("me"), false).expect("applied");
+    assert_eq!(result["spec"]["replicas"], 2);
+}
+
+#[test]
+fn what_was_there_before_is_owned() {
+    let deployments = kind("deployments");
+    let live = deployment(Some(2), json!([{"name": "a", "image": "x"}]));
+    let same = deployment(Some(2), json!([{"name": "a", "image": "x"}]));
+    assert!(apply(&deployments, Some(&live), &same, by("me"), false).is_ok());
+    let other = deployment(Some(3), json!([{"name": "a", "image": "x"}]));
+    let error = apply(&deployments, Some(&live), &other, by("me"), false).expect_err("refused");
+    assert!(error.message.contains("conflict with \"before-first-apply\""), "{error}");
+}
+
+#[test]
+fn ordinary_writes_are_tracked_after_the_first_apply() {
+    let deployments = kind("deployments");
+    let config = deployment(Some(2), json!([{"name": "a", "image": "x"}]));
+    let mut never = config.clone();
+    track(&deployments, &config, &mut never, by("scaler"));
+    assert_eq!(never, config);
+    let made = apply(&deployments, None, &config, by("me"), false).expect("applied");
+    let mut scaled = made.clone();
+    scaled["spec"]["replicas"] = json!(7);
+    track(&deployments, &made, &mut scaled, by("scaler"));
+    assert_eq!(owned(&scaled, "scaler"), &json!({"f:spec": {"f:replicas": {}}}));
+    assert!(owned(&scaled, "me")["f:spec"].get("f:replicas").is_none());
+    assert!(apply(&deployments, Some(&scaled), &config, by("me"), false).is_err());
+    let without = deployment(None, json!([{"name": "a", "image": "x"}]));
+    let result = apply(&deployments, Some(&scaled), &without, by("me"), false).expect("applied");
+    assert_eq!(result["spec"]["replicas"], 7);
+}
+
+#[test]
+fn wholes_sets_and_status() {
+    let services = kind("services");
+    let a = json!({"metadata": {"name": "s", "finalizers": ["x/a"]}, "spec": {"selector": {"a": "1", "b": "2"}}, "status": {"loadBalancer": {}}});
+    let made = apply(&services, None, &a, by("me"), false).expect("applied");
+    assert!(made.get("status").is_none());
+    assert_eq!(owned(&made, "me")["f:spec"], json!({"f:selector": {}}));
+    assert_eq!(owned(&made, "me")["f:metadata"], json!({"f:finalizers": {"v:\"x/a\"": {}}}));
+    let b = json!({"metadata": {"name": "s", "finalizers": ["x/b"]}, "spec": {"selector": {"c": "3"}}});
+    let result = apply(&services, Some(&made), &b, by("me"), false).expect("applied");
+    assert_eq!((&result["spec"]["selector"], &result["metadata"]["finalizers"]), (&json!({"c": "3"}), &json!(["x/b"])));
+    let through = Writer { subresource: "status", ..by("me") };
+    let status = json!({"metadata": {"name": "s", "labels": {"x": "y"}}, "spec": {"selector": {}}, "status": {"conditions": []}});
+    let result = apply(&services, Some(&result), &status, through, false).expect("applied");
+    assert_eq!(result["spec"]["selector"], json!({"c": "3"}));
+    assert!(result["metadata"].get("labels").is_none());
+    let managed = json!({"metadata": {"name": "s", "managedFields": []}});
+    assert_eq!(apply(&services, None, &managed, by("me"), false).expect_err("refused").code(), 400);
+}
+
+fn config() -> impl Strategy<Value = Value> {
+    let labels = proptest::collection::btree_map("[a-c]", "[x-z]", 0..3);
+    let containers = proptest::collection::btree_map("[a-c]", proptest::option::of("[x-z]"), 0..3);
+    (labels, containers, proptest::option::of(0..3i64)).prop_map(|(labels, containers, replicas)| {
+        let containers: Vec<Value> = containers
+            .into_iter()
+            .map(|(name, image)| match image {
+                Some(image) => json!({"name": name, "image": image}),
+                None => json!({"name": name}),
+            })
+            .collect();
+        let mut object = deployment(replicas, json!(containers));
+        object["metadata"]["labels"] = json!(labels);
+        object
+    })
+}
+
+/// An object without what is empty: taking the last item away also takes the list.
+fn lean(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().map(|(k, v)| (k.clone(), lean(v)));
+            Value::Object(kept.filter(|(_, v)| *v != json!({}) && *v != json!([])).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_writer_gets_what_it_last_said(first in config(), second in config()) {
+        let deployments = kind("deployments");
+        let made = apply(&deployments, None, &first, by("me"), false).expect("applied");
+        let result = apply(&deployments, Some(&made), &second, by("me"), false).expect("applied");
+        let sorted = |v: &Value| {
+            let mut v = lean(&without_managers(v));
+            if let Some(list) = v.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut) {
+                list.sort_by_key(|c| c["name"].to_string());
+            }
+            v
+        };
+        prop_assert_eq!(sorted(&result), sorted(&second));
+    }
+
+    #[test]
+    fn applying_twice_is_applying_once(first in config(), second in config()) {
+        let deployments = kind("deployments");
+        let made = apply(&deployments, None, &first, by("a"), false).expect("applied");
+        let once = apply(&deployments, Some(&made), &second, by("b"), true).expect("applied");
+        let twice = apply(&deployments, Some(&once), &second, by("b"), false).expect("applied");
+        prop_assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn sets_are_read_as_they_are_written(object in config()) {
+        let schema = kind("deployments").schema();
+        let set = tree::fields(&schema, &Node::root(&schema), &object);
+        prop_assert_eq!(FieldSet::read(&set.write()), set);
+    }
+}

@@ -1,0 +1,258 @@
+//! Walks of objects along the schema: which fields there are, what differs, merging and removing.
+
+use serde_json::{Map, Value};
+
+use super::set::FieldSet;
+use crate::kind::Str;
+use crate::schema::{Field, ListKind, Schema, Shape, TypeId};
+
+/// How writers share a value.
+pub(super) enum Node<'t> {
+    /// As a whole.
+    Whole,
+    /// Field by field.
+    Object(TypeId),
+    /// Key by key, each value of a shape.
+    Map(&'t Shape),
+    /// Item by item, by these keys.
+    List(&'t Shape, &'t [Str]),
+    /// Value by value.
+    Set,
+}
+
+impl<'t> Node<'t> {
+    pub(super) fn root(schema: &'t Schema) -> Node<'t> {
+        Node::Object(schema.root_id())
+    }
+
+    fn of_field(schema: &'t Schema, field: &'t Field) -> Node<'t> {
+        match (&field.shape, &field.list) {
+            (_, ListKind::Atomic) => Node::Whole,
+            (Shape::List(inner), ListKind::Map(keys)) => Node::List(inner, keys),
+            (Shape::List(_), ListKind::Set) => Node::Set,
+            (shape, _) => Node::of_shape(schema, shape),
+        }
+    }
+
+    fn of_shape(schema: &'t Schema, shape: &'t Shape) -> Node<'t> {
+        match shape {
+            Shape::Object(id) if *id != TypeId::OPEN => {
+                let of = schema.types().get(*id);
+                if of.atomic || of.any || of.open { Node::Whole } else { Node::Object(*id) }
+            }
+            Shape::Map(inner) => Node::Map(inner),
+            _ => Node::Whole,
+        }
+    }
+
+    /// How the values below one step are shared.
+    fn below(&self, schema: &'t Schema, key: &str) -> Node<'t> {
+        match self {
+            Node::Object(id) => match schema.types().get(*id).field(key) {
+                Some(field) => Node::of_field(schema, field),
+                None => Node::Whole,
+            },
+            Node::Map(inner) => Node::of_shape(schema, inner),
+            _ => Node::Whole,
+        }
+    }
+
+    fn item(&self, schema: &'t Schema) -> Node<'t> {
+        match self {
+            Node::List(inner, _) => Node::of_shape(schema, inner),
+            _ => Node::Whole,
+        }
+    }
+
+    /// The step to an item; `None` when the item has none of its keys.
+    fn step(&self, schema: &Schema, item: &Value) -> Option<String> {
+        let Node::List(Shape::Object(id), keys) = self else {
+            return matches!(self, Node::Set).then(|| format!("v:{item}"));
+        };
+        let of = schema.types().get(*id);
+        let mut found = Map::new();
+        for key in keys.iter() {
+            let default = || of.field(key).and_then(|f| f.default.as_deref());
+            if let Some(value) = item.get(key.as_ref()).or_else(default) {
+                found.insert(key.to_string(), value.clone());
+            }
+        }
+        (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
+    }
+
+    /// The steps to all items, when each has one of its own.
+    fn steps(&self, schema: &Schema, list: &[Value]) -> Option<Vec<String>> {
+        let steps: Option<Vec<String>> = list.iter().map(|item| self.step(schema, item)).collect();
+        steps.filter(|s| {
+            let mut sorted: Vec<&String> = s.iter().collect();
+            sorted.sort_unstable();
+            sorted.windows(2).all(|w| w[0] != w[1])
+        })
+    }
+}
+
+fn field_step(key: &str) -> String {
+    format!("f:{key}")
+}
+
+/// The fields that a value has.
+pub(super) fn fields(schema: &Schema, node: &Node<'_>, value: &Value) -> FieldSet {
+    let mut out = FieldSet::default();
+    match (node, value) {
+        (Node::Object(_) | Node::Map(_), Value::Object(map)) => {
+            for (key, value) in map {
+                out.put(field_step(key), fields(schema, &node.below(schema, key), value));
+            }
+        }
+        (Node::List(..) | Node::Set, Value::Array(list)) => match node.steps(schema, list) {
+            Some(steps) => {
+                for (step, item) in steps.into_iter().zip(list) {
+                    let mut below = match node {
+                        Node::Set => FieldSet::default(),
+                        _ => fields(schema, &node.item(schema), item),
+                    };
+                    below.own = true;
+                    out.put(step, below);
+                }
+            }
+            None => out.own = true,
+        },
+        _ => out.own = true,
+    }
+    if out.below.is_empty() {
+        out.own = true;
+    }
+    out
+}
+
+/// The fields that `new` has otherwise than `old`, and those that it lacks.
+pub(super) fn diff(schema: &Schema, node: &Node<'_>, old: &Value, new: &Value) -> (FieldSet, FieldSet) {
+    let (mut changed, mut removed) = (FieldSet::default(), FieldSet::default());
+    let mut one = |step: String, node: &Node<'_>, old: Option<&Value>, new: Option<&Value>, item: bool| match (old, new)
+    {
+        (Some(old), Some(new)) => {
+            let (c, r) = diff(schema, node, old, new);
+            changed.put(step.clone(), c);
+            removed.put(step, r);
+        }
+        (None, Some(new)) => {
+            let mut below = fields(schema, node, new);
+            below.own |= item;
+            changed.put(step, below);
+        }
+        (Some(old), None) => {
+            let mut below = fields(schema, node, old);
+            below.own |= item;
+            removed.put(step, below);
+        }
+        (None, None) => {}
+    };
+    match (node, old, new) {
+        (Node::Object(_) | Node::Map(_), Value::Object(before), Value::Object(after)) => {
+            for key in before.keys().chain(after.keys().filter(|k| !before.contains_key(*k))) {
+                one(field_step(key), &node.below(schema, key), before.get(key), after.get(key), false);
+            }
+            return (changed, removed);
+        }
+        (Node::List(..) | Node::Set, Value::Array(before), Value::Array(after)) => {
+            if let (Some(then), Some(now)) = (node.steps(schema, before), node.steps(schema, after)) {
+                let find = |steps: &[String], step: &String| steps.iter().position(|s| s == step);
+                for (i, step) in then.iter().enumerate() {
+                    one(
+                        step.clone(),
+                        &node.item(schema),
+                        before.get(i),
+                        find(&now, step).and_then(|j| after.get(j)),
+                        true,
+                    );
+                }
+                for (j, step) in now.iter().enumerate().filter(|(_, s)| find(&then, s).is_none()) {
+                    one(step.clone(), &node.item(schema), None, after.get(j), true);
+                }
+                return (changed, removed);
+            }
+        }
+        _ => {}
+    }
+    if old != new {
+        changed.own = true;
+    }
+    (changed, removed)
+}
+
+/// Sets every field of `config` in `live`.
+pub(super) fn merge(schema: &Schema, node: &Node<'_>, live: &mut Value, config: &Value) {
+    match (node, &mut *live, config) {
+        (Node::Object(_) | Node::Map(_), Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                match old.get_mut(key) {
+                    Some(present) => merge(schema, &node.below(schema, key), present, value),
+                    None => drop(old.insert(key.clone(), value.clone())),
+                }
+            }
+        }
+        (Node::List(..) | Node::Set, Value::Array(old), Value::Array(new)) => {
+            let (Some(then), Some(now)) = (node.steps(schema, old), node.steps(schema, new)) else {
+                *live = config.clone();
+                return;
+            };
+            for (step, item) in now.iter().zip(new) {
+                match then.iter().position(|s| s == step) {
+                    Some(i) => merge(schema, &node.item(schema), &mut old[i], item),
+                    None => old.push(item.clone()),
+                }
+            }
+        }
+        _ => *live = config.clone(),
+    }
+}
+
+/// Takes the fields of `gone` away, except those of `keep` and what they stand on.
+pub(super) fn remove(schema: &Schema, node: &Node<'_>, value: &mut Value, gone: &FieldSet, keep: &FieldSet) {
+    match (node, value) {
+        (Node::Object(_) | Node::Map(_), Value::Object(map)) => {
+            for (step, below) in &gone.below {
+                let Some(key) = step.strip_prefix("f:") else { continue };
+                let Some(inner) = map.get_mut(key) else { continue };
+                let kept = keep.below.get(step);
+                let empty = remove_below(schema, &node.below(schema, key), inner, below, kept);
+                if empty {
+                    map.remove(key);
+                }
+            }
+        }
+        (Node::List(..) | Node::Set, Value::Array(list)) => {
+            let Some(steps) = node.steps(schema, list) else { return };
+            let mut doomed = Vec::new();
+            for (i, step) in steps.iter().enumerate() {
+                let Some(below) = gone.below.get(step) else { continue };
+                match keep.below.get(step) {
+                    None if below.own => doomed.push(i),
+                    kept => {
+                        let nothing = FieldSet::default();
+                        remove(schema, &node.item(schema), &mut list[i], below, kept.unwrap_or(&nothing));
+                    }
+                }
+            }
+            for i in doomed.into_iter().rev() {
+                list.remove(i);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Removes inside one value; answers whether the value itself should go.
+fn remove_below(schema: &Schema, node: &Node<'_>, value: &mut Value, gone: &FieldSet, keep: Option<&FieldSet>) -> bool {
+    let nothing = FieldSet::default();
+    if matches!(node, Node::Whole) || gone.below.is_empty() {
+        return gone.own && keep.is_none();
+    }
+    remove(schema, node, value, gone, keep.unwrap_or(&nothing));
+    let empty = match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    };
+    empty && keep.is_none()
+}
