@@ -1,2 +1,67 @@
-//! The program.
-fn main() {}
+//! Naru: containers from one Compose file to a cluster, in one program.
+//!
+//! This crate holds the command line, the configuration and the wiring of roles; what happens is decided elsewhere.
+//! The binary is also what runs beside every pod (`naru supervisor`) and once a machine (`naru helper`): those are
+//! told apart before anything else, because they must be one small process without threads.
+
+mod cli;
+mod compose;
+mod connect;
+mod doctor;
+mod image;
+mod install;
+mod kubeconfig;
+mod output;
+mod server;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("supervisor") => naru_runtime::supervisor_main(&arguments[2..]),
+        Some("helper") => naru_network::helper_main(&arguments[2..]),
+        _ => {}
+    }
+    let cli = Cli::parse();
+    // Two cryptographic backends in one process make the TLS library panic: the choice is made once, here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let place = cli.place;
+    // The server uses every core; a command line that waits for answers needs one thread.
+    let threads = matches!(cli.command, Command::Server(_));
+    let mut runtime = match threads {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build()?;
+    runtime.block_on(async move {
+        match cli.command {
+            Command::Server(options) => server::run(place, options).await,
+            Command::Compose(command) => compose::run(place, cli.project, command).await,
+            Command::Image(command) => image::run(place, command).await,
+            Command::Kubeconfig(options) => kubeconfig::run(&place, &options).await,
+            Command::Doctor(options) => doctor::run(&place, &options).await,
+            Command::Install(options) => install::install(&place, &options).await,
+            Command::Uninstall(options) => install::uninstall(&place, &options).await,
+            Command::Completion { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "naru", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    })
+}

@@ -1,0 +1,71 @@
+//! The words of the command line.
+
+mod compose;
+mod image;
+mod machine;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use compose::*;
+pub(crate) use image::*;
+pub(crate) use machine::*;
+
+/// Containers from one Compose file to a cluster.
+///
+/// Run `naru up` in a folder with a compose.yaml. The same objects are there for kubectl: `naru kubeconfig`.
+#[derive(Debug, Parser)]
+#[command(name = "naru", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Examples:\n  naru up -d                     start the project of this folder\n  naru ps                        what runs\n  naru logs -f web               follow a service's logs\n  naru exec web sh               a shell in a container\n  naru down                      stop and remove the project\n  naru doctor                    what is missing on this machine")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub project: ProjectOptions,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where this machine's Naru lives.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// Folder of everything that must survive a restart
+    #[arg(long, env = "NARU_STATE_DIR", default_value = "/var/lib/naru", global = true, hide = true)]
+    pub state_dir: PathBuf,
+    /// Folder of sockets and what is gone after a restart of the machine
+    #[arg(long, env = "NARU_RUN_DIR", default_value = "/run/naru", global = true, hide = true)]
+    pub run_dir: PathBuf,
+}
+
+impl Place {
+    /// The server's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join("naru.sock")
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Compose(ComposeCommand),
+    /// Images of this machine
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Run the server in the foreground
+    Server(ServerOptions),
+    /// Write a kubeconfig file for kubectl and others
+    Kubeconfig(KubeconfigOptions),
+    /// Say what on this machine is missing or in the way, and how to mend it
+    Doctor(DoctorOptions),
+    /// Start Naru with the machine (a systemd unit)
+    Install(InstallOptions),
+    /// Remove Naru from this machine: containers, networks, and with --volumes the data
+    Uninstall(UninstallOptions),
+    /// Print a completion script: bash, zsh, fish, elvish, powershell
+    #[command(after_help = "Example:\n  naru completion bash > /etc/bash_completion.d/naru")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}

@@ -1,0 +1,203 @@
+//! The containers of a project as its users see them, read from Pods.
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use naru_api::naru::names as n;
+use naru_client::{Client, ListOptions, Resource};
+use serde_json::Value;
+
+use super::project::Target;
+
+/// One container of a project.
+#[derive(Debug, Clone)]
+pub(crate) struct Container {
+    /// The pod.
+    pub pod: String,
+    /// The container's name in the pod.
+    pub name: String,
+    /// The service it belongs to.
+    pub service: String,
+    /// Its number among the service's, from 1.
+    pub number: u32,
+    /// `<project>-<service>-<number>`, or the name the user chose.
+    pub title: String,
+    /// The image it was started from.
+    pub image: String,
+    /// What it is doing.
+    pub state: State,
+    /// `healthy`, `unhealthy`, `starting`, or empty where nothing is tested.
+    pub health: &'static str,
+    /// How often it was started again.
+    pub restarts: i64,
+    /// The pod, as it is.
+    pub object: Value,
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum State {
+    /// It was not started yet, with the reason.
+    Waiting(String, String),
+    /// Its processes run, since then.
+    Running(Option<Timestamp>),
+    /// Frozen.
+    Paused,
+    /// It ended: code, reason, when.
+    Exited(i64, String, Option<Timestamp>),
+    /// It is going away.
+    Removing,
+}
+
+impl Container {
+    /// Whether processes run.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_) | State::Paused)
+    }
+
+    /// The words of `docker compose ps`.
+    pub fn status(&self) -> String {
+        let now = Timestamp::now();
+        let since = |at: &Option<Timestamp>| crate::output::ago(at.map_or(0, |at| now.as_second() - at.as_second()));
+        match &self.state {
+            State::Waiting(reason, _) if reason.is_empty() => "Created".to_owned(),
+            State::Waiting(reason, _) => reason.clone(),
+            State::Running(at) if self.health.is_empty() => format!("Up {}", since(at)),
+            State::Running(at) if self.health == "starting" => format!("Up {} (health: starting)", since(at)),
+            State::Running(at) => format!("Up {} ({})", since(at), self.health),
+            State::Paused => "Up (Paused)".to_owned(),
+            State::Exited(code, reason, at) if reason == "OOMKilled" => {
+                format!("Exited ({code}, OOMKilled) {} ago", since(at))
+            }
+            State::Exited(code, _, at) => format!("Exited ({code}) {} ago", since(at)),
+            State::Removing => "Removing".to_owned(),
+        }
+    }
+
+    /// The one word of `docker compose ps --format json`.
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            State::Waiting(..) => "created",
+            State::Running(_) => "running",
+            State::Paused => "paused",
+            State::Exited(..) => "exited",
+            State::Removing => "removing",
+        }
+    }
+}
+
+/// The project's containers, or those of some services, by service and number.
+///
+/// # Errors
+/// When the server refuses, or a service has none and is not known either.
+pub(crate) async fn containers(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+) -> anyhow::Result<Vec<Container>> {
+    let pods = client.dynamic(pods(), Some(&target.namespace));
+    let list = pods.list(&ListOptions::labels(n::PROJECT)).await.context("cannot list the project's pods")?;
+    let mut found: Vec<Container> = list.items.iter().flat_map(|pod| of_pod(&target.name, pod)).collect();
+    found.sort_by(|a, b| (&a.service, a.number, &a.pod).cmp(&(&b.service, b.number, &b.pod)));
+    for service in services {
+        let known = target.known.contains(service) || found.iter().any(|c| c.service == *service);
+        if !known {
+            bail!("no such service: {service}");
+        }
+    }
+    if !services.is_empty() {
+        found.retain(|container| services.contains(&container.service));
+    }
+    Ok(found)
+}
+
+/// The containers of one pod.
+pub(crate) fn of_pod(project: &str, pod: &Value) -> Vec<Container> {
+    let meta = &pod["metadata"];
+    let label = |key: &str| meta["labels"][key].as_str().unwrap_or_default();
+    let note = |key: &str| meta["annotations"][key].as_str().unwrap_or_default();
+    let ordinal = Some(label(n::ORDINAL)).filter(|o| !o.is_empty()).unwrap_or(label(n::COMPOSE_NUMBER));
+    let number = ordinal.parse().unwrap_or(1);
+    let specs = pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let statuses = pod["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    specs
+        .iter()
+        .enumerate()
+        .map(|(at, spec)| {
+            let name = spec["name"].as_str().unwrap_or_default();
+            // The first container is the service's own; others are services that live in its pod.
+            let service = if at == 0 { label(n::SERVICE) } else { name };
+            let status = statuses.iter().find(|s| s["name"] == name).unwrap_or(&Value::Null);
+            let chosen = Some(note(n::CONTAINER_NAME)).filter(|c| !c.is_empty() && at == 0);
+            Container {
+                pod: meta["name"].as_str().unwrap_or_default().to_owned(),
+                name: name.to_owned(),
+                service: service.to_owned(),
+                number,
+                title: chosen.map_or_else(|| format!("{project}-{service}-{number}"), str::to_owned),
+                image: spec["image"].as_str().unwrap_or_default().to_owned(),
+                state: state(pod, status),
+                health: health(spec, status),
+                restarts: status["restartCount"].as_i64().unwrap_or(0),
+                object: pod.clone(),
+            }
+        })
+        .collect()
+}
+
+fn state(pod: &Value, status: &Value) -> State {
+    let at = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if pod["metadata"].get("deletionTimestamp").is_some() {
+        return State::Removing;
+    }
+    let now = &status["state"];
+    if let Some(running) = now.get("running") {
+        let paused = pod["metadata"]["annotations"][n::POWER] == "paused";
+        return if paused { State::Paused } else { State::Running(at(&running["startedAt"])) };
+    }
+    // One that waits to be started again has ended: that is what its user asks about.
+    let ended = now.get("terminated").or_else(|| status["lastState"].get("terminated"));
+    if let Some(ended) = ended {
+        return State::Exited(ended["exitCode"].as_i64().unwrap_or(0), text(&ended["reason"]), at(&ended["finishedAt"]));
+    }
+    let reason = text(&now["waiting"]["reason"]);
+    let reason = if reason == "ContainerCreating" || reason == "PodInitializing" { String::new() } else { reason };
+    State::Waiting(reason, text(&now["waiting"]["message"]))
+}
+
+fn health(spec: &Value, status: &Value) -> &'static str {
+    if spec.get("readinessProbe").is_none() || status["state"].get("running").is_none() {
+        return "";
+    }
+    match (status["ready"].as_bool(), status["started"].as_bool()) {
+        (Some(true), _) => "healthy",
+        (_, Some(true)) => "unhealthy",
+        _ => "starting",
+    }
+}
+
+/// The resource of pods.
+pub(crate) fn pods() -> Resource {
+    Resource::of::<naru_api::k8s::api::core::v1::Pod>()
+}
+
+/// One running container of a service.
+///
+/// # Errors
+/// When there is none with that number, or it does not run.
+pub(crate) async fn running(
+    client: &Client,
+    target: &Target,
+    service: &str,
+    index: u32,
+) -> anyhow::Result<Container> {
+    let found = containers(client, target, &[service.to_owned()]).await?;
+    match found.iter().find(|c| c.number == index && c.is_running()).or_else(|| {
+        // Without a wish of their own, any running one will do.
+        found.iter().find(|c| index == 1 && c.is_running())
+    }) {
+        Some(container) => Ok(container.clone()),
+        None if found.is_empty() => bail!("service {service:?} has no containers: start it with `naru up -d {service}`"),
+        None => bail!("no running container of service {service:?} has the number {index}; see `naru ps -a`"),
+    }
+}

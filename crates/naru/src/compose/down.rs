@@ -1,0 +1,127 @@
+//! `down`: everything of a project goes; its volumes only when asked.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use naru_api::k8s::api::apps::v1::{DaemonSet, Deployment};
+use naru_api::k8s::api::batch::v1::Job;
+use naru_api::k8s::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service};
+use naru_api::naru::names as n;
+use naru_client::{Client, DeleteOptions, ListOptions, Propagation, Resource};
+
+use super::container::{containers, pods};
+use super::project::Target;
+
+/// How long beyond the grace everything may take to go.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// The kinds that run a service.
+pub(crate) fn workloads() -> Vec<Resource> {
+    vec![Resource::of::<Deployment>(), Resource::of::<DaemonSet>(), Resource::of::<Job>()]
+}
+
+/// `naru down`.
+pub(crate) async fn down(
+    client: &Client,
+    target: &Target,
+    volumes: bool,
+    rmi: Option<&str>,
+    grace: Option<u32>,
+) -> anyhow::Result<()> {
+    let namespaces = client.dynamic(Resource::of::<Namespace>(), None);
+    let Some(namespace) = namespaces.get_opt(&target.namespace).await.context("cannot read the project's namespace")? else {
+        eprintln!("warning: no resource found to remove for project {:?}", target.name);
+        return Ok(());
+    };
+    if namespace["metadata"]["labels"].get(n::PROJECT).is_none() {
+        bail!(
+            "the namespace {:?} is not a Compose project's: remove it with `kubectl delete namespace {}` if it is meant",
+            target.namespace,
+            target.namespace
+        );
+    }
+    let found = containers(client, target, &[]).await?;
+    let images: Vec<String> = found.iter().map(|c| c.image.clone()).collect();
+    let own = ListOptions::labels(n::PROJECT);
+    let background = DeleteOptions::default().propagation(Propagation::Background);
+    for resource in workloads() {
+        let kind = resource.kind.clone();
+        let all = client.dynamic(resource, Some(&target.namespace));
+        all.delete_all(&own, &background).await.with_context(|| format!("cannot remove the project's {kind}s"))?;
+    }
+    if let Some(grace) = grace {
+        let options = DeleteOptions::default().grace(grace);
+        client.dynamic(pods(), Some(&target.namespace)).delete_all(&own, &options).await.context("cannot stop the pods")?;
+    }
+    let slowest = found.iter().filter_map(|c| c.object["spec"]["terminationGracePeriodSeconds"].as_u64()).max();
+    let patience = Duration::from_secs(grace.map_or(slowest.unwrap_or(10), u64::from)) + SLACK;
+    pods_gone(client, target, patience).await?;
+    for container in &found {
+        eprintln!(" Container {}  Removed", container.title);
+    }
+    if volumes {
+        // The namespace holds nothing but the project: with its volumes gone, it goes as a whole.
+        for name in claim_titles(client, target).await? {
+            eprintln!(" Volume {name}  Removed");
+        }
+        namespaces.delete(&target.namespace, &background).await.context("cannot remove the project's namespace")?;
+        gone(&namespaces, &target.namespace, SLACK).await?;
+    } else {
+        for resource in [Resource::of::<Service>(), Resource::of::<ConfigMap>(), Resource::of::<Secret>()] {
+            client.dynamic(resource, Some(&target.namespace)).delete_all(&own, &background).await.ok();
+        }
+        if claim_titles(client, target).await?.is_empty() {
+            namespaces.delete(&target.namespace, &background).await.context("cannot remove the project's namespace")?;
+            gone(&namespaces, &target.namespace, SLACK).await?;
+        }
+    }
+    let networks = client.dynamic(Resource::of::<naru_api::naru::Network>(), None);
+    for network in networks.list(&ListOptions::labels(format!("{}={}", n::PROJECT, naru_compose::translate::label_value(&target.name)))).await?.items {
+        let name = network["metadata"]["name"].as_str().unwrap_or_default();
+        networks.delete(name, &background).await.with_context(|| format!("cannot remove the network {name}"))?;
+        eprintln!(" Network {}  Removed", network["spec"]["title"].as_str().unwrap_or(name));
+    }
+    if rmi.is_some() {
+        super::images::remove(client, &images, rmi == Some("local"), &target.name).await?;
+    }
+    Ok(())
+}
+
+async fn claim_titles(client: &Client, target: &Target) -> anyhow::Result<Vec<String>> {
+    let claims = client.dynamic(Resource::of::<PersistentVolumeClaim>(), Some(&target.namespace));
+    let list = claims.list(&ListOptions::default()).await.context("cannot list the project's volumes")?;
+    let title = |claim: &serde_json::Value| {
+        let meta = &claim["metadata"];
+        meta["annotations"][n::TITLE].as_str().or(meta["name"].as_str()).unwrap_or_default().to_owned()
+    };
+    Ok(list.items.iter().map(title).collect())
+}
+
+async fn pods_gone(client: &Client, target: &Target, patience: Duration) -> anyhow::Result<()> {
+    let mut world = super::progress::World::follow(client, &target.name, &target.namespace);
+    world.synced().await;
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = world.containers();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let time = deadline.saturating_duration_since(Instant::now());
+        if time.is_zero() {
+            let names: Vec<&str> = left.iter().map(|c| c.title.as_str()).collect();
+            bail!("these do not end: {}; `naru doctor` and the server's log say more", names.join(", "));
+        }
+        let _ = tokio::time::timeout(time, world.changed()).await;
+    }
+}
+
+async fn gone(api: &naru_client::DynamicApi, name: &str, patience: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
+    while let Some(left) = api.get_opt(name).await? {
+        if Instant::now() > deadline {
+            bail!("{name} does not go: {}", left["status"]["conditions"]);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}

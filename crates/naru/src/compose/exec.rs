@@ -1,0 +1,146 @@
+//! `exec`, and the terminal handling that `run` and `attach` share.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use naru_client::Client;
+use naru_client::exec::{Session, StreamOptions, TerminalSize, exec as open};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::container::running;
+use super::project::Target;
+
+/// What to run.
+pub(crate) struct Request {
+    pub service: String,
+    pub index: u32,
+    pub no_tty: bool,
+    pub detach: bool,
+    pub env: Vec<String>,
+    pub workdir: Option<String>,
+    pub command: Vec<String>,
+}
+
+/// `naru exec`.
+pub(crate) async fn exec(client: &Client, target: &Target, request: Request) -> anyhow::Result<ExitCode> {
+    let container = running(client, target, &request.service, request.index).await?;
+    let tty = !request.no_tty && !request.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let options = StreamOptions {
+        container: container.name.clone(),
+        command: wrapped(&request),
+        stdin: !request.detach,
+        stdout: true,
+        stderr: true,
+        tty,
+    };
+    let session = open(client, &target.namespace, &container.pod, &options)
+        .await
+        .with_context(|| format!("cannot run a command in {}", container.title))?;
+    if request.detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    converse(session, tty).await
+}
+
+/// The command with its variables and folder. The streaming protocol has no fields for them; `env` and `sh`, which the
+/// image must have then, do the same.
+fn wrapped(request: &Request) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(dir) = &request.workdir {
+        words.extend(["/bin/sh", "-c", "cd \"$0\" && exec \"$@\""].map(str::to_owned));
+        words.push(dir.clone());
+    }
+    if !request.env.is_empty() {
+        words.push("env".to_owned());
+        words.extend(request.env.iter().map(|pair| match pair.contains('=') {
+            true => pair.clone(),
+            false => format!("{pair}={}", std::env::var(pair).unwrap_or_default()),
+        }));
+    }
+    words.extend(request.command.iter().cloned());
+    words
+}
+
+/// Connects this terminal to a process until it ends; gives its exit code.
+pub(crate) async fn converse(mut session: Session, tty: bool) -> anyhow::Result<ExitCode> {
+    let _raw = if tty { Some(RawTerminal::enter()?) } else { None };
+    if tty {
+        session.resize(terminal_size());
+        let resizer = session.resizer();
+        let mut changes = signal(SignalKind::window_change()).context("cannot follow the terminal's size")?;
+        tokio::spawn(async move {
+            while changes.recv().await.is_some() {
+                resizer.send_replace(Some(terminal_size()));
+            }
+        });
+    }
+    if let Some(mut stdin) = session.stdin.take() {
+        // A thread of its own: reading a terminal cannot be called off, and must not hold up the end.
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<u8>>(16);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(count) = std::io::Read::read(&mut std::io::stdin(), &mut buffer) {
+                if count == 0 || sender.blocking_send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            while let Some(bytes) = receiver.recv().await {
+                if stdin.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            let _ = stdin.shutdown().await;
+        });
+    }
+    let (_, empty) = tokio::io::duplex(1);
+    let stdout = std::mem::replace(&mut session.stdout, empty);
+    let (_, empty) = tokio::io::duplex(1);
+    let stderr = std::mem::replace(&mut session.stderr, empty);
+    let out = tokio::spawn(show(stdout, tokio::io::stdout()));
+    let err = tokio::spawn(show(stderr, tokio::io::stderr()));
+    let exit = session.wait().await;
+    let _ = out.await;
+    let _ = err.await;
+    drop(_raw);
+    Ok(ExitCode::from(u8::try_from(exit?.code).unwrap_or(255)))
+}
+
+async fn show(mut from: tokio::io::DuplexStream, mut to: impl tokio::io::AsyncWrite + Unpin) {
+    let mut buffer = vec![0; 32 * 1024];
+    while let Ok(count) = from.read(&mut buffer).await {
+        if count == 0 || to.write_all(&buffer[..count]).await.is_err() || to.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn terminal_size() -> TerminalSize {
+    tcgetwinsize(std::io::stdout())
+        .map_or(TerminalSize { width: 80, height: 24 }, |size| TerminalSize { width: size.ws_col, height: size.ws_row })
+}
+
+/// A terminal that hands every key on; put back when dropped.
+struct RawTerminal {
+    before: Termios,
+}
+
+impl RawTerminal {
+    fn enter() -> anyhow::Result<Self> {
+        let before = tcgetattr(std::io::stdin()).context("cannot read the terminal's settings")?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).context("cannot change the terminal's settings")?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
+    }
+}

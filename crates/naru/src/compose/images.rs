@@ -1,0 +1,134 @@
+//! Images of a project: `images`, `pull`, and what `up` fetches before it starts anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, bail};
+use naru_client::Client;
+use serde_json::{Value, json};
+
+use super::container::containers;
+use super::project::{Project, Target};
+use crate::image::Bars;
+use crate::image::node::NodeImages;
+use crate::output::{Table, size};
+
+/// The image of a service: what it names, or what its build makes.
+pub(crate) fn image_of(project: &naru_compose::Project, name: &str) -> String {
+    let own = project.services.get(name).and_then(|service| service.image.clone());
+    own.unwrap_or_else(|| format!("{}-{name}", project.name))
+}
+
+/// Pulls what a project's services need and the machine does not have, each image once, before anything changes: a
+/// missing image then leaves what runs as it is.
+pub(crate) async fn fetch(client: &Client, project: &mut Project) -> anyhow::Result<()> {
+    let mut wanted: BTreeMap<String, bool> = BTreeMap::new();
+    for (name, service) in &project.loaded.project.services {
+        let policy = service.pull_policy.as_deref().unwrap_or("missing");
+        if service.build.is_some() && policy != "always" {
+            continue;
+        }
+        let always = policy == "always";
+        if policy != "never" && policy != "build" {
+            *wanted.entry(image_of(&project.loaded.project, name)).or_default() |= always;
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let images = NodeImages::find(client).await?;
+    for (image, always) in wanted {
+        if always || !images.has(&image).await? {
+            eprintln!(" Image {image}  Pulling");
+            let mut bars = Bars::new(false);
+            images.pull(&image, None, |line| bars.line(&line)).await.with_context(|| format!("cannot pull {image}"))?;
+            eprintln!(" Image {image}  Pulled");
+        }
+    }
+    Ok(())
+}
+
+/// `naru pull`.
+pub(crate) async fn pull(
+    client: &Client,
+    project: &Project,
+    services: &[String],
+    go_on: bool,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let images = NodeImages::find(client).await?;
+    let own = &project.loaded.project;
+    let names = own.services.iter().filter(|(name, service)| {
+        (services.is_empty() || services.contains(name)) && !(service.build.is_some() && service.image.is_none())
+    });
+    let wanted: BTreeSet<String> = names.map(|(name, _)| image_of(own, name)).collect();
+    let mut failed = Vec::new();
+    for image in wanted {
+        eprintln!(" Image {image}  Pulling");
+        let mut bars = Bars::new(quiet);
+        match images.pull(&image, None, |line| bars.line(&line)).await {
+            Ok(_) => eprintln!(" Image {image}  Pulled"),
+            Err(error) if go_on => crate::output::warn(format!("{image}: {error:#}")),
+            Err(error) => failed.push(format!("{image}: {error:#}")),
+        }
+    }
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\n"));
+    }
+    Ok(())
+}
+
+/// `naru images`.
+pub(crate) async fn images(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    format: &str,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let found = containers(client, target, services).await?;
+    let images = NodeImages::find(client).await?;
+    let mut rows: Vec<(String, String, String, String, u64)> = Vec::new();
+    for container in &found {
+        let record = images.inspect(&container.image).await.unwrap_or(Value::Null);
+        let id = record["id"].as_str().unwrap_or_default().trim_start_matches("sha256:");
+        let (name, tag) = container.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((&container.image, "latest"));
+        rows.push((
+            container.title.clone(),
+            name.to_owned(),
+            tag.to_owned(),
+            id.chars().take(12).collect(),
+            record["size"].as_u64().unwrap_or(0),
+        ));
+    }
+    if quiet {
+        let ids: BTreeSet<&String> = rows.iter().map(|row| &row.3).collect();
+        ids.iter().for_each(|id| println!("{id}"));
+    } else if format == "json" {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(container, name, tag, id, bytes)| {
+                json!({"ContainerName": container, "Repository": name, "Tag": tag, "ID": id, "Size": bytes})
+            })
+            .collect();
+        println!("{}", Value::from(rows));
+    } else {
+        let mut table = Table::new(&["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"]);
+        rows.into_iter().for_each(|(c, name, tag, id, bytes)| table.row(vec![c, name, tag, id, size(bytes)]));
+        table.print();
+    }
+    Ok(())
+}
+
+/// Removes the images of a project that went: `down --rmi`.
+pub(crate) async fn remove(client: &Client, names: &[String], local: bool, project: &str) -> anyhow::Result<()> {
+    let images = NodeImages::find(client).await?;
+    let own = format!("{project}-");
+    let names: BTreeSet<&String> = names.iter().filter(|name| !local || name.starts_with(&own)).collect();
+    for name in names {
+        match images.remove(name, false).await {
+            Ok(_) => eprintln!(" Image {name}  Removed"),
+            Err(error) => crate::output::warn(format!("the image {name} stays: {error:#}")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! `logs`, and the logs of a foreground `up`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use http::Method;
+use http_body_util::BodyExt;
+use naru_client::{Body, Client, empty_body};
+use tokio::sync::mpsc;
+
+use super::container::{Container, State, containers};
+use super::progress::World;
+use super::project::Target;
+use crate::output::painted;
+
+/// How logs are shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    pub follow: bool,
+    /// Lines from the end; all unless given.
+    pub tail: Option<u64>,
+    pub since: Option<String>,
+    pub timestamps: bool,
+    pub colour: bool,
+    pub prefix: bool,
+}
+
+/// Reads `--tail`.
+pub(crate) fn tail(text: &str) -> anyhow::Result<Option<u64>> {
+    match text {
+        "all" | "" => Ok(None),
+        number => Ok(Some(number.parse().with_context(|| format!("--tail expects a number or all, not {number:?}"))?)),
+    }
+}
+
+/// `naru logs`.
+pub(crate) async fn logs(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    options: &Options,
+) -> anyhow::Result<()> {
+    let found = containers(client, target, services).await?;
+    if options.follow {
+        let mut world = World::follow(client, &target.name, &target.namespace);
+        let services = services.iter().cloned().collect();
+        let mut printer = Printer::new(options);
+        tokio::select! {
+            result = follow(client, &mut world, &target.namespace, &services, options, &mut printer, |_| false) => result?,
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        return Ok(());
+    }
+    let mut printer = Printer::new(options);
+    let width = found.iter().map(|c| short(c).chars().count()).max().unwrap_or(0);
+    printer.widen(width);
+    for container in &found {
+        let Some(body) = open(client, &target.namespace, container, options).await? else { continue };
+        let mut lines = Lines::new(body);
+        while let Some(line) = lines.next().await? {
+            printer.print(container, &line);
+        }
+    }
+    Ok(())
+}
+
+/// Follows the logs of every container of `services` (all unless given), also of those that come later, until `over`
+/// says so of the containers, or all of them have gone.
+pub(crate) async fn follow(
+    client: &Client,
+    world: &mut World,
+    namespace: &str,
+    services: &BTreeSet<String>,
+    options: &Options,
+    printer: &mut Printer,
+    over: impl Fn(&[Container]) -> bool,
+) -> anyhow::Result<()> {
+    let (sender, mut receiver) = mpsc::channel::<(Container, Option<Vec<u8>>)>(256);
+    let mut open_now: BTreeSet<(String, String, i64)> = BTreeSet::new();
+    world.synced().await;
+    loop {
+        let all = world.containers();
+        for container in all.iter().filter(|c| services.is_empty() || services.contains(&c.service)) {
+            // Each start of a container is a log of its own to follow.
+            let key = (container.pod.clone(), container.name.clone(), container.restarts);
+            let has_log = !matches!(container.state, State::Waiting(..) | State::Removing);
+            if has_log && open_now.insert(key.clone()) {
+                printer.widen(short(container).chars().count());
+                let mut options = options.clone();
+                if container.restarts > 0 && open_now.iter().any(|k| k.0 == key.0 && k.1 == key.1 && k.2 < key.2) {
+                    options.tail = None;
+                    options.since = None;
+                }
+                tokio::spawn(pump(client.clone(), namespace.to_owned(), container.clone(), options, sender.clone()));
+            }
+        }
+        if over(&all) {
+            // What was written before the end is still on its way.
+            while let Ok(Some((container, line))) =
+                tokio::time::timeout(std::time::Duration::from_millis(200), receiver.recv()).await
+            {
+                if let Some(line) = line {
+                    printer.print(&container, &line);
+                }
+            }
+            return Ok(());
+        }
+        tokio::select! {
+            Some((container, line)) = receiver.recv() => {
+                if let Some(line) = line {
+                    printer.print(&container, &line);
+                }
+                while let Ok((container, line)) = receiver.try_recv() {
+                    if let Some(line) = line {
+                        printer.print(&container, &line);
+                    }
+                }
+            }
+            () = world.changed() => {}
+        }
+    }
+}
+
+async fn pump(
+    client: Client,
+    namespace: String,
+    container: Container,
+    options: Options,
+    sender: mpsc::Sender<(Container, Option<Vec<u8>>)>,
+) {
+    if let Ok(Some(body)) = open(&client, &namespace, &container, &Options { follow: true, ..options }).await {
+        let mut lines = Lines::new(body);
+        while let Ok(Some(line)) = lines.next().await {
+            if sender.send((container.clone(), Some(line))).await.is_err() {
+                return;
+            }
+        }
+    }
+    let _ = sender.send((container, None)).await;
+}
+
+async fn open(
+    client: &Client,
+    namespace: &str,
+    container: &Container,
+    options: &Options,
+) -> anyhow::Result<Option<Body>> {
+    let mut path = format!("/api/v1/namespaces/{namespace}/pods/{}/log?container={}", container.pod, container.name);
+    if options.follow {
+        path.push_str("&follow=true");
+    }
+    if options.timestamps {
+        path.push_str("&timestamps=true");
+    }
+    if let Some(lines) = options.tail {
+        path.push_str(&format!("&tailLines={lines}"));
+    }
+    if let Some(since) = &options.since {
+        path.push_str(&since_query(since)?);
+    }
+    match client.open(Method::GET, &path, None, empty_body()).await {
+        Ok(response) => Ok(Some(response.into_body())),
+        // A container that was never started has no log.
+        Err(error) if matches!(error.code(), Some(400 | 404)) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read the log of {}", container.title)),
+    }
+}
+
+fn since_query(since: &str) -> anyhow::Result<String> {
+    if let Some(span) = naru_compose::units::Span::parse(since) {
+        return Ok(format!("&sinceSeconds={}", span.seconds().max(1)));
+    }
+    if let Ok(second) = since.parse::<i64>() {
+        let at = jiff::Timestamp::from_second(second)?;
+        return Ok(format!("&sinceTime={at}"));
+    }
+    match since.parse::<jiff::Timestamp>() {
+        Ok(at) => Ok(format!("&sinceTime={at}")),
+        Err(_) => bail!("--since expects a time span such as 10m or a time such as 2026-01-31T12:00:00Z, not {since:?}"),
+    }
+}
+
+/// The last lines of a container's log, for messages; empty when there are none.
+pub(crate) async fn last_lines(client: &Client, namespace: &str, all: &[Container], title: &str) -> String {
+    let Some(container) = all.iter().find(|c| c.title == title) else { return String::new() };
+    let options = Options { tail: Some(10), ..Options::default() };
+    let Ok(Some(body)) = open(client, namespace, container, &options).await else { return String::new() };
+    let Ok(bytes) = body.collect().await else { return String::new() };
+    let text = String::from_utf8_lossy(&bytes.to_bytes()).trim_end().to_owned();
+    if text.is_empty() { String::new() } else { format!("; its last lines:\n    {}", text.replace('\n', "\n    ")) }
+}
+
+/// `web-1`.
+fn short(container: &Container) -> String {
+    format!("{}-{}", container.service, container.number)
+}
+
+/// Prints lines with the names of their containers.
+pub(crate) struct Printer {
+    colour: bool,
+    prefix: bool,
+    width: usize,
+    order: BTreeMap<String, usize>,
+}
+
+impl Printer {
+    pub fn new(options: &Options) -> Self {
+        Self { colour: options.colour, prefix: options.prefix, width: 0, order: BTreeMap::new() }
+    }
+
+    /// Makes room for a longer name.
+    pub fn widen(&mut self, width: usize) {
+        self.width = self.width.max(width);
+    }
+
+    pub fn print(&mut self, container: &Container, line: &[u8]) {
+        let mut out = Vec::with_capacity(line.len() + 32);
+        if self.prefix {
+            let next = self.order.len();
+            let index = *self.order.entry(container.service.clone()).or_insert(next);
+            let name = format!("{:width$}  |", short(container), width = self.width);
+            out.extend_from_slice(painted(&name, index, self.colour).as_bytes());
+            out.push(b' ');
+        }
+        out.extend_from_slice(line);
+        out.push(b'\n');
+        // A reader that went away (`| head`) ends this program as it ends any other.
+        if std::io::stdout().write_all(&out).and_then(|()| std::io::stdout().flush()).is_err() {
+            std::process::exit(0);
+        }
+    }
+}
+
+/// A body cut into lines.
+struct Lines {
+    body: Body,
+    buffer: Vec<u8>,
+    ended: bool,
+}
+
+impl Lines {
+    fn new(body: Body) -> Self {
+        Self { body, buffer: Vec::new(), ended: false }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
+                line.pop();
+                return Ok(Some(line));
+            }
+            if self.ended {
+                return Ok(if self.buffer.is_empty() { None } else { Some(std::mem::take(&mut self.buffer)) });
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(error)) => bail!("the log stream broke: {error}"),
+                None => self.ended = true,
+            }
+        }
+    }
+}

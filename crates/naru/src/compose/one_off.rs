@@ -1,0 +1,185 @@
+//! `run`: a command in a pod of its own, made from a service.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use naru_api::naru::names as n;
+use naru_client::exec::{StreamOptions, attach};
+use naru_client::{Client, DeleteOptions};
+use serde_json::{Value, json};
+
+use super::apply::{apply, report};
+use super::container::{Container, State, pods};
+use super::progress::{Goal, World, until};
+use super::project::Project;
+use crate::cli::{Place, RunOptions};
+use crate::connect::connect_or_start;
+
+/// `naru run`.
+pub(crate) async fn run(place: &Place, options: RunOptions) -> anyhow::Result<ExitCode> {
+    let mut project = Project::load(&options.project, std::slice::from_ref(&options.service))?;
+    let client = connect_or_start(place).await?;
+    let tty = !options.no_tty && !options.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    change(&mut project, &options, tty)?;
+    super::build::missing(&client, &mut project, false).await?;
+    super::images::fetch(&client, &mut project).await?;
+    let pod = pod(&project, &options)?;
+    dependencies(&client, &mut project, &options).await?;
+    let api = client.dynamic(pods(), Some(&project.namespace));
+    let made = api.create(&pod).await.with_context(|| format!("cannot run {:?}", options.service))?;
+    let name = made["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if options.detach {
+        println!("{name}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = attend(&client, &project, &name, tty).await;
+    if options.rm || code.is_err() {
+        let _ = api.delete(&name, &DeleteOptions::default().grace(0)).await;
+    }
+    code
+}
+
+/// The service as the command line wants it.
+fn change(project: &mut Project, options: &RunOptions, tty: bool) -> anyhow::Result<()> {
+    let Some(service) = project.loaded.project.services.get_mut(&options.service) else {
+        bail!("no such service: {}", options.service);
+    };
+    if !options.command.is_empty() {
+        service.command = Some(options.command.clone());
+    }
+    if let Some(entrypoint) = &options.entrypoint {
+        service.entrypoint = Some(shell_words::split(entrypoint).context("--entrypoint: a quote is not closed")?);
+    }
+    for pair in &options.env {
+        let (name, value) = match pair.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (pair.as_str(), std::env::var(pair).ok()),
+        };
+        service.environment.insert(name.to_owned(), value);
+    }
+    if options.user.is_some() {
+        service.user.clone_from(&options.user);
+    }
+    if options.workdir.is_some() {
+        service.working_dir.clone_from(&options.workdir);
+    }
+    // As in Docker Compose: a one-off publishes nothing, has no name of the service's, and is not started again.
+    service.ports.clear();
+    service.container_name = None;
+    service.restart = Some("no".to_owned());
+    service.healthcheck = None;
+    service.stdin_open = Some(!options.detach);
+    service.tty = Some(tty);
+    if let Some(deploy) = &mut service.deploy {
+        deploy.restart_policy = None;
+        deploy.mode = None;
+    }
+    Ok(())
+}
+
+/// The pod of the one-off: the template that the service's own pods would have.
+fn pod(project: &Project, options: &RunOptions) -> anyhow::Result<Value> {
+    let objects = naru_compose::translate(&project.loaded.project)?.objects;
+    let name = naru_compose::translate::object_name(&options.service);
+    let owner = objects.iter().find(|o| o["kind"] == "Deployment" && o["metadata"]["name"] == name.as_str());
+    let mut pod = owner.map(|o| o["spec"]["template"].clone()).context("the service has no pod of its own to run in")?;
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    let meta = &mut pod["metadata"];
+    match &options.name {
+        Some(name) => meta["name"] = naru_compose::translate::object_name(name).into(),
+        None => meta["generateName"] = format!("{name}-run-").into(),
+    }
+    meta["labels"][n::COMPOSE_ONEOFF] = "True".into();
+    // Not one of the service's replicas: its Service and its workload must not take it for one.
+    if let Some(labels) = meta["labels"].as_object_mut() {
+        labels.remove(n::SERVICE);
+    }
+    meta["labels"]["naru.io/one-off"] = naru_compose::translate::label_value(&options.service).into();
+    if let Some(notes) = meta["annotations"].as_object_mut() {
+        notes.remove(n::START_GATES);
+    }
+    pod["spec"]["restartPolicy"] = "Never".into();
+    pod["spec"]["containers"][0]["stdinOnce"] = json!(!options.detach);
+    Ok(pod)
+}
+
+/// Starts what the service depends on, and what it needs besides: networks, volumes, configs.
+async fn dependencies(client: &Client, project: &mut Project, options: &RunOptions) -> anyhow::Result<()> {
+    let services = &mut project.loaded.project.services;
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    let mut open: Vec<String> = services[&options.service].depends_on.keys().cloned().collect();
+    while let Some(name) = open.pop() {
+        if let Some(service) = services.get(&name).filter(|_| !options.no_deps)
+            && wanted.insert(name.clone())
+        {
+            open.extend(service.depends_on.keys().cloned());
+        }
+    }
+    services.retain(|name, _| wanted.contains(name));
+    report(&apply(client, project, false).await?);
+    if !wanted.is_empty() {
+        let target = project.target();
+        let mut world = World::follow(client, &target.name, &target.namespace);
+        until(client, &mut world, &target.namespace, &wanted, Goal::Ready, None).await?;
+    }
+    Ok(())
+}
+
+/// Connects the terminal to the pod and waits for its end.
+async fn attend(client: &Client, project: &Project, name: &str, tty: bool) -> anyhow::Result<ExitCode> {
+    let container = wait_for(client, project, name, |c| !matches!(c.state, State::Waiting(..))).await?;
+    let options = StreamOptions {
+        container: container.name.clone(),
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        tty,
+        ..StreamOptions::default()
+    };
+    if container.is_running() {
+        match attach(client, &project.namespace, name, &options).await {
+            Ok(session) => {
+                let _ = super::exec::converse(session, tty).await;
+            }
+            Err(error) => eprintln!("warning: cannot attach: {error}"),
+        }
+    } else {
+        // It ended before anyone could attach: its output is in the log.
+        let path = format!("/api/v1/namespaces/{}/pods/{name}/log", project.namespace);
+        let log = client.send(http::Method::GET, &path, None, naru_client::empty_body()).await?;
+        std::io::Write::write_all(&mut std::io::stdout(), &log)?;
+    }
+    let ended = wait_for(client, project, name, |c| matches!(c.state, State::Exited(..))).await;
+    let code = match ended.map(|c| c.state) {
+        Ok(State::Exited(code, ..)) => code,
+        _ => 1,
+    };
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(255)))
+}
+
+async fn wait_for(
+    client: &Client,
+    project: &Project,
+    name: &str,
+    good: impl Fn(&Container) -> bool,
+) -> anyhow::Result<Container> {
+    let mut world = World::follow(client, &project.loaded.project.name, &project.namespace);
+    world.synced().await;
+    loop {
+        let found = world.containers().into_iter().find(|c| c.pod == name);
+        if let Some(container) = found {
+            if good(&container) {
+                return Ok(container);
+            }
+            if let State::Waiting(reason, message) = &container.state
+                && reason.contains("Err")
+            {
+                bail!("{reason}: {message}");
+            }
+        }
+        world.changed().await;
+    }
+}

@@ -1,0 +1,201 @@
+//! `stop`, `start`, `restart`, `kill`, `pause`, `unpause`, `rm`.
+//!
+//! All but `kill` are one annotation on the pods, which their node obeys: the pod stays, with its address and its
+//! writable layer, as a stopped container of Docker's does.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use http::Method;
+use naru_api::naru::names as n;
+use naru_client::{Client, DeleteOptions, PatchKind, Propagation, Resource, empty_body};
+use serde_json::json;
+
+use super::container::{Container, State, containers, pods};
+use super::progress::World;
+use super::project::Target;
+
+/// How long beyond its grace a container may take to stop.
+const SLACK: Duration = Duration::from_secs(30);
+
+async fn set(client: &Client, target: &Target, found: &[Container], power: &str, grace: Option<u32>) -> anyhow::Result<()> {
+    let pods = client.dynamic(pods(), Some(&target.namespace));
+    let mut names: Vec<&str> = found.iter().map(|c| c.pod.as_str()).collect();
+    names.dedup();
+    for name in names {
+        let mut annotations = json!({n::POWER: power});
+        if let Some(grace) = grace {
+            annotations["naru.io/power-grace"] = grace.to_string().into();
+        }
+        let patch = json!({"metadata": {"annotations": annotations}});
+        match pods.patch(name, PatchKind::Merge, &patch).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot change the pod {name}")),
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every container of `found` is as wanted, saying so of each.
+async fn until(
+    client: &Client,
+    target: &Target,
+    found: &[Container],
+    word: &str,
+    deadline: Duration,
+    good: impl Fn(&Container) -> bool,
+) -> anyhow::Result<()> {
+    let mut world = World::follow(client, &target.name, &target.namespace);
+    world.synced().await;
+    let end = Instant::now() + deadline;
+    let mut open: Vec<&Container> = found.iter().collect();
+    loop {
+        let now = world.containers();
+        open.retain(|wanted| {
+            let done = now.iter().find(|c| c.pod == wanted.pod && c.name == wanted.name).is_none_or(&good);
+            if done {
+                eprintln!(" Container {}  {word}", wanted.title);
+            }
+            !done
+        });
+        if open.is_empty() {
+            return Ok(());
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let names: Vec<&str> = open.iter().map(|c| c.title.as_str()).collect();
+            bail!("not {} in time: {}", word.to_lowercase(), names.join(", "));
+        }
+        let _ = tokio::time::timeout(left, world.changed()).await;
+    }
+}
+
+fn grace_of(found: &[Container], given: Option<u32>) -> Duration {
+    let own = found.iter().filter_map(|c| c.object["spec"]["terminationGracePeriodSeconds"].as_u64()).max();
+    Duration::from_secs(given.map_or(own.unwrap_or(10), u64::from)) + SLACK
+}
+
+/// `naru stop`.
+pub(crate) async fn stop(client: &Client, target: &Target, services: &[String], grace: Option<u32>) -> anyhow::Result<()> {
+    let found = containers(client, target, services).await?;
+    set(client, target, &found, "stopped", grace).await?;
+    until(client, target, &found, "Stopped", grace_of(&found, grace), |c| !c.is_running()).await
+}
+
+/// `naru start`.
+pub(crate) async fn start(client: &Client, target: &Target, services: &[String]) -> anyhow::Result<()> {
+    let found = containers(client, target, services).await?;
+    if found.is_empty() {
+        bail!("nothing to start: make it with `naru up`");
+    }
+    let ended: Vec<Container> = found.into_iter().filter(|c| !c.is_running()).collect();
+    // A container that ended by itself is started again only by another word than the one it has.
+    let word = format!("running@{}", jiff::Timestamp::now().as_millisecond());
+    set(client, target, &ended, &word, None).await?;
+    until(client, target, &ended, "Started", SLACK, |c| {
+        c.is_running() || matches!(&c.state, State::Exited(_, _, at) if recent(at))
+    })
+    .await
+}
+
+/// Ended within the last seconds: it was started, and was short.
+fn recent(at: &Option<jiff::Timestamp>) -> bool {
+    at.is_some_and(|at| jiff::Timestamp::now().as_second() - at.as_second() < 3)
+}
+
+/// `naru restart`.
+pub(crate) async fn restart(client: &Client, target: &Target, services: &[String], grace: Option<u32>) -> anyhow::Result<()> {
+    let found = containers(client, target, services).await?;
+    let word = format!("restart@{}", jiff::Timestamp::now().as_millisecond());
+    set(client, target, &found, &word, grace).await?;
+    let before: Vec<(String, State)> = found.iter().map(|c| (format!("{}/{}", c.pod, c.name), c.state.clone())).collect();
+    until(client, target, &found, "Restarted", grace_of(&found, grace), |c| {
+        let old = before.iter().find(|(key, _)| *key == format!("{}/{}", c.pod, c.name)).map(|(_, state)| state);
+        (c.is_running() || matches!(c.state, State::Exited(..))) && old != Some(&c.state)
+    })
+    .await
+}
+
+/// `naru pause`.
+pub(crate) async fn pause(client: &Client, target: &Target, services: &[String]) -> anyhow::Result<()> {
+    let found = containers(client, target, services).await?;
+    set(client, target, &found, "paused", None).await?;
+    until(client, target, &found, "Paused", SLACK, |c| c.state == State::Paused || !c.is_running()).await
+}
+
+/// `naru unpause`.
+pub(crate) async fn unpause(client: &Client, target: &Target, services: &[String]) -> anyhow::Result<()> {
+    let found = containers(client, target, services).await?;
+    let frozen: Vec<Container> = found.into_iter().filter(|c| c.state == State::Paused).collect();
+    set(client, target, &frozen, "running", None).await?;
+    until(client, target, &frozen, "Unpaused", SLACK, |c| c.state != State::Paused).await
+}
+
+/// `naru kill`.
+pub(crate) async fn kill(client: &Client, target: &Target, services: &[String], signal: &str) -> anyhow::Result<()> {
+    for container in containers(client, target, services).await?.iter().filter(|c| c.is_running()) {
+        let node = container.object["spec"]["nodeName"].as_str().unwrap_or_default();
+        let path = format!(
+            "/api/v1/nodes/{node}/proxy/signal/{}/{}/{}?signal={signal}",
+            target.namespace, container.pod, container.name
+        );
+        client
+            .send(Method::POST, &path, None, empty_body())
+            .await
+            .with_context(|| format!("cannot send {signal} to {}", container.title))?;
+        eprintln!(" Container {}  Killed", container.title);
+    }
+    Ok(())
+}
+
+/// `naru rm`: the services' workloads go once their containers have ended, so that nothing makes them anew.
+pub(crate) async fn remove(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    force: bool,
+    stop_first: bool,
+    volumes: bool,
+) -> anyhow::Result<()> {
+    if stop_first {
+        stop(client, target, services, None).await?;
+    }
+    let found = containers(client, target, services).await?;
+    let running: Vec<&str> = found.iter().filter(|c| c.is_running()).map(|c| c.service.as_str()).collect();
+    let mut gone: Vec<&Container> = found.iter().filter(|c| !running.contains(&c.service.as_str())).collect();
+    gone.dedup_by(|a, b| a.service == b.service);
+    if gone.is_empty() {
+        eprintln!("No stopped containers");
+        return Ok(());
+    }
+    if !force {
+        let names: Vec<&str> = gone.iter().map(|c| c.service.as_str()).collect();
+        if !crate::install::confirm(&format!("Going to remove {}. Are you sure?", names.join(", ")))? {
+            return Ok(());
+        }
+    }
+    for container in gone {
+        let name = naru_compose::translate::object_name(&container.service);
+        for resource in super::down::workloads() {
+            let options = DeleteOptions::default().propagation(Propagation::Background);
+            match client.dynamic(resource, Some(&target.namespace)).delete(&name, &options).await {
+                Err(error) if !error.is_not_found() => return Err(error).context("cannot remove the service"),
+                _ => {}
+            }
+        }
+        if volumes {
+            remove_anonymous(client, target, &container.service).await?;
+        }
+        eprintln!(" Container {}  Removed", container.title);
+    }
+    Ok(())
+}
+
+/// Anonymous volumes carry the label of their service; named ones do not.
+async fn remove_anonymous(client: &Client, target: &Target, service: &str) -> anyhow::Result<()> {
+    let claims = Resource::of::<naru_api::k8s::api::core::v1::PersistentVolumeClaim>();
+    let which = naru_client::ListOptions::labels(format!("{}={}", n::SERVICE, naru_compose::translate::label_value(service)));
+    let claims = client.dynamic(claims, Some(&target.namespace));
+    claims.delete_all(&which, &DeleteOptions::default()).await.context("cannot remove the anonymous volumes")
+}

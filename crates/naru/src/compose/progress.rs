@@ -1,0 +1,361 @@
+//! How far a project is, service by service, watched live.
+//!
+//! What a service needs is decided by [`judge`], a pure function over the workload and its containers; the loop around
+//! it waits for changes and draws.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use naru_api::k8s::api::apps::v1::{DaemonSet, Deployment};
+use naru_api::k8s::api::batch::v1::Job;
+use naru_api::k8s::api::core::v1::Pod;
+use naru_api::naru::names as n;
+use naru_client::{Client, Informer, Resource};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::container::{Container, State, of_pod};
+use crate::output::COLOUR_ERR;
+
+/// Live copies of what progress is read from.
+pub(crate) struct World {
+    project: String,
+    pods: Informer<Value>,
+    workloads: Vec<Informer<Value>>,
+    changes: Vec<watch::Receiver<u64>>,
+}
+
+impl World {
+    /// Follows a namespace.
+    pub fn follow(client: &Client, project: &str, namespace: &str) -> Self {
+        let follow = |resource: Resource| {
+            Informer::builder(resource, |json| Ok(serde_json::from_slice::<Value>(json)?))
+                .namespace(namespace)
+                .labels(n::PROJECT)
+                .start(client)
+        };
+        let pods = follow(Resource::of::<Pod>());
+        let workloads = vec![
+            follow(Resource::of::<Deployment>()),
+            follow(Resource::of::<DaemonSet>()),
+            follow(Resource::of::<Job>()),
+        ];
+        let changes = workloads.iter().chain([&pods]).map(Informer::changed).collect();
+        Self { project: project.to_owned(), pods, workloads, changes }
+    }
+
+    /// Waits until the first copies are there.
+    pub async fn synced(&self) {
+        for informer in self.workloads.iter().chain([&self.pods]) {
+            informer.synced().await;
+        }
+    }
+
+    /// Waits for the next change of anything.
+    pub async fn changed(&mut self) {
+        let waits = self.changes.iter_mut().map(|receiver| Box::pin(receiver.changed()));
+        let _ = futures_util::future::select_all(waits).await;
+    }
+
+    /// The project's containers, by service and number.
+    pub fn containers(&self) -> Vec<Container> {
+        let mut found: Vec<Container> =
+            self.pods.list().iter().flat_map(|pod| of_pod(&self.project, &pod.view)).collect();
+        found.sort_by(|a, b| (&a.service, a.number, &a.pod).cmp(&(&b.service, b.number, &b.pod)));
+        found
+    }
+
+    /// How far each service is that has a workload.
+    pub fn services(&self, goal: Goal) -> BTreeMap<String, Progress> {
+        let containers = self.containers();
+        let mut found = BTreeMap::new();
+        for workload in self.workloads.iter().flat_map(Informer::list) {
+            let service = workload.view["metadata"]["labels"][n::SERVICE].as_str().unwrap_or_default().to_owned();
+            let own: Vec<&Container> = containers.iter().filter(|c| c.service == service).collect();
+            found.insert(service, judge(&workload.view, &own, goal));
+        }
+        found
+    }
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Processes run, or ran to a good end.
+    Started,
+    /// Health tests pass too.
+    Ready,
+}
+
+/// How far a service is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Progress {
+    /// Not there yet; why, in a few words.
+    Pending(String),
+    /// There; what it is, in one word.
+    Done(&'static str),
+    /// It will not get there by itself: the container, and why.
+    Failed(String, String),
+}
+
+/// Reasons for which a container does not start until somebody mends something.
+const HOPELESS: [&str; 8] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerError",
+    "CreateContainerConfigError",
+    "RunContainerError",
+    "StartError",
+];
+/// So many restarts in a row are a crash loop.
+const CRASHES: i64 = 3;
+
+/// How far a workload with these containers is.
+pub(crate) fn judge(workload: &Value, containers: &[&Container], goal: Goal) -> Progress {
+    let status = &workload["status"];
+    let number = |key: &str| status[key].as_i64().unwrap_or(0);
+    let live: Vec<&&Container> = containers.iter().filter(|c| c.state != State::Removing).collect();
+    for container in &live {
+        match &container.state {
+            State::Waiting(reason, message) if HOPELESS.contains(&reason.as_str()) => {
+                let text = if message.is_empty() { reason.clone() } else { message.clone() };
+                return Progress::Failed(container.title.clone(), text);
+            }
+            State::Exited(code, reason, _) if *code != 0 && (container.restarts >= CRASHES || !starts_again(container)) => {
+                let named = if reason == "OOMKilled" { " (out of memory)" } else { "" };
+                return Progress::Failed(container.title.clone(), format!("exited with code {code}{named}"));
+            }
+            _ => {}
+        }
+    }
+    let observed = number("observedGeneration") >= workload["metadata"]["generation"].as_i64().unwrap_or(0);
+    if workload["kind"] == "Job" {
+        let wanted = workload["spec"]["completions"].as_i64().unwrap_or(1);
+        let done = number("succeeded") >= wanted;
+        let text = || Progress::Pending(format!("{}/{wanted} completed", number("succeeded")));
+        return if done { Progress::Done("Completed") } else { text() };
+    }
+    let (wanted, updated, total) = match workload["kind"].as_str() {
+        Some("DaemonSet") => {
+            (number("desiredNumberScheduled"), number("updatedNumberScheduled"), number("currentNumberScheduled"))
+        }
+        _ => (workload["spec"]["replicas"].as_i64().unwrap_or(1), number("updatedReplicas"), number("replicas")),
+    };
+    if !observed || updated < wanted || total != wanted {
+        return Progress::Pending(format!("{updated}/{wanted} replaced or made"));
+    }
+    let good = |container: &&&Container| match &container.state {
+        State::Running(_) => goal == Goal::Started || container.health.is_empty() || container.health == "healthy",
+        State::Paused => true,
+        State::Exited(0, ..) => !starts_again(container),
+        _ => false,
+    };
+    let ready = live.iter().filter(good).count() as i64;
+    let each = workload["spec"]["template"]["spec"]["containers"].as_array().map_or(1, Vec::len) as i64;
+    let ended = live.iter().any(|c| matches!(c.state, State::Exited(..)));
+    if ready >= wanted * each.min(1) && live.iter().all(|c| good(&c)) {
+        return Progress::Done(match (ended, goal) {
+            (true, _) => "Exited",
+            (_, Goal::Ready) if live.iter().any(|c| !c.health.is_empty()) => "Healthy",
+            _ => "Started",
+        });
+    }
+    let waiting = live.iter().find_map(|container| match &container.state {
+        State::Waiting(reason, _) if !reason.is_empty() => Some(reason.clone()),
+        State::Running(_) if container.health == "starting" => Some("health: starting".to_owned()),
+        State::Running(_) if container.health == "unhealthy" => Some("unhealthy".to_owned()),
+        _ => unscheduled(&container.object),
+    });
+    Progress::Pending(waiting.unwrap_or_else(|| format!("{ready}/{wanted} started")))
+}
+
+/// Whether the restart rule starts a container again that ended as this one did.
+fn starts_again(container: &Container) -> bool {
+    let rule = container.object["metadata"]["annotations"][n::RESTART].as_str().unwrap_or("always");
+    let failed = matches!(container.state, State::Exited(code, ..) if code != 0);
+    match rule.split_once(':').map_or((rule, None), |(rule, most)| (rule, most.parse::<i64>().ok())) {
+        ("no", _) => false,
+        ("on-failure", most) => failed && most.is_none_or(|most| container.restarts < most),
+        _ => true,
+    }
+}
+
+/// Why no node takes a pod.
+fn unscheduled(pod: &Value) -> Option<String> {
+    let conditions = pod["status"]["conditions"].as_array()?;
+    let found = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False")?;
+    Some(found["message"].as_str()?.to_owned())
+}
+
+/// Waits until every one of `services` is where `goal` wants it, drawing progress on standard error.
+///
+/// # Errors
+/// When a service fails (its last log lines follow), or the deadline passes.
+pub(crate) async fn until(
+    client: &Client,
+    world: &mut World,
+    namespace: &str,
+    services: &BTreeSet<String>,
+    goal: Goal,
+    timeout: Option<Duration>,
+) -> anyhow::Result<()> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut board = Board::new();
+    world.synced().await;
+    loop {
+        let states = world.services(goal);
+        let mut pending = Vec::new();
+        for service in services {
+            match states.get(service) {
+                Some(Progress::Failed(container, why)) => {
+                    board.finish();
+                    let tail = super::logs::last_lines(client, namespace, &world.containers(), container).await;
+                    bail!("{container}: {why}{tail}");
+                }
+                Some(Progress::Done(_)) => {}
+                Some(Progress::Pending(why)) => pending.push(format!("{service} ({why})")),
+                None => pending.push(service.clone()),
+            }
+        }
+        board.draw(services, &states);
+        if pending.is_empty() {
+            board.finish();
+            return Ok(());
+        }
+        let left = deadline.map_or(Duration::from_secs(3600), |d| d.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            board.finish();
+            bail!("not ready in time: {}", pending.join(", "));
+        }
+        let tick = if board.live { Duration::from_millis(200) } else { left };
+        let _ = tokio::time::timeout(tick.min(left), world.changed()).await;
+    }
+}
+
+/// Progress on standard error: redrawn on a terminal, one line for each change elsewhere.
+struct Board {
+    live: bool,
+    drawn: usize,
+    told: BTreeMap<String, String>,
+    begun: Instant,
+}
+
+impl Board {
+    fn new() -> Self {
+        let live = std::io::stderr().is_terminal() && *COLOUR_ERR;
+        Self { live, drawn: 0, told: BTreeMap::new(), begun: Instant::now() }
+    }
+
+    fn draw(&mut self, services: &BTreeSet<String>, states: &BTreeMap<String, Progress>) {
+        let mut out = String::new();
+        if self.live && self.drawn > 0 {
+            out.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
+        }
+        self.drawn = 0;
+        let width = services.iter().map(|s| s.chars().count()).max().unwrap_or(0);
+        for service in services {
+            let (mark, text) = match states.get(service) {
+                Some(Progress::Done(word)) => ("\x1b[32m✔\x1b[0m", (*word).to_owned()),
+                Some(Progress::Failed(_, why)) => ("\x1b[31m✘\x1b[0m", why.clone()),
+                Some(Progress::Pending(why)) => (self.spinner(), why.clone()),
+                None => (self.spinner(), String::new()),
+            };
+            if self.live {
+                out.push_str(&format!(" {mark} Service {service:width$}  {text}\n"));
+                self.drawn += 1;
+            } else if matches!(states.get(service), Some(Progress::Done(_))) && self.told.get(service) != Some(&text) {
+                out.push_str(&format!(" Service {service}  {text}\n"));
+                self.told.insert(service.clone(), text);
+            }
+        }
+        let _ = std::io::stderr().write_all(out.as_bytes());
+    }
+
+    fn spinner(&self) -> &'static str {
+        const FRAMES: [&str; 8] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧"];
+        FRAMES[(self.begun.elapsed().as_millis() / 100) as usize % FRAMES.len()]
+    }
+
+    fn finish(&mut self) {
+        self.drawn = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn deployment(generation: i64, observed: i64, wanted: i64, updated: i64, total: i64) -> Value {
+        json!({
+            "kind": "Deployment",
+            "metadata": {"generation": generation},
+            "spec": {"replicas": wanted},
+            "status": {"observedGeneration": observed, "updatedReplicas": updated, "replicas": total},
+        })
+    }
+
+    fn container(status: &Value, restart: &str, probed: bool) -> Container {
+        let probe = if probed { json!({}) } else { Value::Null };
+        let mut spec = json!({"name": "web"});
+        if probed {
+            spec["readinessProbe"] = probe;
+        }
+        let mut status = status.clone();
+        status["name"] = "web".into();
+        let pod = json!({
+            "metadata": {"name": "p", "labels": {n::SERVICE: "web"}, "annotations": {n::RESTART: restart}},
+            "spec": {"containers": [spec]},
+            "status": {"containerStatuses": [status]},
+        });
+        of_pod("shop", &pod).remove(0)
+    }
+
+    fn running(ready: bool, started: bool) -> Value {
+        json!({"state": {"running": {}}, "ready": ready, "started": started})
+    }
+
+    #[test]
+    fn started_and_healthy_are_two_goals() {
+        let rolled = deployment(1, 1, 1, 1, 1);
+        let starting = container(&running(false, false), "no", true);
+        assert_eq!(judge(&rolled, &[&starting], Goal::Started), Progress::Done("Started"));
+        assert_eq!(judge(&rolled, &[&starting], Goal::Ready), Progress::Pending("health: starting".into()));
+        let healthy = container(&running(true, true), "no", true);
+        assert_eq!(judge(&rolled, &[&healthy], Goal::Ready), Progress::Done("Healthy"));
+    }
+
+    #[test]
+    fn an_unfinished_roll_is_pending() {
+        let up = container(&running(true, true), "no", false);
+        for workload in [deployment(2, 1, 1, 1, 1), deployment(1, 1, 2, 1, 2), deployment(1, 1, 1, 1, 2)] {
+            assert!(matches!(judge(&workload, &[&up], Goal::Started), Progress::Pending(_)), "{workload}");
+        }
+    }
+
+    #[test]
+    fn ends_are_judged_by_code_and_restart_rule() {
+        let rolled = deployment(1, 1, 1, 1, 1);
+        let ended = |code: i64, restart: &str, restarts: i64| {
+            let status = json!({"state": {"terminated": {"exitCode": code}}, "restartCount": restarts});
+            judge(&rolled, &[&container(&status, restart, false)], Goal::Ready)
+        };
+        assert_eq!(ended(0, "no", 0), Progress::Done("Exited"));
+        assert!(matches!(ended(3, "no", 0), Progress::Failed(_, why) if why == "exited with code 3"));
+        assert!(matches!(ended(3, "always", 0), Progress::Pending(_)));
+        assert!(matches!(ended(3, "always", CRASHES), Progress::Failed(..)));
+        assert!(matches!(ended(3, "on-failure:2", 2), Progress::Failed(..)));
+        assert!(matches!(ended(3, "on-failure:2", 1), Progress::Pending(_)));
+    }
+
+    #[test]
+    fn a_missing_image_fails_with_its_message() {
+        let status = json!({"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}});
+        let judged = judge(&deployment(1, 1, 1, 1, 1), &[&container(&status, "no", false)], Goal::Started);
+        assert!(matches!(judged, Progress::Failed(_, why) if why == "no such image"));
+    }
+}

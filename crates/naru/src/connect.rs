@@ -1,0 +1,134 @@
+//! Finding this machine's server, and starting it when none runs.
+
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use naru_client::{Client, HttpTransport};
+
+use crate::cli::Place;
+
+/// How long a server that was just started may take until it answers.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// The unit that `naru install` makes.
+pub(crate) const UNIT: &str = "/etc/systemd/system/naru.service";
+
+/// A client of the server that runs.
+///
+/// # Errors
+/// When none runs, or the user may not speak to it.
+pub(crate) fn connect(place: &Place) -> anyhow::Result<Client> {
+    let socket = place.socket();
+    match UnixStream::connect(&socket) {
+        Ok(_) => Ok(client(&socket)),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => bail!(
+            "may not use {}: run as root, or join the group with `sudo usermod -aG naru $USER` and log in again",
+            socket.display()
+        ),
+        Err(_) => bail!("no server runs on this machine (nothing answers at {}): `naru up` starts one, or run `naru server`", socket.display()),
+    }
+}
+
+/// A client of the server, which is started when none runs.
+///
+/// # Errors
+/// When it cannot be started; says what its log says.
+pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
+    if let Ok(client) = connect(place) {
+        wait_until_ready(place, &client, None).await?;
+        return Ok(client);
+    }
+    if UnixStream::connect(place.socket()).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied) {
+        return connect(place);
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("no server runs on this machine, and starting one needs root: run `sudo naru up`, or `sudo naru install` once");
+    }
+    let default_place = place.run_dir == Path::new("/run/naru");
+    let child = if default_place && Path::new(UNIT).exists() {
+        let status = Command::new("systemctl").args(["start", "naru"]).status().context("cannot run systemctl")?;
+        if !status.success() {
+            bail!("the unit naru.service does not start: see `journalctl -u naru`");
+        }
+        None
+    } else {
+        Some(spawn(place)?)
+    };
+    let deadline = Instant::now() + START_DEADLINE;
+    while UnixStream::connect(place.socket()).is_err() {
+        if Instant::now() > deadline {
+            bail!("the server does not answer: see {}", log_path(place).display());
+        }
+        if let Some(pid) = child
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            bail!("the server ended at once:\n{}", last_lines(&log_path(place), 5));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let client = client(&place.socket());
+    wait_until_ready(place, &client, Some(deadline)).await?;
+    Ok(client)
+}
+
+fn client(socket: &Path) -> Client {
+    Client::new(Arc::new(HttpTransport::unix(socket)))
+}
+
+/// Waits until the server says that it is ready.
+async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Instant>) -> anyhow::Result<()> {
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + START_DEADLINE);
+    loop {
+        match client.send(http::Method::GET, "/readyz", None, naru_client::empty_body()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => {
+                return Err(anyhow::Error::new(error)
+                    .context(format!("the server is not ready: see {}", log_path(place).display())));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// Starts `naru server` as a process of its own, which outlives this one.
+fn spawn(place: &Place) -> anyhow::Result<u32> {
+    std::fs::create_dir_all(&place.state_dir)
+        .with_context(|| format!("cannot make the state folder {}", place.state_dir.display()))?;
+    let path = log_path(place);
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("cannot write the log {}", path.display()))?;
+    let mut command = Command::new(std::env::current_exe().context("cannot find the program's own file")?);
+    command
+        .arg("--state-dir")
+        .arg(&place.state_dir)
+        .arg("--run-dir")
+        .arg(&place.run_dir)
+        .arg("server")
+        .args(std::env::var("NARU_SERVER_ARGS").unwrap_or_default().split_whitespace())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // Ctrl-C of the user's terminal is not meant for the server.
+        .process_group(0);
+    let child = command.spawn().context("cannot start the server")?;
+    Ok(child.id())
+}
+
+/// Where the log of a server started in passing goes.
+pub(crate) fn log_path(place: &Place) -> std::path::PathBuf {
+    place.state_dir.join("server.log")
+}
+
+fn last_lines(path: &Path, count: usize) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

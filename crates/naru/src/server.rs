@@ -1,0 +1,172 @@
+//! `naru server`: the roles of one process, wired.
+//!
+//! Order matters: whoever is needed stands before who needs it, and the listeners open only when the rest can answer.
+//! Ending is the other way round, and stops no container: pods have supervisors of their own, and the next server
+//! finds them.
+
+mod dialer;
+mod network;
+mod removal;
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use naru_agent::Agent;
+use naru_apiserver::{ApiServer, Config, Listeners, Settings, StoreCodec, User};
+use naru_client::Client;
+use naru_identity::{Authority, Sealer, TokenSigner};
+use naru_runtime::image::Images;
+use naru_store::{Options, Store};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Place, ServerOptions};
+
+pub(crate) use removal::remove_everything;
+
+/// What of this machine's firewall is in the way.
+pub(crate) async fn firewall_findings() -> Vec<crate::doctor::Finding> {
+    Vec::new()
+}
+
+/// Runs the server until it is told to end.
+pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<ExitCode> {
+    log(&options)?;
+    if !rustix::process::geteuid().is_root() {
+        bail!("`naru server` runs containers, which needs root: run `sudo naru server`, or `sudo naru install` once");
+    }
+    let begun = std::time::Instant::now();
+    folders(&place)?;
+    let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
+    let pki = place.state_dir.join("pki");
+    let authority = Arc::new(Authority::open_or_create(&pki).context("the cluster's certificate authority is unusable")?);
+    let tokens = Arc::new(TokenSigner::open_or_create(&pki.join("tokens.key"))?);
+    let sealer = Arc::new(Sealer::open_or_create(&pki.join("seal.key"))?);
+    let codec = Arc::new(StoreCodec::new(sealer.clone()));
+    let store = Store::open(Options::embedded(place.state_dir.join("store"), codec))
+        .await
+        .context("the cluster's state cannot be opened")?;
+    let dialer = Arc::new(dialer::LocalDialer::new(&node_name));
+    let registry = naru_api::Registry::builtin();
+    let settings = Settings {
+        service_network: options.service_network,
+        advertise: network::node_address().map(|address| (address, options.listen.port()).into()),
+        ..Settings::default()
+    };
+    let names = certificate_names(&options, &settings, &node_name);
+    let server = ApiServer::new(Config {
+        store: store.clone(),
+        registry,
+        authority: authority.clone(),
+        tokens,
+        sealer,
+        dialer: dialer.clone(),
+        settings,
+    })
+    .await?;
+    let shutdown = CancellationToken::new();
+    let listeners = Listeners { tls: Some(options.listen), names, unix: Some(place.socket()) };
+    let bound = server.bind(&listeners).await?;
+    share_socket(&place.socket());
+    // `naru kubeconfig` reads it.
+    fs::write(place.run_dir.join("listen"), options.listen.to_string()).context("cannot write to the run folder")?;
+    let serving = tokio::spawn(bound.serve(shutdown.clone()));
+    let client = |user: &str| Client::new(server.transport(User::master(user)));
+    let controllers = {
+        let options = naru_controllers::Options { authority: authority.certificate().to_owned(), ..Default::default() };
+        naru_controllers::start(client("system:controllers"), options, shutdown.clone()).await
+    };
+    let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
+    let machine = network::Machine::open(&place, &options).context("the pod network cannot be set up")?;
+    let config = machine.agent_config(&place, &node_name, client(&format!("system:node:{node_name}")), images).await?;
+    let agent = Arc::new(Agent::start(config).await.context("the node cannot start")?);
+    dialer.connect(agent.clone());
+    tracing::info!(
+        node = node_name,
+        listen = %options.listen,
+        socket = %place.socket().display(),
+        milliseconds = begun.elapsed().as_millis() as u64,
+        "ready"
+    );
+    until_told_to_end().await?;
+    tracing::info!("ending; containers go on");
+    shutdown.cancel();
+    drop((controllers, agent));
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), serving).await;
+    store.close().await;
+    let _ = fs::remove_file(place.socket());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log(options: &ServerOptions) -> anyhow::Result<()> {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
+        .with_context(|| format!("--log: {:?} is not a filter: expected a level such as info, or naru_agent=debug", options.log))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let result = if options.log_format == "json" { builder.json().try_init() } else { builder.try_init() };
+    result.map_err(|error| anyhow::anyhow!("cannot set up the log: {error}"))
+}
+
+/// Makes the folders; the state is its owner's alone, the run folder may be passed through to the socket.
+fn folders(place: &Place) -> anyhow::Result<()> {
+    for (path, mode) in [(&place.state_dir, 0o711), (&place.run_dir, 0o755)] {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Members of the group `naru` may speak to the server. Without the group, root alone may.
+fn share_socket(path: &Path) {
+    let group = fs::read_to_string("/etc/group").unwrap_or_default();
+    let id = group.lines().find_map(|line| line.strip_prefix("naru:")?.split(':').nth(1)?.parse::<u32>().ok());
+    let mode = if id.is_some() { 0o660 } else { 0o600 };
+    if let Err(error) = std::os::unix::fs::chown(path, Some(0), Some(id.unwrap_or(0)))
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+    {
+        tracing::warn!(%error, "cannot share the socket with the group naru");
+    }
+}
+
+fn host_name() -> anyhow::Result<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' }).collect();
+    let name = name.trim_matches(['-', '.']).to_owned();
+    if name.is_empty() { bail!("the host has no usable name: give one with --node-name") } else { Ok(name) }
+}
+
+fn certificate_names(options: &ServerOptions, settings: &Settings, node_name: &str) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+        .map(str::to_owned)
+        .to_vec();
+    names.push(node_name.to_owned());
+    names.push(settings.kubernetes_address().to_string());
+    names.extend(network::addresses().iter().map(ToString::to_string));
+    names.extend(options.names.iter().cloned());
+    if !options.listen.ip().is_unspecified() {
+        names.push(options.listen.ip().to_string());
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+async fn until_told_to_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot follow signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot follow signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Taking everything of Naru's off a machine.
+
+use anyhow::Context;
+use naru_network::model::NodeConfig;
+use naru_network::{Helper, Links};
+use naru_runtime::pod::{Pods, Runtime};
+
+use super::network;
+use crate::cli::Place;
+
+/// Ends every container, and removes links, rules, control groups and the helper. The server must have ended.
+///
+/// # Errors
+/// When something does not go; what could be removed is removed all the same.
+pub(crate) async fn remove_everything(place: &Place) -> anyhow::Result<()> {
+    let mut left: Vec<String> = Vec::new();
+    let mut note = |what: String, result: Result<(), String>| {
+        if let Err(error) = result {
+            left.push(format!("{what}: {error}"));
+        }
+    };
+    if place.state_dir.join("pods").exists() {
+        let pods = Pods::open(network::pods_config(place)?).context("the containers cannot be found")?;
+        for record in pods.adopt().await.context("the containers cannot be found")? {
+            let uid = record.uid.clone();
+            let mut gone = pods.destroy(&uid).await;
+            if gone.is_err() {
+                gone = pods.sweep(&uid).await;
+            }
+            note(format!("pod {uid}"), gone.map_err(|error| chain(&error)));
+        }
+    }
+    if place.run_dir.join("helper.sock").exists() {
+        let helper = Helper::start(network::helper_config(place, NodeConfig::default().dns)?);
+        note("the helper".to_owned(), helper.stop().await.map_err(|error| chain(&error)));
+    }
+    note("rules".to_owned(), naru_network::remove_table().await.map_err(|error| chain(&error)));
+    note("links".to_owned(), Links::uninstall(NodeConfig::default().pod_subnet).map_err(|error| chain(&error)));
+    if left.is_empty() { Ok(()) } else { anyhow::bail!("not everything could be removed:\n{}", left.join("\n")) }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    naru_network::chain(error)
+}
