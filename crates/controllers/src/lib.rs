@@ -23,9 +23,11 @@ mod pods;
 mod replicaset;
 mod resources;
 mod start;
+mod storage;
 pub mod views;
 
 pub use cluster::{ApplyError, Clock, Cluster};
 pub use driver::{Controller, ControllerStatus, DriverOptions, Failure, Iteration, Keys};
 pub use plan::{Notice, Plan, Write};
 pub use start::{Controllers, Options, start};
+pub use storage::{Eraser, erase_below};

@@ -17,6 +17,7 @@ use crate::gc::Garbage;
 use crate::namespace::{Namespaces, Provision};
 use crate::node::{Nodes, PodCollector};
 use crate::replicaset::ReplicaSets;
+use crate::storage::{Claims, Eraser, Volumes};
 
 /// How controllers are set up.
 #[derive(Clone)]
@@ -29,6 +30,10 @@ pub struct Options {
     pub node_grace: Duration,
     /// How many finished pods are kept.
     pub finished_pods: usize,
+    /// The folder below which local volumes are, on every node.
+    pub volumes: String,
+    /// Takes away the data of local volumes whose claim is gone; without one they stay as `Released`.
+    pub eraser: Option<Eraser>,
     /// The loop's settings.
     pub driver: DriverOptions,
     /// The clock.
@@ -42,6 +47,8 @@ impl Default for Options {
             authority: String::new(),
             node_grace: Duration::from_secs(40),
             finished_pods: 1000,
+            volumes: "/var/lib/naru/volumes".into(),
+            eraser: None,
             driver: DriverOptions::default(),
             clock: Arc::new(Timestamp::now),
         }
@@ -77,6 +84,8 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(Namespaces { cluster: cluster.clone(), catalog }),
         set.start(Provision { cluster: cluster.clone(), certificate: options.authority.into() }),
         set.start(Nodes::new(cluster.clone(), grace)),
+        set.start(Claims { cluster: cluster.clone(), folder: options.volumes.into() }),
+        set.start(Volumes { cluster: cluster.clone(), eraser: options.eraser }),
         set.start(PodCollector { cluster: cluster.clone(), finished: options.finished_pods }),
     ];
     Controllers { running, cluster }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use naru_client::{ClientError, ObjectRef, Resource};
+use naru_client::{BoxError, ClientError, ObjectRef, Resource};
 use serde_json::Value;
 
 use super::Cluster;
@@ -31,6 +31,15 @@ pub enum ApplyError {
         /// Why not.
         #[source]
         source: ClientError,
+    },
+    /// Something outside the cluster failed.
+    #[error("cannot {what}")]
+    Outside {
+        /// What was to be done.
+        what: String,
+        /// Why not.
+        #[source]
+        source: BoxError,
     },
     /// The controller itself is at fault.
     #[error("{what}")]

@@ -1,0 +1,67 @@
+//! Whether a volume can serve a claim.
+
+use std::sync::Arc;
+
+use naru_api::Quantity;
+use serde_json::Value;
+
+use crate::ownership::selector;
+use crate::views::{ClaimRef, Meta, Node, PersistentVolume, PersistentVolumeClaim};
+
+/// Whether a volume is held by (or set aside for) a claim.
+pub(super) fn is_for(held: &ClaimRef, claim: &Meta) -> bool {
+    held.namespace == claim.namespace && held.name == claim.name && (held.uid.is_empty() || held.uid == claim.uid)
+}
+
+/// The smallest free volume that serves a claim, usable on a node where one is given.
+pub(super) fn best<'a>(
+    free: &'a [Arc<PersistentVolume>],
+    claim: &PersistentVolumeClaim,
+    node: Option<&Node>,
+) -> Option<&'a PersistentVolume> {
+    let fitting = free.iter().filter(|volume| serves(volume, claim) && node.is_none_or(|node| usable_on(volume, node)));
+    fitting.min_by_key(|volume| (size(&volume.spec.capacity["storage"]), volume.metadata.name.clone())).map(|v| &**v)
+}
+
+fn serves(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let spec = &claim.spec;
+    let mode = |mode: &str| if mode.is_empty() { "Filesystem".to_owned() } else { mode.to_owned() };
+    volume.spec.storage_class_name == spec.storage_class_name.as_deref().unwrap_or_default()
+        && mode(&volume.spec.volume_mode) == mode(&spec.volume_mode)
+        && spec.access_modes.iter().all(|wanted| volume.spec.access_modes.contains(wanted))
+        && size(&volume.spec.capacity["storage"]) >= size(&spec.resources["requests"]["storage"])
+        && spec.selector.as_ref().is_none_or(|wanted| selector(wanted).matches(&volume.metadata.labels))
+}
+
+fn size(quantity: &Value) -> i64 {
+    match quantity {
+        Value::String(text) => Quantity::parse(text).map_or(0, |quantity| quantity.value()),
+        Value::Number(number) => number.as_i64().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Whether a volume's node affinity admits a node: any term, all its expressions.
+pub(super) fn usable_on(volume: &PersistentVolume, node: &Node) -> bool {
+    let Some(affinity) = &volume.spec.node_affinity else { return true };
+    let terms = affinity["required"]["nodeSelectorTerms"].as_array().map(Vec::as_slice).unwrap_or_default();
+    terms.iter().any(|term| {
+        let expressions = term["matchExpressions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        expressions.iter().all(|expression| holds(expression, node))
+    })
+}
+
+fn holds(expression: &Value, node: &Node) -> bool {
+    let value = expression["key"].as_str().and_then(|key| node.metadata.label(key));
+    let listed = || {
+        let mut values = expression["values"].as_array().into_iter().flatten();
+        value.is_some_and(|value| values.any(|wanted| wanted == value))
+    };
+    match expression["operator"].as_str().unwrap_or_default() {
+        "In" => listed(),
+        "NotIn" => !listed(),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        _ => false,
+    }
+}
