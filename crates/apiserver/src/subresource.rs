@@ -2,6 +2,7 @@
 
 mod binding;
 mod eviction;
+mod project;
 mod scale;
 mod token;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use crate::call::Call;
 use crate::node_proxy;
+use crate::project;
 use crate::resource::{patch_part, put, written_response};
 use crate::verbs::update::{Part, raise_generation, update};
 use crate::verbs::{WriteOptions, create, get};
@@ -35,6 +37,12 @@ pub(crate) async fn answer(
 ) -> Result<Response<Payload>, Status> {
     let kind = &call.route.kind;
     let word = call.path.subresource.as_deref().unwrap_or_default();
+    if word == "apply" && kind.is("naru.io", "Project") && call.path.rest.is_empty() && !call.namespace().is_empty() {
+        return project::answer(call, body).await;
+    }
+    if (kind.group.as_ref(), kind.plural.as_ref(), word, call.verb) == ("naru.io", "projects", "apply", Verb::Create) {
+        return project::answer(call, body).await;
+    }
     let subresource = Subresource::from_path(word).filter(|s| kind.has(*s)).ok_or_else(Status::no_such_path)?;
     if kind.is_namespaced() && call.namespace().is_empty() {
         return Err(Status::no_such_path());
