@@ -2,7 +2,6 @@
 
 mod binding;
 mod eviction;
-mod project;
 mod scale;
 mod token;
 
@@ -38,9 +37,6 @@ pub(crate) async fn answer(
     let kind = &call.route.kind;
     let word = call.path.subresource.as_deref().unwrap_or_default();
     if word == "apply" && kind.is("naru.io", "Project") && call.path.rest.is_empty() && !call.namespace().is_empty() {
-        return project::answer(call, body).await;
-    }
-    if (kind.group.as_ref(), kind.plural.as_ref(), word, call.verb) == ("naru.io", "projects", "apply", Verb::Create) {
         return project::answer(call, body).await;
     }
     let subresource = Subresource::from_path(word).filter(|s| kind.has(*s)).ok_or_else(Status::no_such_path)?;

@@ -27,4 +27,4 @@ pub mod yaml;
 pub use error::{ComposeError, Position, Warning};
 pub use load::{Disk, Files, Loaded, Request, load};
 pub use model::Project;
-pub use translate::{TranslateError, Translation, translate};
+pub use translate::{TranslateError, Translation, label_value, object_name, translate};
