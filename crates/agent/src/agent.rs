@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use naru_api::{View, k8s::api::core::v1::{Pod, Service}};
+use naru_api::{
+    View,
+    k8s::api::core::v1::{Pod, Service},
+};
 use naru_client::{BoxedIo, Informer, Resource};
 use naru_runtime::pod::PodError;
 use tokio::task::AbortHandle;
@@ -57,7 +60,8 @@ impl Agent {
             .fields(&format!("spec.nodeName={}", config.node_name))
             .start(client);
         let services =
-            Informer::builder(Resource::of::<Service>(), |json| Ok(ServiceView::of(&Service::from_json(json)?))).start(client);
+            Informer::builder(Resource::of::<Service>(), |json| Ok(ServiceView::of(&Service::from_json(json)?)))
+                .start(client);
         let (neighbours, gates) = follow_neighbours(client);
         let node = Arc::new(Node {
             facts: node::translate_facts(&config),

@@ -42,9 +42,9 @@ pub(crate) struct Filter {
 /// Whether more may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// This attempt writes (or may still be written).
-    Open(u32),
-    /// Nothing more of any attempt will come.
+    /// The attempt writes, or another one may follow.
+    Open,
+    /// Nothing more will come.
     Closed,
 }
 
@@ -52,6 +52,8 @@ pub(crate) enum Source {
 pub(crate) struct Reader {
     dir: PathBuf,
     filter: Filter,
+    /// Go on with later attempts.
+    across: bool,
     out: mpsc::Sender<Bytes>,
     pending: Vec<u8>,
     sent: u64,
@@ -63,12 +65,12 @@ pub(crate) struct Reader {
 struct Enough;
 
 impl Reader {
-    /// Of the container whose log folder is `dir`.
-    pub fn new(dir: PathBuf, filter: Filter, out: mpsc::Sender<Bytes>) -> Reader {
-        Reader { dir, filter, out, pending: Vec::new(), sent: 0, begun: false }
+    /// Of the container whose log folder is `dir`; `across` goes on with later attempts.
+    pub fn new(dir: PathBuf, filter: Filter, across: bool, out: mpsc::Sender<Bytes>) -> Reader {
+        Reader { dir, filter, across, out, pending: Vec::new(), sent: 0, begun: false }
     }
 
-    /// Reads from attempt `from` on. While following, `source` says which attempt is current.
+    /// Reads from attempt `from` on. While following, `source` says whether more may come.
     pub fn run(mut self, from: u32, source: impl Fn() -> Source) {
         let _ = self.read_all(from, source);
         let _ = self.flush();
@@ -85,7 +87,8 @@ impl Reader {
             let state = source();
             self.drain(attempt, &mut position)?;
             self.flush()?;
-            let next = attempts(&self.dir).into_iter().find(|later| *later > attempt);
+            let later = || attempts(&self.dir).into_iter().find(|later| *later > attempt);
+            let next = if self.across { later() } else { None };
             match (next, state) {
                 (Some(next), _) => {
                     // The later attempt exists, so this one is complete; once more for its last lines.
@@ -93,7 +96,7 @@ impl Reader {
                     attempt = next;
                     position = Position::default();
                 }
-                (None, Source::Open(_)) => {
+                (None, Source::Open) => {
                     if self.out.is_closed() {
                         return Err(Enough);
                     }

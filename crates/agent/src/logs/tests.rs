@@ -26,7 +26,7 @@ fn append(path: &Path, text: &str) {
 /// Everything a reader gives without following.
 fn read(dir: &Path, from: u32, filter: Filter) -> String {
     let (out, mut inbox) = mpsc::channel(1024);
-    Reader::new(dir.to_owned(), filter, out).run(from, || Source::Closed);
+    Reader::new(dir.to_owned(), filter, false, out).run(from, || Source::Closed);
     let mut text = Vec::new();
     while let Ok(bytes) = inbox.try_recv() {
         text.extend_from_slice(&bytes);
@@ -65,8 +65,11 @@ fn filters_choose_lines() {
     assert_eq!(read(dir.path(), 0, Filter { since, ..Filter::default() }), "err\nlast\n");
     let stamped = read(dir.path(), 0, Filter { timestamps: true, tail: Some(3), ..Filter::default() });
     assert!(stamped.starts_with("2026-11-22T10:00:01.000000000Z partial\n2026-11-22T10:00:02"), "{stamped}");
-    assert_eq!(tail(&log, 8, 80), "err
-last");
+    assert_eq!(
+        tail(&log, 8, 80),
+        "err
+last"
+    );
     assert_eq!(tail(&log, 100, 1), "last");
 }
 
@@ -80,8 +83,8 @@ async fn following_goes_over_rotation_and_restart_until_the_end() {
     let (path, flag) = (dir.path().to_owned(), open.clone());
     let task = tokio::task::spawn_blocking(move || {
         let filter = Filter { follow: true, ..Filter::default() };
-        let source = move || if flag.load(Ordering::SeqCst) { Source::Open(0) } else { Source::Closed };
-        Reader::new(path, filter, out).run(0, source);
+        let source = move || if flag.load(Ordering::SeqCst) { Source::Open } else { Source::Closed };
+        Reader::new(path, filter, true, out).run(0, source);
     });
     let mut seen = String::new();
     let mut until = async |inbox: &mut mpsc::Receiver<bytes::Bytes>, end: &str| {

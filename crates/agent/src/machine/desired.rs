@@ -26,8 +26,10 @@ pub struct Desired {
     pub active_deadline: Option<Duration>,
     /// Default time between TERM and KILL.
     pub grace: Duration,
-    /// Whether the pod gets an address of its own (false with `hostNetwork`).
+    /// Whether the pod gets links and an address of its own (not with `hostNetwork`, nor where it wants no network).
     pub networked: bool,
+    /// The pod lives in the host's network and shows the host's addresses.
+    pub on_host: bool,
     /// Whether other services that this pod depends on are in the wanted state.
     pub gate: Gate,
     /// Init containers in order, then application containers, then ephemeral ones.

@@ -3,14 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use naru_api::k8s::api::core::v1::{Container, EphemeralContainer, Lifecycle, Pod, PodSpec, Probe};
+use naru_api::{
+    k8s::api::core::v1::{Container, EphemeralContainer, Lifecycle, Pod, PodSpec, Probe},
+    naru::names,
+};
 
 use super::{Deletion, Desired, Gate, Pace, Power, PullPolicy, Restart, Role, Wanted};
-
-/// Annotation that decides restarts more finely than `spec.restartPolicy`.
-pub const RESTART: &str = "naru.io/restart";
-/// Annotation that switches processes off and on.
-pub const POWER: &str = "naru.io/power";
 
 /// What the object asks for. `gate` is the verdict over its start gates. Values that validation would have refused
 /// fall back to Kubernetes' defaults.
@@ -20,18 +18,20 @@ pub fn parse(pod: &Pod, gate: Gate) -> Desired {
     let empty = PodSpec::default();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&none);
     let spec = pod.spec.as_ref().unwrap_or(&empty);
-    let own = annotations.get(RESTART);
+    let own = annotations.get(names::RESTART);
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
     let docker = own.is_some();
+    let on_host = spec.host_network == Some(true);
     Desired {
         deletion: deletion(pod),
-        power: annotations.get(POWER).map_or_else(|| Power::Running("".into()), |text| power(text)),
+        power: annotations.get(names::POWER).map_or_else(|| Power::Running("".into()), |text| power(text)),
         restart: own.map_or_else(|| restart(policy), |text| restart(text)),
         endless: policy == "Always",
         pace: if docker { Pace::DOCKER } else { Pace::KUBERNETES },
         active_deadline: seconds(spec.active_deadline_seconds),
         grace: seconds(spec.termination_grace_period_seconds).unwrap_or(Duration::from_secs(30)),
-        networked: !spec.host_network.unwrap_or(false),
+        networked: !on_host && annotations.get(names::NETWORK_MODE).is_none_or(|mode| mode != "none"),
+        on_host,
         gate,
         containers: containers(spec),
     }

@@ -44,7 +44,7 @@ pub fn status(input: &StatusInput<'_>) -> PodStatus {
     let (desired, observed) = (input.desired, input.observed);
     let phase = phase::phase(desired, observed, input.now);
     let mut addresses: Vec<IpAddr> = observed.addresses.clone();
-    if !desired.networked && observed.started_at.is_some() {
+    if desired.on_host && observed.started_at.is_some() {
         addresses = input.host.to_vec();
     }
     let statuses = |role: fn(Role) -> bool| -> Option<Vec<ContainerStatus>> {

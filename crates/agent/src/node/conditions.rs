@@ -40,7 +40,14 @@ pub(super) fn conditions(gauges: Gauges, before: &[NodeCondition], now: Timestam
     .collect()
 }
 
-fn stamp(kind: &str, holds: bool, reason: &str, message: &str, before: &[NodeCondition], now: Timestamp) -> NodeCondition {
+fn stamp(
+    kind: &str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+    before: &[NodeCondition],
+    now: Timestamp,
+) -> NodeCondition {
     let status = if holds { "True" } else { "False" };
     let same = before.iter().find(|known| known.type_ == kind && known.status == status);
     NodeCondition {
@@ -62,12 +69,15 @@ mod tests {
         let fine = Gauges { memory_available: 1 << 30, disk: 100, disk_available: 50, tasks: 10, tasks_limit: 100 };
         let first = Timestamp::from_second(100).unwrap();
         let before = conditions(fine, &[], first);
-        let holds = |list: &[NodeCondition], kind: &str| list.iter().any(|known| known.type_ == kind && known.status == "True");
+        let holds =
+            |list: &[NodeCondition], kind: &str| list.iter().any(|known| known.type_ == kind && known.status == "True");
         assert!(holds(&before, "Ready") && !holds(&before, "DiskPressure"));
         let full = Gauges { disk_available: 4, memory_available: 1, ..fine };
         let after = conditions(full, &before, Timestamp::from_second(200).unwrap());
         assert!(holds(&after, "DiskPressure") && holds(&after, "MemoryPressure") && !holds(&after, "PIDPressure"));
-        let since = |kind: &str| after.iter().find(|known| known.type_ == kind).unwrap().last_transition_time.clone().unwrap().0;
+        let since = |kind: &str| {
+            after.iter().find(|known| known.type_ == kind).unwrap().last_transition_time.clone().unwrap().0
+        };
         assert_eq!((since("Ready"), since("DiskPressure").as_second()), (first, 200));
     }
 }

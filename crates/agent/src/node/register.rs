@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use naru_api::k8s::api::{coordination::v1::Lease, core::v1::{Node, NodeCondition}};
+use naru_api::k8s::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, NodeCondition},
+};
 use naru_client::{ClientError, PatchKind};
 use serde_json::{Value, json};
 
@@ -72,7 +75,10 @@ async fn register(config: &Config, machine: &Machine) -> Result<(), ClientError>
 async fn tell(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Result<(), ClientError> {
     let api = config.client.api::<Node>(None);
     let status = status(config, machine, conditions);
-    api.dynamic().patch_subresource(&config.node_name, "status", PatchKind::Merge, &json!({"status": status})).await.map(drop)
+    api.dynamic()
+        .patch_subresource(&config.node_name, "status", PatchKind::Merge, &json!({"status": status}))
+        .await
+        .map(drop)
 }
 
 fn status(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Value {

@@ -6,8 +6,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
-use naru_client::{Client, PatchKind, Resource};
 use naru_api::k8s::api::core::v1::Pod;
+use naru_client::{Client, PatchKind, Resource};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -111,7 +111,9 @@ async fn write(client: Client, node: String, mut inbox: mpsc::Receiver<Sent>) {
     while let Some(Sent { involved, namespace, note, at }) = inbox.recv().await {
         let api = client.dynamic(resource.clone(), Some(&namespace));
         let key = (format!("{}{}", involved["uid"], involved["fieldPath"]), note.reason, note.message.clone());
-        let fresh = known.get(&key).filter(|seen| Duration::try_from(at.duration_since(seen.last)).is_ok_and(|age| age < FORGET));
+        let fresh = known
+            .get(&key)
+            .filter(|seen| Duration::try_from(at.duration_since(seen.last)).is_ok_and(|age| age < FORGET));
         if let Some(seen) = fresh {
             let count = seen.count + 1;
             let patch = json!({"count": count, "lastTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
@@ -135,7 +137,9 @@ async fn write(client: Client, node: String, mut inbox: mpsc::Receiver<Sent>) {
         match api.create(&event).await {
             Ok(_) => {
                 if known.len() >= REMEMBERED {
-                    known.retain(|_, seen| Duration::try_from(at.duration_since(seen.last)).is_ok_and(|age| age < FORGET / 4));
+                    known.retain(|_, seen| {
+                        Duration::try_from(at.duration_since(seen.last)).is_ok_and(|age| age < FORGET / 4)
+                    });
                 }
                 known.insert(key, Known { name, count: 1, last: at });
             }

@@ -181,7 +181,8 @@ impl Executor {
         let failed = |error: &dyn std::error::Error| EffectError::chain("FailedMount", error);
         let (references, tokens) = volumes::needs(&pod);
         let claims = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        let claims = claims.into_iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+        let claims =
+            claims.into_iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
         if claims || !references.config_maps.is_empty() || !references.secrets.is_empty() {
             let watched = self.node.objects.watch(pod.namespace());
             self.made.lock().watched = Some(watched);
@@ -205,7 +206,9 @@ impl Executor {
         };
         let mut prepared = match volumes::prepare(input).await {
             Ok(prepared) => prepared,
-            Err(volumes::VolumeError::Api { ref source, .. }) if self.remembered(source).is_some() => return Ok(Outcome::Done),
+            Err(volumes::VolumeError::Api { ref source, .. }) if self.remembered(source).is_some() => {
+                return Ok(Outcome::Done);
+            }
             Err(error) => return Err(failed(&error)),
         };
         prepared.refresh_at = refresh_at;
@@ -259,7 +262,8 @@ impl Executor {
 
     async fn attach(&self) -> Result<Outcome, EffectError> {
         let pod = self.pod();
-        let created = self.sandbox().ok_or_else(|| EffectError::new("FailedCreatePodSandBox", "the sandbox is gone"))?;
+        let created =
+            self.sandbox().ok_or_else(|| EffectError::new("FailedCreatePodSandBox", "the sandbox is gone"))?;
         let attachment = Attachment { uid: self.uid.clone(), netns: created.netns, pid: created.supervisor_pid, pod };
         let addresses = self.node.config.network.attach(attachment).await;
         let addresses = addresses.map_err(|error| EffectError::chain("FailedCreatePodSandBox", &error))?;
@@ -309,7 +313,9 @@ impl Executor {
         };
         match done {
             // What has ended needs no signal.
-            Ok(()) | Err(PodError::WrongState { .. } | PodError::NoPod(_) | PodError::SupervisorLost(_)) => Ok(Outcome::Done),
+            Ok(()) | Err(PodError::WrongState { .. } | PodError::NoPod(_) | PodError::SupervisorLost(_)) => {
+                Ok(Outcome::Done)
+            }
             Err(error) => Err(EffectError::chain("FailedKill", &error)),
         }
     }
@@ -318,7 +324,9 @@ impl Executor {
         let failed = |error: PodError| EffectError::chain("FailedKillPodSandBox", &error);
         match self.runtime().destroy(&self.uid).await {
             Ok(()) => {}
-            Err(PodError::NoPod(_) | PodError::SupervisorLost(_)) => self.runtime().sweep(&self.uid).await.map_err(failed)?,
+            Err(PodError::NoPod(_) | PodError::SupervisorLost(_)) => {
+                self.runtime().sweep(&self.uid).await.map_err(failed)?
+            }
             Err(error) => {
                 // A supervisor that does not answer any more is taken for lost at the second attempt.
                 tracing::warn!(pod = %self.uid, %error, "a sandbox was not destroyed in order and is swept");

@@ -21,7 +21,8 @@ pub(super) async fn run(
     let failed = |message: String| EffectError::new("FailedHook", message);
     if let Some(exec) = &hook.exec {
         let args = exec.command.clone().unwrap_or_default();
-        let (code, output) = probes::exec(runtime, uid, container, args, ExecConfig::default()).await.map_err(failed)?;
+        let (code, output) =
+            probes::exec(runtime, uid, container, args, ExecConfig::default()).await.map_err(failed)?;
         return if code == 0 { Ok(()) } else { Err(failed(format!("exec hook exited with {code}: {output}"))) };
     }
     if let Some(http) = &hook.http_get {

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use naru_api::k8s::api::core::v1::{Pod, Secret};
-use naru_runtime::image::{Auth, ImageError, ImageRecord, Images, PullOptions, PullOutcome, PullPolicy, Pulled, Reference};
+use naru_runtime::image::{
+    Auth, ImageError, ImageRecord, Images, PullOptions, PullOutcome, PullPolicy, Pulled, Reference,
+};
 use parking_lot::Mutex;
 
 use super::{Node, Note};
@@ -53,14 +55,19 @@ pub(super) async fn ensure(node: &Node, pod: &Pod, wanted: &Wanted) -> Result<Im
     let began = Instant::now();
     let mut failure = None;
     for auth in credentials(node, pod).await {
-        let policy = if wanted.pull == machine::PullPolicy::Always { PullPolicy::Always } else { PullPolicy::IfNotPresent };
+        let policy =
+            if wanted.pull == machine::PullPolicy::Always { PullPolicy::Always } else { PullPolicy::IfNotPresent };
         match pull(images, &reference, PullOptions { auth, policy, ..PullOptions::default() }).await? {
             Ok(pulled) => {
                 let how = match pulled.outcome {
                     PullOutcome::Downloaded => "Successfully pulled",
                     PullOutcome::UpToDate | PullOutcome::Present => "Up to date:",
                 };
-                let text = format!("{how} image {name:?} in {:.3?}. Image size: {} bytes.", began.elapsed(), pulled.image.size);
+                let text = format!(
+                    "{how} image {name:?} in {:.3?}. Image size: {} bytes.",
+                    began.elapsed(),
+                    pulled.image.size
+                );
                 note(Note::normal("Pulled", text));
                 return Ok(pulled.image);
             }
@@ -78,7 +85,11 @@ pub(super) async fn ensure(node: &Node, pod: &Pod, wanted: &Wanted) -> Result<Im
 }
 
 /// A pull on a thread of its own: unpacking blocks, and the future may not move between threads.
-async fn pull(images: &Images, reference: &Reference, options: PullOptions) -> Result<Result<Pulled, ImageError>, EffectError> {
+async fn pull(
+    images: &Images,
+    reference: &Reference,
+    options: PullOptions,
+) -> Result<Result<Pulled, ImageError>, EffectError> {
     let (images, reference, handle) = (images.clone(), reference.clone(), tokio::runtime::Handle::current());
     let pulled = tokio::task::spawn_blocking(move || handle.block_on(images.pull(&reference, options)));
     pulled.await.map_err(|error| EffectError::new("ErrImagePull", format!("the pull was cut off: {error}")))
@@ -109,6 +120,7 @@ async fn credentials(node: &Node, pod: &Pod) -> Vec<Auth> {
 /// The image as `status.imageID` shows it: by registry digest where there is one.
 pub(super) fn shown(image: &ImageRecord, reference: &str) -> String {
     let repository = Reference::parse(reference).map(|parsed| format!("{}/{}", parsed.registry(), parsed.repository()));
-    let same = repository.ok().and_then(|repository| image.digests.iter().find(|digest| digest.starts_with(&*repository)));
+    let same =
+        repository.ok().and_then(|repository| image.digests.iter().find(|digest| digest.starts_with(&*repository)));
     same.or_else(|| image.digests.first()).cloned().unwrap_or_else(|| image.id.to_string())
 }

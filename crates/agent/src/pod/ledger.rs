@@ -80,7 +80,8 @@ mod tests {
     fn pods_survive_and_damage_is_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": []}})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": []}})).unwrap();
         ledger.save("u", &pod, Some("stopped")).unwrap();
         fs::write(dir.path().join("agent/ledger/bad.json"), "{").unwrap();
         let saved = Ledger::open(dir.path()).unwrap().load().unwrap();

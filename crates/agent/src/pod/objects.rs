@@ -60,8 +60,11 @@ impl Objects {
             return watched;
         }
         watches.retain(|_, watched| watched.strong_count() > 0);
-        let informers =
-            [self.follow::<ConfigMap>(namespace), self.follow::<Secret>(namespace), self.follow::<PersistentVolumeClaim>(namespace)];
+        let informers = [
+            self.follow::<ConfigMap>(namespace),
+            self.follow::<Secret>(namespace),
+            self.follow::<PersistentVolumeClaim>(namespace),
+        ];
         let watched = Arc::new(Watched { _informers: informers });
         watches.insert(namespace.to_owned(), Arc::downgrade(&watched));
         watched
@@ -73,7 +76,8 @@ impl Objects {
         informer.listen(move |change| {
             let key = change.key();
             // Nobody listening is fine.
-            let _ = changes.send(ObjectChange { kind: V::KIND, namespace: key.namespace.clone(), name: key.name.clone() });
+            let _ =
+                changes.send(ObjectChange { kind: V::KIND, namespace: key.namespace.clone(), name: key.name.clone() });
         });
         informer
     }

@@ -28,7 +28,9 @@ impl ServiceView {
 }
 
 /// The variables of services by name. Services without an address or port have none.
-pub(crate) fn service_variables<'a>(services: impl Iterator<Item = (&'a str, &'a ServiceView)>) -> BTreeMap<String, String> {
+pub(crate) fn service_variables<'a>(
+    services: impl Iterator<Item = (&'a str, &'a ServiceView)>,
+) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for (name, service) in services {
         let (Some(address), Some((_, first, _))) = (&service.address, service.ports.first()) else { continue };

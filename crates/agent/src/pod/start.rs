@@ -16,8 +16,9 @@ impl Executor {
     /// Starts attempt number `attempt` of a container.
     pub(super) async fn start(&self, name: &str, attempt: u32) -> Result<Outcome, EffectError> {
         let pod = self.pod();
-        let (container, target) = find(&pod, name)
-            .ok_or_else(|| EffectError::new("CreateContainerConfigError", format!("the pod has no container {name:?}")))?;
+        let (container, target) = find(&pod, name).ok_or_else(|| {
+            EffectError::new("CreateContainerConfigError", format!("the pod has no container {name:?}"))
+        })?;
         let Some(Resolved { image, rootfs }) = self.resolved(name) else {
             return Err(EffectError::new("CreateContainerError", "the image was not resolved"));
         };
@@ -51,8 +52,9 @@ impl Executor {
         let (mounts, copies) = mounts.map_err(|error| invalid(&error))?;
         input.mounts = mounts;
         let config = translate::container(input).map_err(|error| invalid(&error))?;
-        self.write_files(&hostname, &facts, &container, attempt)
-            .map_err(|error| EffectError::new("CreateContainerError", format!("cannot write below {:?}: {error}", self.paths.root)))?;
+        self.write_files(&hostname, &facts, &container, attempt).map_err(|error| {
+            EffectError::new("CreateContainerError", format!("cannot write below {:?}: {error}", self.paths.root))
+        })?;
         if !copies.is_empty() {
             let (rootfs, root) = (rootfs.clone(), self.paths.root.clone());
             let filled = tokio::task::spawn_blocking(move || volumes::copy_up(&rootfs, &copies, &root)).await;
@@ -123,7 +125,14 @@ impl Executor {
         let on_host = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
         let table = if on_host { fs::read_to_string("/etc/hosts").ok() } else { None };
         let dns = &self.node.config.dns;
-        let hosts = translate::hosts_file(&pod, hostname, &facts.pod_ips, &dns.domain, table.as_deref());
+        let hosts = translate::hosts_file(
+            &pod,
+            hostname,
+            &facts.pod_ips,
+            facts.host_ips.first().copied(),
+            &dns.domain,
+            table.as_deref(),
+        );
         update(&etc.join("hosts"), &hosts, 0o644)?;
         update(&etc.join("resolv.conf"), &translate::resolv_conf(&pod, dns, &self.node.host_resolver), 0o644)?;
         update(&etc.join("hostname"), &format!("{hostname}\n"), 0o644)?;

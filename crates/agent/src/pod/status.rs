@@ -5,7 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use naru_api::{View, k8s::api::core::v1::{Pod, PodStatus}};
+use naru_api::{
+    View,
+    k8s::api::core::v1::{Pod, PodStatus},
+};
 use naru_client::PatchKind;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -43,7 +46,11 @@ async fn write(node: Arc<Node>, pod: Arc<Pod>, mut inbox: watch::Receiver<Option
         let mut wait = Duration::from_millis(20);
         loop {
             let Some(status) = inbox.borrow_and_update().clone() else { break };
-            match api.dynamic().patch_subresource(pod.name(), "status", PatchKind::Strategic, &patch(pod.uid(), &status)).await {
+            match api
+                .dynamic()
+                .patch_subresource(pod.name(), "status", PatchKind::Strategic, &patch(pod.uid(), &status))
+                .await
+            {
                 Ok(_) => break,
                 // The object is gone, or another one has its name: nobody is left to tell.
                 Err(error) if error.is_not_found() || error.is_conflict() => break,

@@ -1,9 +1,16 @@
 //! Service-account tokens for pods, renewed at four fifths of their life.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use naru_api::{View, k8s::api::core::v1::{Pod, ServiceAccount}};
+use naru_api::{
+    View,
+    k8s::api::core::v1::{Pod, ServiceAccount},
+};
 use naru_client::{Client, ClientError, Resource};
 use parking_lot::Mutex;
 use serde_json::json;

@@ -14,7 +14,7 @@ use super::{Executor, Node, Note, ObjectChange, events, start, status::StatusWri
 use crate::{
     machine::{
         self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Observed, Outcome, Power, Presence,
-        Sandbox, Seen, State, Step, StatusInput, Why, step,
+        Sandbox, Seen, State, StatusInput, Step, Why, step,
     },
     probes::{Prober, Verdict},
     translate::{References, qos},
@@ -326,7 +326,11 @@ impl Worker {
         let backs_off = self.observed.containers.get(&*container).is_some_and(|seen| seen.crashes > 0);
         let stays = self.desired.deletion.is_none() && exit.code != 0 && backs_off;
         if stays {
-            let text = format!("Back-off restarting failed container {container} in pod {}({})", self.pod.name(), self.executor.uid);
+            let text = format!(
+                "Back-off restarting failed container {container} in pod {}({})",
+                self.pod.name(),
+                self.executor.uid
+            );
             self.executor.note(Note::warning("BackOff", text).of(&container));
         }
     }
@@ -403,7 +407,8 @@ impl Worker {
         let name = &*change.name;
         let (mut found, _) = volumes::needs(&self.pod);
         let spec = self.pod.spec.as_ref();
-        let containers = spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+        let containers =
+            spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
         for container in containers {
             let References { config_maps, secrets } = crate::translate::references(container);
             found.config_maps.extend(config_maps);
@@ -413,7 +418,8 @@ impl Worker {
             "ConfigMap" => found.config_maps.contains(name),
             "Secret" => found.secrets.contains(name),
             _ => spec.into_iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
-                volume.ephemeral.is_some() || volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name == name)
+                volume.ephemeral.is_some()
+                    || volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name == name)
             }),
         }
     }

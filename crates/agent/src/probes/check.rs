@@ -28,7 +28,11 @@ pub(super) async fn check(
     }
     if let Some(get) = &probe.http_get {
         let status = http::get(get, target, limit).await?;
-        return if (200..400).contains(&status) { Ok(()) } else { Err(format!("HTTP probe failed with statuscode: {status}")) };
+        return if (200..400).contains(&status) {
+            Ok(())
+        } else {
+            Err(format!("HTTP probe failed with statuscode: {status}"))
+        };
     }
     if let Some(socket) = &probe.tcp_socket {
         return tcp(socket.host.as_deref(), target.address, target.port(&socket.port)?, limit).await;

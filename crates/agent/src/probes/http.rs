@@ -7,7 +7,10 @@ use http::{Request, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use naru_api::k8s::api::core::v1::HTTPGetAction;
-use tokio::{io::{AsyncRead, AsyncWrite}, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -29,7 +32,8 @@ pub(crate) async fn get(action: &HTTPGetAction, target: &Target<'_>, limit: Dura
 async fn ask(action: &HTTPGetAction, target: &Target<'_>) -> Result<u16, String> {
     let port = target.port(&action.port)?;
     let host = action.host.as_deref().filter(|host| !host.is_empty());
-    let name = host.map(str::to_owned).or_else(|| target.address.map(|address| address.to_string())).unwrap_or_default();
+    let name =
+        host.map(str::to_owned).or_else(|| target.address.map(|address| address.to_string())).unwrap_or_default();
     let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut request = Request::get(path)
@@ -100,7 +104,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tokio_rustls::rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        tokio_rustls::rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -109,7 +118,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tokio_rustls::rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        tokio_rustls::rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

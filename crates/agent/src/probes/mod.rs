@@ -59,7 +59,9 @@ impl Target<'_> {
                 Err(_) => {
                     let mut ports = self.container.ports.iter().flatten();
                     let named = ports.find(|port| port.name.as_deref() == Some(text));
-                    named.map(|port| i64::from(port.container_port)).ok_or_else(|| format!("the container has no port named {text:?}"))?
+                    named
+                        .map(|port| i64::from(port.container_port))
+                        .ok_or_else(|| format!("the container has no port named {text:?}"))?
                 }
             },
         };

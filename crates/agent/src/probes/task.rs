@@ -97,7 +97,9 @@ impl Subject {
     /// Runs one kind of probe. A startup probe ends with its verdict (true: started); the others end when the container
     /// was found dead or nobody listens.
     async fn follow(&self, kind: Kind, probe: &Probe) -> bool {
-        let number = |value: Option<i32>, default: u32| value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default);
+        let number = |value: Option<i32>, default: u32| {
+            value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
+        };
         let period = Duration::from_secs(number(probe.period_seconds, 10).into());
         let limit = Duration::from_secs(number(probe.timeout_seconds, 1).into());
         let failures = number(probe.failure_threshold, 3);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use ::http::{Request, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{body::Frame, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -38,7 +38,9 @@ fn ports_by_number_and_name() {
 /// Serves connections with a handler until dropped; answers its port.
 async fn serve<F>(http2: bool, handler: F) -> (u16, tokio::task::JoinHandle<()>)
 where
-    F: Fn(Request<hyper::body::Incoming>) -> Response<http_body_util::combinators::UnsyncBoxBody<Bytes, std::convert::Infallible>>
+    F: Fn(
+            Request<hyper::body::Incoming>,
+        ) -> Response<http_body_util::combinators::UnsyncBoxBody<Bytes, std::convert::Infallible>>
         + Clone
         + Send
         + 'static,
@@ -55,7 +57,9 @@ where
             tokio::spawn(async move {
                 let io = TokioIo::new(stream);
                 if http2 {
-                    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+                    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(io, service)
+                        .await;
                 } else {
                     let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
                 }
@@ -68,7 +72,8 @@ where
 #[tokio::test]
 async fn http_asks_with_path_and_headers() {
     let (port, server) = serve(false, |request| {
-        let good = request.uri() == "/ready?x=1" && request.headers().get("x-probe").is_some_and(|value| value == "yes");
+        let good =
+            request.uri() == "/ready?x=1" && request.headers().get("x-probe").is_some_and(|value| value == "yes");
         let body = Full::new(Bytes::new()).boxed_unsync();
         Response::builder().status(if good { 204 } else { 500 }).body(body).unwrap()
     })
@@ -76,7 +81,10 @@ async fn http_asks_with_path_and_headers() {
     let container = Container::default();
     let target = Target { container: &container, address: Some("127.0.0.1".parse().unwrap()) };
     let action = |path: &str| -> HTTPGetAction {
-        serde_json::from_value(json!({"path": path, "port": port, "httpHeaders": [{"name": "X-Probe", "value": "yes"}]})).unwrap()
+        serde_json::from_value(
+            json!({"path": path, "port": port, "httpHeaders": [{"name": "X-Probe", "value": "yes"}]}),
+        )
+        .unwrap()
     };
     let limit = Duration::from_secs(5);
     assert_eq!(http(&action("/ready?x=1"), &target, limit).await, Ok(204));

@@ -63,13 +63,7 @@ enum Limit {
 #[serde(untagged)]
 enum Device {
     Text(String),
-    Parts {
-        source: String,
-        #[serde(default)]
-        target: String,
-        #[serde(default)]
-        permissions: String,
-    },
+    Parts { source: String, target: Option<String>, permissions: Option<String> },
 }
 
 impl Extras {
@@ -170,7 +164,9 @@ fn devices(text: &str) -> Result<Vec<DeviceSpec>, TranslateError> {
     let list: Vec<Device> = json(names::DEVICES, text)?;
     let devices = list.into_iter().map(|device| {
         let (host, inside, access) = match device {
-            Device::Parts { source, target, permissions } => (source, target, permissions),
+            Device::Parts { source, target, permissions } => {
+                (source, target.unwrap_or_default(), permissions.unwrap_or_default())
+            }
             Device::Text(text) => {
                 let mut parts = text.split(':').map(str::to_owned);
                 let host = parts.next().unwrap_or_default();

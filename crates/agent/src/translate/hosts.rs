@@ -7,8 +7,17 @@ use naru_api::k8s::api::core::v1::Pod;
 use crate::Dns;
 
 /// The pod's host table: loopback, its own name, and `hostAliases`.
+///
+/// `host-gateway` as an alias's address stands for the node, whose address is `gateway`.
 #[must_use]
-pub fn hosts_file(pod: &Pod, hostname: &str, addresses: &[IpAddr], domain: &str, host_table: Option<&str>) -> String {
+pub fn hosts_file(
+    pod: &Pod,
+    hostname: &str,
+    addresses: &[IpAddr],
+    gateway: Option<IpAddr>,
+    domain: &str,
+    host_table: Option<&str>,
+) -> String {
     let spec = pod.spec.as_ref();
     let mut text = match host_table {
         // Pods in the host's network see the host's own table.
@@ -26,7 +35,9 @@ pub fn hosts_file(pod: &Pod, hostname: &str, addresses: &[IpAddr], domain: &str,
         }
     }
     for alias in spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten()) {
-        let _ = writeln!(text, "{}\t{}", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t"));
+        let node = gateway.filter(|_| alias.ip == "host-gateway").map(|address| address.to_string());
+        let address = node.unwrap_or_else(|| alias.ip.clone());
+        let _ = writeln!(text, "{address}\t{}", alias.hostnames.clone().unwrap_or_default().join("\t"));
     }
     text
 }

@@ -1,6 +1,9 @@
 //! Users, capabilities, filters: the container's security context over the pod's, over the image's.
 
-use naru_api::k8s::api::core::v1::{AppArmorProfile, Container, Pod, SeccompProfile, SecurityContext};
+use naru_api::{
+    k8s::api::core::v1::{AppArmorProfile, Container, Pod, SeccompProfile, SecurityContext},
+    naru::names,
+};
 use naru_runtime::{
     image::ImageConfig,
     pod::{AppArmor, Capabilities, ContainerConfig, ProcessPolicy, RunAs, Seccomp},
@@ -14,8 +17,9 @@ pub(super) fn run_as(pod: &Pod, container: &Container, image: &ImageConfig) -> R
     let inner = container.security_context.as_ref();
     let uid = inner.and_then(|own| own.run_as_user).or_else(|| outer.and_then(|outer| outer.run_as_user));
     let gid = inner.and_then(|own| own.run_as_group).or_else(|| outer.and_then(|outer| outer.run_as_group));
-    let named = pod.metadata.annotations.as_ref().and_then(|notes| notes.get("naru.io/user"));
-    let base = uid.map(|uid| uid.to_string()).or_else(|| named.cloned()).unwrap_or_else(|| image.user.clone());
+    let note = |name: &str| pod.metadata.annotations.as_ref().and_then(|notes| notes.get(name));
+    let named = note(names::USER).cloned();
+    let base = named.or_else(|| uid.map(|uid| uid.to_string())).unwrap_or_else(|| image.user.clone());
     let user = match gid {
         Some(gid) => {
             let name = base.split(':').next().filter(|name| !name.is_empty()).unwrap_or("0").to_owned();
@@ -28,8 +32,7 @@ pub(super) fn run_as(pod: &Pod, container: &Container, image: &ImageConfig) -> R
         outer.iter().flat_map(|outer| outer.supplemental_groups.iter().flatten()).copied().filter_map(number).collect();
     groups.extend(outer.and_then(|outer| outer.fs_group).and_then(number));
     let non_root = inner.and_then(|own| own.run_as_non_root).or_else(|| outer.and_then(|outer| outer.run_as_non_root));
-    let more = pod.metadata.annotations.as_ref().and_then(|notes| notes.get("naru.io/groups"));
-    let group_names = more.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let group_names = note(names::GROUP_ADD).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     RunAs { user, groups, group_names, must_not_be_root: non_root == Some(true) }
 }
 

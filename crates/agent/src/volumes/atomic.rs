@@ -105,7 +105,10 @@ fn inside(base: &Path, path: &str) -> Result<std::path::PathBuf, VolumeError> {
     let relative = Path::new(path);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     if path.is_empty() || !plain || path.starts_with("..") {
-        return Err(VolumeError::unusable(path, "expected a relative path without \"..\" at its beginning or as a part"));
+        return Err(VolumeError::unusable(
+            path,
+            "expected a relative path without \"..\" at its beginning or as a part",
+        ));
     }
     Ok(base.join(relative))
 }

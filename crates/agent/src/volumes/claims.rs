@@ -1,6 +1,9 @@
 //! Where a claim's data lies: the bound volume's folder on this node.
 
-use std::{collections::BTreeMap, path::{Component, Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
 use naru_api::k8s::api::core::v1::{NodeSelector, PersistentVolume, PersistentVolumeClaim};
 use naru_client::Client;
@@ -28,7 +31,9 @@ pub(super) async fn resolve(
     let bound = found.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
     let name = found.spec.as_ref().and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty());
     let Some(name) = name.filter(|_| bound) else {
-        let problem = format!("persistentvolumeclaim {claim:?} is not bound yet: see `kubectl describe pvc {claim} -n {namespace}`");
+        let problem = format!(
+            "persistentvolumeclaim {claim:?} is not bound yet: see `kubectl describe pvc {claim} -n {namespace}`"
+        );
         return Err(VolumeError::unusable(volume, problem));
     };
     let found = client.api::<PersistentVolume>(None).get_opt(&name).await;
@@ -49,7 +54,8 @@ fn folder(
     let local = spec.and_then(|spec| spec.local.as_ref()).map(|local| &local.path);
     let host = spec.and_then(|spec| spec.host_path.as_ref()).map(|host| &host.path);
     let Some(path) = local.or(host) else {
-        let problem = format!("persistentvolume {name:?} is neither local nor hostPath: this node can mount no other kind");
+        let problem =
+            format!("persistentvolume {name:?} is neither local nor hostPath: this node can mount no other kind");
         return Err(VolumeError::unusable(volume, problem));
     };
     let required = spec.and_then(|spec| spec.node_affinity.as_ref()).and_then(|affinity| affinity.required.as_ref());
@@ -60,7 +66,10 @@ fn folder(
     let path = PathBuf::from(path);
     let plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
     if !plain {
-        return Err(VolumeError::unusable(volume, format!("persistentvolume {name:?}: path {path:?} must be absolute")));
+        return Err(VolumeError::unusable(
+            volume,
+            format!("persistentvolume {name:?}: path {path:?} must be absolute"),
+        ));
     }
     if path.starts_with(state.join("volumes")) {
         std::fs::create_dir_all(&path).map_err(VolumeError::io("create", &path))?;

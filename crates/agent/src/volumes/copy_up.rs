@@ -122,14 +122,23 @@ impl View {
         for layer in &rootfs.lower {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let fd = rustix::fs::open(layer, flags, Mode::empty());
-            open.push(fd.map_err(|error| VolumeError::Io { what: "open", path: layer.clone(), source: error.into() })?);
+            open.push(fd.map_err(|error| VolumeError::Io {
+                what: "open",
+                path: layer.clone(),
+                source: error.into(),
+            })?);
         }
-        let names: Vec<String> = open.iter().map(|fd| format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd))).collect();
+        let names: Vec<String> =
+            open.iter().map(|fd| format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd))).collect();
         let options = format!("lowerdir={}", names.join(":"));
-        let options = std::ffi::CString::new(options)
-            .map_err(|error| VolumeError::Io { what: "name", path: root.clone(), source: error.into() })?;
-        mount("overlay", &root, "overlay", MountFlags::RDONLY, options.as_c_str())
-            .map_err(|error| VolumeError::Io { what: "look at the image through", path: root.clone(), source: error.into() })?;
+        let options = std::ffi::CString::new(options).map_err(|error| VolumeError::Io {
+            what: "name",
+            path: root.clone(),
+            source: error.into(),
+        })?;
+        mount("overlay", &root, "overlay", MountFlags::RDONLY, options.as_c_str()).map_err(|error| {
+            VolumeError::Io { what: "look at the image through", path: root.clone(), source: error.into() }
+        })?;
         Ok(View { root, mounted: true })
     }
 }

@@ -1,6 +1,9 @@
 //! From `volumeMounts` to the runtime's mounts: pure.
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use naru_api::{
     k8s::api::core::v1::{Container, Pod},
@@ -37,7 +40,8 @@ pub(crate) fn container_mounts(
     for wanted in container.volume_mounts.iter().flatten() {
         let volume = &wanted.name;
         let path = prepared.paths.get(volume).cloned();
-        let path = path.ok_or_else(|| VolumeError::unusable(volume, "is mounted but is not one of the pod's volumes"))?;
+        let path =
+            path.ok_or_else(|| VolumeError::unusable(volume, "is mounted but is not one of the pod's volumes"))?;
         let expression = wanted.sub_path_expr.as_deref().map(|text| expand(text, &value));
         let subpath = expression.or_else(|| wanted.sub_path.clone()).filter(|text| !text.is_empty());
         if let Some(text) = subpath.as_deref().filter(|text| leaves(text)) {
@@ -54,7 +58,12 @@ pub(crate) fn container_mounts(
         }
         let read_only = wanted.read_only == Some(true) || prepared.read_only.contains(volume);
         let subpath = subpath.map(PathBuf::from);
-        mounts.push(Mount { target, source: MountSource::Bind { path, subpath, propagation }, read_only, noexec: false });
+        mounts.push(Mount {
+            target,
+            source: MountSource::Bind { path, subpath, propagation },
+            read_only,
+            noexec: false,
+        });
     }
     for target in anonymous(pod, container, image) {
         if mounts.iter().any(|mount: &Mount| mount.target == target) {

@@ -53,7 +53,15 @@ pub(crate) fn payload(volume: &Volume, sources: &Sources<'_>) -> Result<Option<P
         config_map(name, &source.name, source.items.as_deref(), source.optional, mode, sources, &mut files)?;
     } else if let Some(source) = &volume.secret {
         let secret = source.secret_name.clone().unwrap_or_default();
-        self::secret(name, &secret, source.items.as_deref(), source.optional, mode(source.default_mode), sources, &mut files)?;
+        self::secret(
+            name,
+            &secret,
+            source.items.as_deref(),
+            source.optional,
+            mode(source.default_mode),
+            sources,
+            &mut files,
+        )?;
     } else if let Some(source) = &volume.downward_api {
         downward(name, source.items.as_deref(), mode(source.default_mode), sources, &mut files)?;
     } else if let Some(source) = &volume.projected {

@@ -75,11 +75,17 @@ pub(crate) async fn prepare(input: Prepare<'_>) -> Result<Prepared, VolumeError>
     }
     let group = spec.and_then(|spec| spec.security_context.as_ref()).and_then(|context| context.fs_group);
     let group = group.and_then(|group| u32::try_from(group).ok());
-    let on_mismatch = spec.and_then(|spec| spec.security_context.as_ref())
-        .and_then(|context| context.fs_group_change_policy.as_deref()) == Some("OnRootMismatch");
+    let on_mismatch = spec
+        .and_then(|spec| spec.security_context.as_ref())
+        .and_then(|context| context.fs_group_change_policy.as_deref())
+        == Some("OnRootMismatch");
     let paths = input.paths.clone();
     let made = tokio::task::spawn_blocking(move || make(&paths, sources, group, on_mismatch)).await;
-    made.map_err(|error| VolumeError::Io { what: "prepare", path: input.paths.root.clone(), source: io::Error::other(error) })?
+    made.map_err(|error| VolumeError::Io {
+        what: "prepare",
+        path: input.paths.root.clone(),
+        source: io::Error::other(error),
+    })?
 }
 
 fn has_token(volume: &Volume) -> bool {
@@ -90,7 +96,12 @@ fn has_token(volume: &Volume) -> bool {
 /// The claim behind a volume; a generic ephemeral one is named after the pod.
 fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
     let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
-    let own = || volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name));
+    let own = || {
+        volume
+            .ephemeral
+            .as_ref()
+            .map(|_| format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name))
+    };
     named.or_else(own)
 }
 
@@ -99,7 +110,12 @@ fn is_plain(volume: &Volume) -> bool {
     *volume == Volume { name: volume.name.clone(), ..Volume::default() }
 }
 
-fn make(paths: &Paths, sources: Vec<(String, Source)>, group: Option<u32>, on_mismatch: bool) -> Result<Prepared, VolumeError> {
+fn make(
+    paths: &Paths,
+    sources: Vec<(String, Source)>,
+    group: Option<u32>,
+    on_mismatch: bool,
+) -> Result<Prepared, VolumeError> {
     let mut prepared = Prepared::default();
     make_private(&paths.root)?;
     let secret_root = paths.root.join("secrets");
@@ -172,7 +188,11 @@ fn empty_dir(name: &str, path: &Path, source: &EmptyDirVolumeSource, group: Opti
 /// A memory filesystem at `path`, once.
 fn memory(path: &Path, size: Option<i64>, mode: u32) -> Result<(), VolumeError> {
     fs::create_dir_all(path).map_err(VolumeError::io("create", path))?;
-    let magic = rustix::fs::statfs(path).map_err(|error| VolumeError::Io { what: "look at", path: path.into(), source: error.into() })?;
+    let magic = rustix::fs::statfs(path).map_err(|error| VolumeError::Io {
+        what: "look at",
+        path: path.into(),
+        source: error.into(),
+    })?;
     const TMPFS: i64 = 0x0102_1994;
     let above = path.parent().and_then(|parent| rustix::fs::stat(parent).ok()).map(|stat| stat.st_dev);
     let here = rustix::fs::stat(path).ok().map(|stat| stat.st_dev);
@@ -181,10 +201,14 @@ fn memory(path: &Path, size: Option<i64>, mode: u32) -> Result<(), VolumeError> 
         return Ok(());
     }
     let size = size.map(|size| format!(",size={size}")).unwrap_or_default();
-    let options = std::ffi::CString::new(format!("mode={mode:o}{size}"))
-        .map_err(|error| VolumeError::Io { what: "mount", path: path.into(), source: error.into() })?;
-    mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-        .map_err(|error| VolumeError::Io { what: "mount a memory filesystem at", path: path.into(), source: error.into() })
+    let options = std::ffi::CString::new(format!("mode={mode:o}{size}")).map_err(|error| VolumeError::Io {
+        what: "mount",
+        path: path.into(),
+        source: error.into(),
+    })?;
+    mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str()).map_err(|error| {
+        VolumeError::Io { what: "mount a memory filesystem at", path: path.into(), source: error.into() }
+    })
 }
 
 fn host_path(volume: &str, source: &HostPathVolumeSource) -> Result<(), VolumeError> {
@@ -211,7 +235,11 @@ fn host_path(volume: &str, source: &HostPathVolumeSource) -> Result<(), VolumeEr
         "BlockDevice" => file_type.is_block_device(),
         _ => false,
     };
-    if fits { Ok(()) } else { Err(VolumeError::unusable(volume, format!("hostPath type check failed: {path:?} is not a {kind}"))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(VolumeError::unusable(volume, format!("hostPath type check failed: {path:?} is not a {kind}")))
+    }
 }
 
 /// Gives a volume to a group: owned, readable and writable by it, new files inherit it. With `on_mismatch` only when

@@ -17,7 +17,10 @@ fn entry(text: &str) -> Entry {
 }
 
 fn pod(annotations: Value, spec: Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "annotations": annotations}, "spec": spec})).unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"name": "p", "namespace": "n", "annotations": annotations}, "spec": spec}),
+    )
+    .unwrap()
 }
 
 fn can_mount() -> bool {
@@ -96,7 +99,10 @@ fn payloads_come_from_every_object() {
             {"path": "mem", "resourceFieldRef": {"containerName": "c", "resource": "limits.memory"}}]}}]}});
     let mixed = files(mixed).unwrap().unwrap();
     assert_eq!(mixed["p"].bytes, b"pass");
-    assert_eq!((&*mixed["token"].bytes, &*mixed["name"].bytes, &*mixed["mem"].bytes), (&b"tok"[..], &b"p"[..], &b"2097152"[..]));
+    assert_eq!(
+        (&*mixed["token"].bytes, &*mixed["name"].bytes, &*mixed["mem"].bytes),
+        (&b"tok"[..], &b"p"[..], &b"2097152"[..])
+    );
     assert!(files(json!({"secret": {"secretName": "none", "optional": true}})).unwrap().unwrap().is_empty());
     let missing = files(json!({"secret": {"secretName": "none"}})).unwrap_err();
     assert!(missing.to_string().contains("secret \"none\" not found"));
@@ -121,7 +127,8 @@ fn mounts_follow_the_spec_and_docker_annotations() {
     };
     let image = ImageConfig { volumes: vec!["/data".into(), "/img".into()], ..ImageConfig::default() };
     let (mounts, copies) =
-        container_mounts(&pod, container, &prepared, &paths, &image, |name| (name == "X").then(|| "deep".into())).unwrap();
+        container_mounts(&pod, container, &prepared, &paths, &image, |name| (name == "X").then(|| "deep".into()))
+            .unwrap();
     let targets: Vec<_> = mounts.iter().map(|mount| mount.target.to_str().unwrap()).collect();
     assert_eq!(targets, ["/data", "/cache", "/img", "/a/b/c"], "outer mounts first");
     let MountSource::Bind { subpath, .. } = &mounts[3].source else { panic!("a bind") };
@@ -132,8 +139,11 @@ fn mounts_follow_the_spec_and_docker_annotations() {
 
 #[test]
 fn sub_paths_that_climb_are_refused() {
-    let pod = pod(json!({}), json!({"containers": [
-        {"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a/../../etc"}]}]}));
+    let pod = pod(
+        json!({}),
+        json!({"containers": [
+        {"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a/../../etc"}]}]}),
+    );
     let prepared = Prepared { paths: [("v".to_owned(), "/v".into())].into(), ..Prepared::default() };
     let paths = Paths::new("/s".as_ref(), "n", "p", "u");
     let container = &pod.spec.as_ref().unwrap().containers[0];
@@ -204,7 +214,8 @@ impl naru_client::Transport for Empty {
     fn upgrade(
         &self,
         _: http::Request<naru_client::Body>,
-    ) -> naru_client::BoxFuture<'static, Result<(http::Response<()>, naru_client::BoxedIo), naru_client::UpgradeError>> {
+    ) -> naru_client::BoxFuture<'static, Result<(http::Response<()>, naru_client::BoxedIo), naru_client::UpgradeError>>
+    {
         Box::pin(async { Err(naru_client::TransportError::Closed.into()) })
     }
 }
@@ -214,7 +225,8 @@ async fn prepare_spec(state: &Path, paths: &Paths, spec: Value) -> Result<Prepar
     let pod = pod(json!({}), spec);
     let lookup = Lookup {
         namespace: "n".into(),
-        secrets: [("s".to_owned(), Arc::new(serde_json::from_value(json!({"data": {"p": "cGFzcw=="}})).unwrap()))].into(),
+        secrets: [("s".to_owned(), Arc::new(serde_json::from_value(json!({"data": {"p": "cGFzcw=="}})).unwrap()))]
+            .into(),
         ..Lookup::default()
     };
     prepare(Prepare {
