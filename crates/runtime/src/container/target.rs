@@ -3,7 +3,10 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -21,37 +24,63 @@ pub(super) enum Make {
     File,
 }
 
-/// Opens the place `path` (links are followed inside the root), making it and its folders when missing.
+/// The kernel's own limit of links in one path.
+const MOST_LINKS: usize = 40;
+
+/// Opens the place `path` (links are followed inside the root), making it and its folders when missing. What a link names
+/// and is not there is made too, inside the root.
 pub(super) fn ensure(root: BorrowedFd<'_>, path: &Path, make: Make) -> io::Result<OwnedFd> {
-    match sys::open_in_root(root, path, libc::O_PATH) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        found => return found,
-    }
-    let mut parts: Vec<_> =
-        path.components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir)).collect();
-    let last = parts.pop();
-    let mut so_far = PathBuf::new();
-    let mut folder = sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)?;
-    for part in parts {
-        so_far.push(part);
-        folder = match sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755))?;
-                sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)?
-            }
-            Err(error) => return Err(error),
-        };
-    }
-    let Some(last) = last else { return Ok(folder) };
-    match make {
-        Make::Folder => rustix::fs::mkdirat(&folder, last.as_os_str(), Mode::from_raw_mode(0o755))?,
-        Make::File => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
-            rustix::fs::openat(&folder, last.as_os_str(), flags, Mode::from_raw_mode(0o644))?;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match sys::open_in_root(root, &path, libc::O_PATH) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+        match make_missing(root, &path, make)? {
+            None => return sys::open_in_root(root, &path, libc::O_PATH),
+            Some(instead) => path = instead,
         }
     }
-    sys::open_in_root(root, path, libc::O_PATH)
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
+}
+
+/// Makes what is missing of a path. A link to nothing gives the path to go on with instead.
+fn make_missing(root: BorrowedFd<'_>, path: &Path, make: Make) -> io::Result<Option<PathBuf>> {
+    let parts: Vec<_> =
+        path.components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir)).collect();
+    let mut so_far = PathBuf::new();
+    let mut folder = sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)?;
+    for (index, part) in parts.iter().enumerate() {
+        let above = so_far.clone();
+        so_far.push(part);
+        let is_last = index + 1 == parts.len();
+        match sys::open_in_root(root, &so_far, libc::O_PATH) {
+            Ok(found) => {
+                folder = found;
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let made = if is_last && make == Make::File {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+            rustix::fs::openat(&folder, part.as_os_str(), flags, Mode::from_raw_mode(0o644)).map(drop)
+        } else {
+            rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755))
+        };
+        match made {
+            Ok(()) => folder = sys::open_in_root(root, &so_far, libc::O_PATH)?,
+            Err(rustix::io::Errno::EXIST) => {
+                // There, and yet not found: a link to nothing. An absolute one replaces the path by itself.
+                let link = rustix::fs::readlinkat(&folder, part.as_os_str(), Vec::new())?;
+                let link = PathBuf::from(std::ffi::OsString::from_vec(link.into_bytes()));
+                let rest: PathBuf = parts[index + 1..].iter().collect();
+                return Ok(Some(above.join(link).join(rest)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 /// A place for one of the standard filesystems: it must not be a link, or the masks would cover the wrong place.
@@ -107,6 +136,9 @@ mod tests {
             let _ = ensure(root.as_fd(), Path::new(path), Make::Folder);
         }
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something was made outside of the root");
+        assert!(inside.join(outside.strip_prefix("/").unwrap()).join("made").is_dir(), "the link leads nowhere");
+        symlink("loop", inside.join("loop")).unwrap();
+        assert!(ensure(root.as_fd(), Path::new("/loop/x"), Make::Folder).is_err());
     }
 
     #[test]

@@ -77,6 +77,10 @@ fn tell(birth: &Birth) {
         let _ = io::stdout().write_all(&line);
         let _ = io::stdout().flush();
     }
+    close_stdout();
+}
+
+fn close_stdout() {
     if let Ok(null) = File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(null.as_fd());
     }
@@ -192,6 +196,8 @@ fn pause(cgroup: &Cgroup) -> Result<(i32, OwnedFd), Box<dyn Error>> {
     match sys::clone3(&Clone3 { flags, cgroup: None }).at(|| "making a shared process namespace".into())? {
         Forked::Child => {
             let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            // The daemon reads our stdout to its end: this process must not keep it open.
+            close_stdout();
             let _ = cgroup.child("pause").create(&crate::pod::Resources::default());
             let _ = cgroup.child("pause").enter();
             container::pause()

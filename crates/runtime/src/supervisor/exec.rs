@@ -72,7 +72,7 @@ impl Supervisor {
         let (report, reporter) = container::report_pair()?;
         // With the host's processes there is nothing to join; the clone still belongs to the container's group.
         let member = if self.boot.pod.host_pid { None } else { Some(&target.pidfd) };
-        match self.in_processes_of(member, || sys::clone3(&Clone3::default()))? {
+        match self.clone_among(member, &Clone3::default())? {
             Forked::Parent { pid, pidfd } => Ok((
                 pid,
                 Exec {

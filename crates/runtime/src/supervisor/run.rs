@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixListener,
@@ -24,7 +25,7 @@ use crate::{
         ContainerName, ContainerRecord, PodCreated,
         protocol::{Answer, Boot, State, ToSupervisor, VERSION},
     },
-    sys::{self, SignalQueue},
+    sys::{self, Clone3, Forked, SignalQueue},
 };
 
 /// Everything a supervisor knows.
@@ -233,19 +234,17 @@ impl Supervisor {
     }
 }
 
-/// The namespace files must stay usable as descriptors.
 impl Supervisor {
-    /// Runs `clone` while new children go into the process namespace of `member`.
-    pub(super) fn in_processes_of<T>(
-        &self,
-        member: Option<&OwnedFd>,
-        clone: impl FnOnce() -> std::io::Result<T>,
-    ) -> std::io::Result<T> {
-        let Some(member) = member else { return clone() };
+    /// Clones a child that lives in the process namespace of `member`, if there is one.
+    pub(super) fn clone_among(&self, member: Option<&OwnedFd>, clone: &Clone3<'_>) -> io::Result<Forked> {
+        let Some(member) = member else { return sys::clone3(clone) };
+        // Tells where new children go; this process stays where it is.
         sys::join_by_pidfd(member.as_fd(), libc::CLONE_NEWPID)?;
-        let done = clone();
-        // In the child this runs too and changes nothing that matters: it makes no children but behind its own init.
-        sys::join_by_file(self.own_processes.as_fd(), libc::CLONE_NEWPID)?;
-        done
+        let forked = sys::clone3(clone);
+        if !matches!(forked, Ok(Forked::Child)) {
+            // Back to our own: permitted to everyone, so that only a broken kernel refuses it.
+            sys::join_by_file(self.own_processes.as_fd(), libc::CLONE_NEWPID)?;
+        }
+        forked
     }
 }

@@ -163,7 +163,7 @@ impl Supervisor {
         let flags = (libc::CLONE_NEWNS | new) as u64;
         let clone = Clone3 { flags, cgroup: group.as_ref().map(AsFd::as_fd) };
         let forked = self
-            .in_processes_of(member, || sys::clone3(&clone))
+            .clone_among(member, &clone)
             .map_err(|e| failure(StartStep::Namespaces, "cloning into new namespaces", &e))?;
         match forked {
             Forked::Parent { pid, pidfd } => Ok((pid, pidfd, warnings)),
