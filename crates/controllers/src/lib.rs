@@ -22,6 +22,7 @@ mod plan;
 mod pods;
 mod replicaset;
 mod resources;
+mod scheduling;
 mod start;
 mod storage;
 pub mod views;

@@ -17,6 +17,7 @@ use crate::gc::Garbage;
 use crate::namespace::{Namespaces, Provision};
 use crate::node::{Nodes, PodCollector};
 use crate::replicaset::ReplicaSets;
+use crate::scheduling::Scheduling;
 use crate::storage::{Claims, Eraser, Volumes};
 
 /// How controllers are set up.
@@ -77,6 +78,7 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
     let set = Set { options: options.driver, shutdown };
     let grace = SignedDuration::try_from(options.node_grace).unwrap_or(SignedDuration::MAX);
     let running = vec![
+        set.start(Scheduling::new(cluster.clone())),
         set.start(Deployments(cluster.clone())),
         set.start(ReplicaSets(cluster.clone())),
         set.start(ServiceEndpoints(cluster.clone())),

@@ -115,6 +115,7 @@ impl Cluster {
             .index(BY_CLAIM, |pod| {
                 pod.view.claims().map(|claim| format!("{}/{claim}", pod.key.namespace).into()).collect()
             })
+            .keep_raw()
             .start(client);
         let slices = follow(SLICES)
             .index(BY_SERVICE, |slice: &Cached<EndpointSlice>| {
@@ -125,7 +126,7 @@ impl Cluster {
         let mut cluster = Cluster {
             client: client.clone(),
             pods,
-            nodes: follow(NODES).start(client),
+            nodes: follow(NODES).keep_raw().start(client),
             namespaces: follow(NAMESPACES).start(client),
             services: follow(SERVICES).start(client),
             endpoints: follow(ENDPOINTS).start(client),

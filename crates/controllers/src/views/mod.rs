@@ -20,7 +20,7 @@ pub use network::{
     ServicePort, ServiceSpec, SlicePort, TargetRef,
 };
 pub use pod::{
-    Claim, Container, ContainerPort, ContainerStatus, Phase, Pod, PodIp, PodSpec, PodStatus, State, Terminated,
+    Claim, Container, ContainerPort, ContainerStatus, Gate, Phase, Pod, PodIp, PodSpec, PodStatus, State, Terminated,
     Toleration, Volume, Waiting,
 };
 pub use storage::{

@@ -31,6 +31,10 @@ pub struct PodSpec {
     pub host_network: bool,
     /// `Always`, `OnFailure` or `Never`.
     pub restart_policy: String,
+    /// Which scheduler it wants.
+    pub scheduler_name: String,
+    /// What holds its scheduling up.
+    pub scheduling_gates: Vec<Gate>,
     /// Which taints it bears.
     pub tolerations: Vec<Toleration>,
     /// Its containers' names and ports.
@@ -39,6 +43,14 @@ pub struct PodSpec {
     pub init_containers: Vec<Container>,
     /// Its volumes that are claims.
     pub volumes: Vec<Volume>,
+}
+
+/// A scheduling gate.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Gate {
+    /// Its name.
+    pub name: String,
 }
 
 /// A container's name and ports.

@@ -157,12 +157,12 @@ pub fn is_leaving(pod: &Value) -> bool {
     pod["metadata"].get("deletionTimestamp").is_some()
 }
 
-/// A node that binds every pod to itself, says that it runs and is ready, and lets it go when it is to be deleted.
+/// A node that says of every pod that it runs and is ready, and lets it go when it is to be deleted.
 async fn pretend_node(client: &Client) {
     let nodes = client.dynamic(resource("", "Node", "nodes", false), None);
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" } });
     nodes.create(&node).await.expect("a node");
-    let ready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
+    let ready = json!({ "status": { "allocatable": { "cpu": "64", "memory": "64Gi", "pods": "500" }, "conditions": [{ "type": "Ready", "status": "True" }] } });
     nodes.patch_subresource("n1", "status", PatchKind::Merge, &ready).await.expect("a ready node");
     let pods: Informer<Value> = Informer::builder(pods(), |json| Ok(serde_json::from_slice(json)?)).start(client);
     let (client, mut changes) = (client.clone(), pods.subscribe());
@@ -185,11 +185,10 @@ async fn pretend(client: &Client, pod: &Value, address: u32) {
     // Whatever fails here has been overtaken by another change, which comes by as well.
     if is_leaving(pod) {
         let _ = api.delete(name, &DeleteOptions::default().grace(0)).await;
-    } else if pod["spec"].get("nodeName").is_none() {
-        let target = json!({ "apiVersion": "v1", "kind": "Node", "name": "n1" });
-        let binding = json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name }, "target": target });
-        let _ = api.create_subresource(name, "binding", &binding).await;
-    } else if pod["status"]["phase"] == "Pending" && pod["metadata"]["annotations"].get("test/hold").is_none() {
+    } else if pod["spec"].get("nodeName").is_some()
+        && pod["status"]["phase"] == "Pending"
+        && pod["metadata"]["annotations"].get("test/hold").is_none()
+    {
         let ip = format!("10.42.{}.{}", address / 250, address % 250 + 1);
         let outcome = pod["metadata"]["annotations"]["test/outcome"].as_str().unwrap_or("Running");
         let status = json!({
