@@ -3,7 +3,7 @@
 //! The tour, in the order data flows:
 //!
 //! 1. [`Ipam`] gives a pod its address, [`Links`] its veth and routes.
-//! 2. `translate` (pure) turns API views into [`model::Desired`] and into the names of [`dns::Zone`].
+//! 2. [`translate`] (pure) turns API views into [`model::Desired`] and into the names of [`dns::Zone`].
 //! 3. [`plan`] (pure) turns the model into nftables text; [`Applier`] hands changes to the kernel, latest wins, and says
 //!    which revision is applied. What nobody answers any more is forgotten by connection tracking as well.
 //! 4. [`dns`] (pure) answers names; the node's helper process ([`helper_main`]) serves it on the DNS service's address
@@ -24,6 +24,7 @@ mod netlink;
 pub mod plan;
 mod report;
 mod sysctl;
+pub mod translate;
 mod uid;
 
 pub use apply::{Applied, Applier, ConntrackError, NftError, forget, remove_table};

@@ -15,6 +15,12 @@ impl PodUid {
     }
 }
 
+impl Default for PodUid {
+    fn default() -> Self {
+        Self("".into())
+    }
+}
+
 impl From<&str> for PodUid {
     fn from(text: &str) -> Self {
         Self(text.into())
