@@ -4,7 +4,7 @@
 //! applied is kept with each object, as `kubectl apply` does on the client's side.
 
 use bytes::Bytes;
-use naru_api::{Reason, Status, decode, meta};
+use naru_api::{LabelSelector, Reason, Status, admit, decode, meta, validate};
 use naru_store::Prefix;
 use serde_json::{Map, Value};
 
@@ -17,7 +17,6 @@ use crate::verbs::WriteOptions;
 use crate::verbs::create::{create, place};
 use crate::verbs::delete::{DeleteOptions, Propagation, delete};
 use crate::verbs::update::{Part, update};
-use naru_api::LabelSelector;
 use std::collections::BTreeSet;
 
 /// The annotation with what was applied last.
@@ -28,8 +27,11 @@ pub const LAST_APPLIED: &str = "naru.io/last-applied";
 pub struct ApplyOptions {
     /// Everything is checked, nothing is written.
     pub dry_run: bool,
+    /// Objects that cannot become what is wanted (a Job's template cannot change) are removed and made anew. Never
+    /// claims: they hold data.
+    pub recreate: bool,
     /// Objects that are removed when they are not in the set.
-    pub prune: Option<Prune>,
+    pub prune: Vec<Prune>,
 }
 
 /// Which objects a set speaks for.
@@ -100,14 +102,30 @@ pub(crate) async fn apply(
     let mut changes = Vec::with_capacity(objects.len());
     let mut kept = BTreeSet::new();
     for object in objects {
-        let change = apply_one(core, user, object, options.dry_run).await?;
+        let change = apply_one(core, user, object, options).await?;
         kept.insert((change.api_version.clone(), change.kind.clone(), change.namespace.clone(), change.name.clone()));
         changes.push(change);
     }
-    let Some(prune) = &options.prune else { return Ok(changes) };
+    for prune in &options.prune {
+        prune_one(core, user, prune, &kept, options.dry_run, &mut changes).await?;
+    }
+    Ok(changes)
+}
+
+/// Kind and place of an object.
+type Id = (String, String, String, String);
+
+async fn prune_one(
+    core: &Core,
+    user: &User,
+    prune: &Prune,
+    kept: &BTreeSet<Id>,
+    dry_run: bool,
+    changes: &mut Vec<Change>,
+) -> Result<(), Status> {
     let labels = LabelSelector::parse(&prune.labels).map_err(|e| Status::bad_request(e.to_string()))?;
     if labels.is_everything() {
-        return Ok(changes);
+        return Ok(());
     }
     for (api_version, kind) in prune.kinds.iter().rev() {
         let route = core.route_of(api_version, kind)?;
@@ -122,22 +140,22 @@ pub(crate) async fn apply(
                 continue;
             }
             allowed(core, user, &route, "delete", namespace, name)?;
-            let how = DeleteOptions {
-                propagation: Some(Propagation::Background),
-                dry_run: options.dry_run,
-                ..DeleteOptions::default()
-            };
-            match delete(core, &route, (namespace, name), &how).await {
+            match delete(core, &route, (namespace, name), &behind(dry_run)).await {
                 Ok(_) => changes.push(change(Action::Removed, &route, namespace, name, entry.served.clone())),
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),
             }
         }
     }
-    Ok(changes)
+    Ok(())
 }
 
-async fn apply_one(core: &Core, user: &User, object: Value, dry_run: bool) -> Result<Change, Status> {
+/// Removing an object with what it owns going after it.
+fn behind(dry_run: bool) -> DeleteOptions {
+    DeleteOptions { propagation: Some(Propagation::Background), dry_run, ..DeleteOptions::default() }
+}
+
+async fn apply_one(core: &Core, user: &User, object: Value, how: &ApplyOptions) -> Result<Change, Status> {
     let route = core.route_of(meta::api_version(&object), meta::kind(&object))?;
     let namespace = if route.kind.is_namespaced() { meta::namespace(&object).to_owned() } else { String::new() };
     let name = meta::name(&object).to_owned();
@@ -149,7 +167,7 @@ async fn apply_one(core: &Core, user: &User, object: Value, dry_run: bool) -> Re
     meta::unset(&mut desired, "resourceVersion");
     let applied = desired.to_string();
     meta::set_annotation(&mut desired, LAST_APPLIED, &applied);
-    let options = WriteOptions { dry_run, ..WriteOptions::default() };
+    let options = WriteOptions { dry_run: how.dry_run, ..WriteOptions::default() };
     let key = route.key(&namespace, &name);
     if core.store.snapshot().get(&key).is_none() {
         allowed(core, user, &route, "create", &namespace, &name)?;
@@ -167,9 +185,33 @@ async fn apply_one(core: &Core, user: &User, object: Value, dry_run: bool) -> Re
         meta::unset(&mut new, "resourceVersion");
         Ok(new)
     };
-    let written = update(core, user, &route, (&namespace, &name), Part::Main, &merge, options).await?;
-    let action = if written.changed { Action::Updated } else { Action::Unchanged };
-    Ok(change(action, &route, &namespace, &name, written.served))
+    let place = (namespace.as_str(), name.as_str());
+    match update(core, user, &route, place, Part::Main, &merge, options).await {
+        Ok(written) => {
+            let action = if written.changed { Action::Updated } else { Action::Unchanged };
+            Ok(change(action, &route, &namespace, &name, written.served))
+        }
+        Err(status) if status.is_invalid() && how.recreate && &*route.collection != "persistentvolumeclaims" => {
+            allowed(core, user, &route, "delete", &namespace, &name)?;
+            // Tried first: what cannot be made anew either must not cost what is there.
+            create_check(&route, &desired).map_err(|_| status)?;
+            delete(core, &route, place, &behind(how.dry_run)).await?;
+            if how.dry_run {
+                return Ok(change(Action::Updated, &route, &namespace, &name, desired.to_string().into()));
+            }
+            let written = create(core, user, &route, &namespace, desired.clone(), options).await?;
+            Ok(change(Action::Updated, &route, &namespace, &name, written.served))
+        }
+        Err(status) => Err(status),
+    }
+}
+
+fn create_check(route: &Route, desired: &Value) -> Result<(), Status> {
+    let mut object = desired.clone();
+    admit::prepare_create(&route.kind, &mut object);
+    admit::default(&route.kind, &mut object);
+    let errors = validate::create(&route.kind, &object);
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&route.kind, meta::name(desired), errors)) }
 }
 
 fn change(action: Action, route: &Route, namespace: &str, name: &str, object: Bytes) -> Change {

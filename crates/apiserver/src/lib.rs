@@ -2,7 +2,7 @@
 //!
 //! A request enters through `listen` (TLS, unix socket) or `transport` (this process) and ends in `dispatch`, which
 //! parses its path (`wire`), asks who sends it (`authentication`) and whether they may (`authorization`), and hands it
-//! to `resource`, `subresource` or `plain`. Reads send the store's bytes (`verbs::{get, list, watch}`, shaped by
+//! to `resource`, `subresource` or `plain`. `apply` writes whole sets of objects. Reads send the store's bytes (`verbs::{get, list, watch}`, shaped by
 //! `represent`). Writes (`verbs::{create, update, patch, delete}`) are completed and judged outside the store
 //! (`admission`, and what `naru_api` knows of kinds), then compared and put in one transaction (`write`). What is about
 //! a container goes to its node (`node_proxy`). `encode` says how objects lie in the store.

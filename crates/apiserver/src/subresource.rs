@@ -2,6 +2,7 @@
 
 mod binding;
 mod eviction;
+mod project;
 mod scale;
 mod token;
 
@@ -12,7 +13,6 @@ use serde_json::Value;
 
 use crate::call::Call;
 use crate::node_proxy;
-use crate::project;
 use crate::resource::{patch_part, put, written_response};
 use crate::verbs::update::{Part, raise_generation, update};
 use crate::verbs::{WriteOptions, create, get};
