@@ -32,17 +32,20 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// What is wrong with a changed status: only what concerns the object's identity.
-pub fn status(_kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
+/// What is wrong with a changed status: what concerns the object's identity, and what would keep readers from reading it.
+pub fn status(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::unchanged(old, new, &mut errors);
+    walk::status(&kind.schema(), &Spot::root(new), &mut errors);
     errors
 }
 
 /// The rules that hold for an object at any time.
 fn whole(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
     let root = Spot::root(object);
-    walk::object(&kind.schema(), &root, errors);
+    let schema = kind.schema();
+    walk::object(&schema, &root, errors);
+    walk::status(&schema, &root, errors);
     rules::kind(kind, &root, errors);
 }
 

@@ -92,34 +92,4 @@ fn with_kind(mut value: Value, group: &str, version: &str, kind: &str) -> Value 
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::Pod;
-
-    use super::*;
-    use crate::kind::Registry;
-
-    #[test]
-    fn pods_round_trip_with_their_kind() {
-        let pod = Pod::from_json(br#"{"metadata":{"name":"a","namespace":"b"},"spec":{"containers":[{"name":"c"}]}}"#)
-            .expect("a pod");
-        assert_eq!((pod.name(), pod.namespace()), ("a", "b"));
-        let value = pod.to_value();
-        assert_eq!((&value["kind"], &value["apiVersion"]), (&"Pod".into(), &"v1".into()));
-        assert_eq!(Pod::from_value(&value).expect("a pod"), pod);
-        assert!(Pod::from_json(br#"{"metadata":{"name":3}}"#).is_err());
-    }
-
-    #[test]
-    fn every_view_is_a_registered_kind() {
-        let registry = Registry::builtin();
-        for (group, version, kind, plural, namespaced) in list::ALL {
-            let entry = registry.by_kind(group, version, kind).unwrap_or_else(|| panic!("{group}/{kind}"));
-            assert_eq!((entry.plural.as_ref(), entry.is_namespaced()), (*plural, *namespaced), "{kind}");
-        }
-        for kind in registry.iter() {
-            let own = kind.group == crate::naru::names::GROUP;
-            let found = own || list::ALL.iter().any(|v| v.0 == kind.group && v.2 == kind.kind);
-            assert!(found, "{} has no view", kind.group_kind());
-        }
-    }
-}
+mod tests;

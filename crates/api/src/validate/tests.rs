@@ -418,6 +418,18 @@ fn what_may_not_change() {
 }
 
 #[test]
+fn a_status_must_be_readable() {
+    let networks = kind("networks");
+    let old = ready("networks", &json!({}));
+    let mut new = old.clone();
+    new["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": ""}]});
+    let found: Vec<String> = status(&networks, &old, &new).iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["status.conditions[0].lastTransitionTime: Required value"]);
+    new["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(status(&networks, &old, &new), Vec::new());
+}
+
+#[test]
 fn what_may_change_through_its_own_path() {
     let pods = kind("pods");
     let old = ready("pods", &pod(json!({"resources": {"requests": {"cpu": "1"}}})));

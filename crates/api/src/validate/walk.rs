@@ -110,6 +110,35 @@ fn walk(types: &Types, shape: &Shape, spot: &Spot<'_>, errors: &mut Vec<FieldErr
     }
 }
 
+/// Checks a status: what is required of it is judged by whoever observes, but a time stamp that is missing would keep
+/// readers from reading the object at all.
+pub(super) fn status(schema: &Schema, root: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    let of = schema.root();
+    if let Some(field) = of.field("status") {
+        stamps(schema.types(), &field.shape, &root.field("status"), errors);
+    }
+}
+
+fn stamps(types: &Types, shape: &Shape, spot: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    match shape {
+        Shape::Object(id) if spot.exists() => {
+            for field in &types.get(*id).fields {
+                let inner = spot.field(&field.name);
+                let stamp = matches!(field.shape, Shape::Time | Shape::MicroTime);
+                if stamp && field.required && !inner.exists() {
+                    errors.push(inner.required(""));
+                }
+                stamps(types, &field.shape, &inner, errors);
+            }
+        }
+        Shape::List(inner) if is_deep(inner) => spot.items().for_each(|item| stamps(types, inner, &item, errors)),
+        Shape::Map(inner) if is_deep(inner) => {
+            spot.entries().for_each(|(_, entry)| stamps(types, inner, &entry, errors));
+        }
+        _ => {}
+    }
+}
+
 fn is_deep(shape: &Shape) -> bool {
     matches!(shape, Shape::Object(_) | Shape::List(_) | Shape::Map(_) | Shape::Quantity)
 }

@@ -56,6 +56,15 @@ macro_rules! views {
         #[cfg(test)]
         pub(super) const ALL: &[(&str, &str, &str, &str, bool)] = &[$(($group, "v1", $kind, $plural, $namespaced)),*];
 
+        /// Parses an object of a kind by its names.
+        #[cfg(test)]
+        pub(super) fn parses(group: &str, kind: &str, bytes: &[u8]) -> Result<(), ViewError> {
+            match (group, kind) {
+                $(($group, $kind) => <$type as View>::from_json(bytes).map(drop),)*
+                _ => Ok(()),
+            }
+        }
+
         /// Adds the descriptions of a kind and all types below it to `generator`.
         pub(crate) fn describe(group: &str, kind: &str, generator: &mut SchemaGenerator) {
             match (group, kind) {
