@@ -148,16 +148,16 @@ pub(crate) fn judge(workload: &Value, containers: &[&Container], goal: Goal) -> 
     if !observed || updated < wanted || total != wanted {
         return Progress::Pending(format!("{updated}/{wanted} replaced or made"));
     }
-    let good = |container: &&&Container| match &container.state {
+    let good = |container: &Container| match &container.state {
         State::Running(_) => goal == Goal::Started || container.health.is_empty() || container.health == "healthy",
         State::Paused => true,
         State::Exited(0, ..) => !starts_again(container),
         _ => false,
     };
-    let ready = live.iter().filter(good).count() as i64;
+    let ready = live.iter().filter(|c| good(c)).count() as i64;
     let each = workload["spec"]["template"]["spec"]["containers"].as_array().map_or(1, Vec::len) as i64;
     let ended = live.iter().any(|c| matches!(c.state, State::Exited(..)));
-    if ready >= wanted * each.min(1) && live.iter().all(|c| good(&c)) {
+    if ready >= wanted * each.min(1) && live.iter().all(|c| good(c)) {
         return Progress::Done(match (ended, goal) {
             (true, _) => "Exited",
             (_, Goal::Ready) if live.iter().any(|c| !c.health.is_empty()) => "Healthy",

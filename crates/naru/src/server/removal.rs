@@ -22,7 +22,7 @@ pub(crate) async fn remove_everything(place: &Place) -> anyhow::Result<()> {
     if place.state_dir.join("pods").exists() {
         let pods = Pods::open(network::pods_config(place)?).context("the containers cannot be found")?;
         for record in pods.adopt().await.context("the containers cannot be found")? {
-            let uid = record.uid.clone();
+            let uid = record.config.uid.clone();
             let mut gone = pods.destroy(&uid).await;
             if gone.is_err() {
                 gone = pods.sweep(&uid).await;
