@@ -8,7 +8,7 @@
 set -euo pipefail
 export LC_ALL=C
 
-RECIPE=2 # to be raised when the way of packing changes: part of the cache's key
+RECIPE=3 # to be raised when the way of packing changes: part of the cache's key
 CACHE=${NARU_CACHE:-$HOME/.cache/naru}
 
 usage() {
@@ -312,15 +312,24 @@ id_of() { [[ $1 =~ ^[0-9]+$ ]] && echo "$1" || awk -F: -v name="$1" '$1 == name 
 # -- the layer: everything is root's, then the folders that are not
 for volume in "${volumes[@]}"; do dirs+=("$volume:${user:-root}"); done
 for dir in "${dirs[@]}"; do mkdir -p "$root/${dir%%:*}"; done
-plain=(--sort=name --mtime=@0 --numeric-owner --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime)
-tar "${plain[@]}" --owner=0 --group=0 -C "$root" -cf "$scratch/layer.tar" .
+plain=(--mtime=@0 --numeric-owner --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime)
+declare -A owners=()
 for dir in "${dirs[@]}"; do
     [[ $dir == *:* ]] || continue
     owner=$(id_of "${dir##*:}")
     [ -n "$owner" ] || die "the folder ${dir%%:*} shall belong to ${dir##*:}, a user that the image does not have"
-    path=${dir%%:*}
-    tar "${plain[@]}" --owner="$owner" --group="$owner" --no-recursion -C "$root" -rf "$scratch/layer.tar" "./${path#/}"
+    path=${dir%%:*} path=${path#/}
+    owners[./${path%/}]=$owner
 done
+# Every path once: engines refuse a layer that names one twice.
+(cd "$root" && find . -print0 | sort -z) >"$scratch/paths"
+printf '%s\0' "${!owners[@]}" >"$scratch/owned"
+{ [ ${#owners[@]} -gt 0 ] && grep -zvxF -f <(tr '\0' '\n' <"$scratch/owned") "$scratch/paths" || cat "$scratch/paths"; } >"$scratch/of-root"
+tar "${plain[@]}" --owner=0 --group=0 --no-recursion --null -C "$root" -T "$scratch/of-root" -cf "$scratch/layer.tar"
+while read -r path; do
+    [ -n "$path" ] || continue
+    tar "${plain[@]}" --owner="${owners[$path]}" --group="${owners[$path]}" --no-recursion -C "$root" -rf "$scratch/layer.tar" "$path"
+done < <(printf '%s\n' "${!owners[@]}" | sort)
 
 # -- the documents
 json_string() {
@@ -379,7 +388,7 @@ printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json"
     "$manifest" "$(size_of "$manifest")" "$(json_string "$name")" "$(json_string "${name##*:}")" >"$layout/index.json"
 printf '[{"Config":"blobs/sha256/%s","RepoTags":[%s],"Layers":["blobs/sha256/%s"]}]' "$config" "$(json_string "$name")" "$layer" >"$layout/manifest.json"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
-tar "${plain[@]}" --owner=0 --group=0 -C "$layout" -cf "$scratch/image.tar" blobs index.json manifest.json oci-layout
+tar "${plain[@]}" --sort=name --owner=0 --group=0 -C "$layout" -cf "$scratch/image.tar" blobs index.json manifest.json oci-layout
 mv "$scratch/image.tar" "$cached"
 deliver
 say "$name: $(du -h "$out" | cut -f1) in $out"

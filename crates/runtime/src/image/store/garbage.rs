@@ -14,6 +14,7 @@ impl Store {
     /// Removes blobs, layers and cut-off downloads that belong to no listed image, and says how many bytes that freed;
     /// none when somebody is adding right now: whoever ends last collects.
     pub(crate) fn collect(&self) -> Result<Option<u64>, ImageError> {
+        let _flushing = self.flushing.lock();
         let Some(_gate) = self.locks.close_gate()? else {
             self.collect_wanted.store(true, Ordering::SeqCst);
             return Ok(None);

@@ -128,6 +128,8 @@ impl Store {
             if let Err(error) = store.make_durable(markers) {
                 tracing::warn!(%error, "unpacked layers could not be flushed; they are unpacked again after a reboot");
             }
+            // A collection may have been put off meanwhile.
+            store.collect_if_wanted();
         };
         // A failure to start the thread only means that the layers are unpacked again after a reboot.
         let _ = std::thread::Builder::new().name("image-flush".into()).spawn(work);
@@ -137,6 +139,7 @@ impl Store {
         let folder = self.layout.layers();
         let open = std::fs::File::open(&folder).map_err(ImageError::io("open", &folder))?;
         rustix::fs::syncfs(&open).map_err(|e| ImageError::io("flush", &folder)(e.into()))?;
+        let _flushing = self.flushing.lock();
         let _gate = self.locks.gate()?;
         for marker in markers {
             if self.unpacked(&marker.chain).as_ref() == Some(&marker) {

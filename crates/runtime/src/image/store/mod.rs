@@ -47,6 +47,8 @@ pub(crate) struct Store {
     cached: Mutex<Option<(Stamp, Arc<Index>)>>,
     facts: Mutex<HashMap<Digest, Arc<Facts>>>,
     collect_wanted: AtomicBool,
+    /// Held while markers are made durable: short, and worth waiting for by the collection of the same process.
+    flushing: Mutex<()>,
     counter: AtomicU64,
 }
 
@@ -79,6 +81,7 @@ impl Store {
             cached: Mutex::new(None),
             facts: Mutex::new(HashMap::new()),
             collect_wanted: AtomicBool::new(false),
+            flushing: Mutex::new(()),
             counter: AtomicU64::new(0),
         };
         store.index()?;
