@@ -34,6 +34,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Applied {
     /// The revision of the newest model in force; 0 before the first.
     pub revision: u64,
+    /// The newest model in force.
+    pub desired: Option<Arc<Desired>>,
     /// Why a newer model is not in force yet; it is tried again by itself.
     pub refused: Option<Arc<NftError>>,
 }
@@ -120,13 +122,13 @@ impl Task {
             return;
         }
         let stale = self.current.as_ref().map(|(_, previous)| plan::stale(previous, &desired)).unwrap_or_default();
-        self.current = Some((table, desired));
+        self.current = Some((table, desired.clone()));
         if !stale.is_empty()
             && let Ok(Err(error)) = tokio::task::spawn_blocking(move || forget(&stale)).await
         {
             tracing::warn!(error = %crate::chain(&error), "connections to gone endpoints may linger");
         }
-        self.report.send_replace(Applied { revision, refused: None });
+        self.report.send_replace(Applied { revision, desired: Some(desired), refused: None });
     }
 }
 

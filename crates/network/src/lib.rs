@@ -15,13 +15,16 @@
 
 mod apply;
 pub mod dns;
+pub mod firewall;
 mod hash;
 pub mod helper;
 mod ipam;
 mod links;
 pub mod model;
 mod netlink;
+mod node;
 pub mod plan;
+mod ports;
 mod report;
 mod sysctl;
 pub mod translate;
@@ -36,5 +39,7 @@ pub use links::{
     Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_INTERFACE,
     PodAddress, PodAttach, interface_name,
 };
+pub use node::{HostRecord, uninstall};
+pub use ports::{PortHolder, port_holders};
 pub use report::chain;
 pub use uid::PodUid;

@@ -178,8 +178,13 @@ impl Links {
         attach::list()
     }
 
+    /// The names of this machine's physical interfaces.
+    pub fn physical() -> Result<Vec<String>, LinkError> {
+        attach::physical()
+    }
+
     /// Takes everything down that this module ever made in this namespace: pods' links, the node's interface, routes.
-    /// Kernel parameters are put back from what [`HostLinks::ensure`] remembered.
+    /// Kernel parameters are the caller's ([`crate::uninstall`]).
     pub fn uninstall(pod_subnet: Ipv4Net) -> Result<(), LinkError> {
         let names: Vec<String> = attach::list()?.into_iter().map(|link| link.interface).collect();
         attach::delete(&names)?;

@@ -131,6 +131,12 @@ pub(super) fn list() -> Result<Vec<LinkRecord>, LinkError> {
         .collect())
 }
 
+pub(super) fn physical() -> Result<Vec<String>, LinkError> {
+    let replies = route_socket()?.dump(message::list_links()).map_err(LinkError::kernel("list the links"))?;
+    let links = replies.iter().filter_map(message::parse_link);
+    Ok(links.filter(|link| link.physical).map(|link| link.name).collect())
+}
+
 /// `naru` and ten hexadecimal digits, and nothing else.
 fn is_pod_link(name: &str) -> bool {
     name.strip_prefix("naru").is_some_and(|rest| rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_hexdigit()))

@@ -194,6 +194,8 @@ pub(super) struct Link {
     pub name: String,
     pub alias: Option<String>,
     pub mtu: u32,
+    /// Neither made by software (those say their kind) nor the loopback.
+    pub physical: bool,
 }
 
 pub(super) fn parse_link(reply: &Reply) -> Option<Link> {
@@ -201,12 +203,15 @@ pub(super) fn parse_link(reply: &Reply) -> Option<Link> {
         return None;
     }
     let index = u32::from_ne_bytes(reply.body.get(4..8)?.try_into().ok()?);
-    let mut link = Link { index, ..Link::default() };
+    const ETHERNET: u16 = 1;
+    let hardware = u16::from_ne_bytes(reply.body.get(2..4)?.try_into().ok()?);
+    let mut link = Link { index, physical: hardware == ETHERNET, ..Link::default() };
     for (kind, value) in attributes(reply.body.get(16..)?) {
         let text = || String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
         match kind {
             IFLA_IFNAME => link.name = text(),
             IFLA_IFALIAS => link.alias = Some(text()),
+            IFLA_LINKINFO => link.physical = false,
             IFLA_MTU => link.mtu = u32::from_ne_bytes(value.try_into().ok()?),
             _ => {}
         }

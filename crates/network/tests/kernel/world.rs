@@ -224,13 +224,7 @@ impl World {
 
     fn new() -> Self {
         let outside = Netns::new();
-        sh(&format!(
-            "ip link add wire0 type veth peer name wire1; ip link set wire1 netns {}; ip addr add {HOST}/24 dev wire0; \
-             ip link set wire0 up",
-            // The namespace has no process: `ip` takes it through a file descriptor's path.
-            outside_pid(&outside)
-        ));
-        outside.sh(&format!("ip addr add {OUTSIDE}/24 dev wire1; ip link set wire1 up"));
+        wire(&outside, "wire0", HOST, OUTSIDE);
         sh(&format!("ip route add default via {OUTSIDE}"));
         let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
         assert_eq!(forwarding.trim(), "0", "a fresh namespace does not forward");
@@ -294,6 +288,11 @@ impl World {
         });
     }
 
+    /// Connects a namespace to the host by a wire of its own.
+    pub fn wire(&self, other: &Netns, name: &str, here: Ipv4Addr, there: Ipv4Addr) {
+        wire(other, name, here, there);
+    }
+
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -310,10 +309,17 @@ impl World {
     }
 }
 
-fn outside_pid(netns: &Netns) -> String {
-    // `ip link set … netns` takes a name below /run/netns or a process id, so a process is lent for a moment.
-    let child = netns.run(|| Command::new("sleep").arg("2").spawn().unwrap());
-    child.id().to_string()
+fn wire(other: &Netns, name: &str, here: Ipv4Addr, there: Ipv4Addr) {
+    // `ip link set … netns` takes a name below /run/netns or a process, so a process is lent for a moment.
+    let mut lent = other.run(|| Command::new("sleep").arg("60").spawn().unwrap());
+    sh(&format!(
+        "ip link add {name} type veth peer name far; ip link set far netns {}; ip addr add {here}/24 dev {name}; \
+         ip link set {name} up",
+        lent.id()
+    ));
+    lent.kill().unwrap();
+    lent.wait().unwrap();
+    other.sh(&format!("ip addr add {there}/24 dev far; ip link set far up"));
 }
 
 /// A service on one TCP and one UDP port, both answered on port 80.
