@@ -18,3 +18,18 @@ pub(crate) fn at(seconds: i64) -> String {
 pub(crate) fn view<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("a view")
 }
+
+/// Applies a merge patch.
+pub(crate) fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else { return into.clone_from(patch) };
+    if !into.is_object() {
+        *into = Value::Object(serde_json::Map::new());
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            into.as_object_mut().expect("an object").remove(key);
+        } else {
+            merge(&mut into[key], value);
+        }
+    }
+}

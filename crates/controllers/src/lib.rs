@@ -15,6 +15,7 @@ mod endpoints;
 #[cfg(test)]
 mod fixtures;
 mod gc;
+mod job;
 mod namespace;
 mod node;
 mod ownership;

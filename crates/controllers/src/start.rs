@@ -14,6 +14,7 @@ use crate::deployment::Deployments;
 use crate::driver::{self, ControllerStatus, DriverOptions, Running};
 use crate::endpoints::ServiceEndpoints;
 use crate::gc::Garbage;
+use crate::job::Jobs;
 use crate::namespace::{Namespaces, Provision};
 use crate::node::{Nodes, PodCollector};
 use crate::replicaset::ReplicaSets;
@@ -81,6 +82,7 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(Scheduling::new(cluster.clone())),
         set.start(Deployments(cluster.clone())),
         set.start(ReplicaSets(cluster.clone())),
+        set.start(Jobs(cluster.clone())),
         set.start(ServiceEndpoints(cluster.clone())),
         set.start(Garbage::new(cluster.clone(), catalog.clone())),
         set.start(Namespaces { cluster: cluster.clone(), catalog }),

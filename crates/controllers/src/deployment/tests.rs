@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::plan::plan;
 use super::*;
-use crate::fixtures::{at, noon, view};
+use crate::fixtures::{at, merge, noon, view};
 use crate::plan::Write;
 
 /// A small world: one Deployment and its sets as JSON, and pods that become ready when told. It applies plans as the
@@ -206,21 +206,6 @@ impl World {
 
     fn revision(&self) -> &str {
         self.deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str().unwrap()
-    }
-}
-
-/// A merge patch.
-fn merge(into: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else { return into.clone_from(patch) };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            into.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut into[key], value);
-        }
     }
 }
 

@@ -264,6 +264,8 @@ pub struct JobStatus {
     pub active: i32,
     /// Running and ready pods.
     pub ready: Option<i32>,
+    /// Pods on their way out.
+    pub terminating: i32,
     /// Pods that succeeded.
     pub succeeded: i32,
     /// Pods that failed.
