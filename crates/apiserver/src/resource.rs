@@ -52,9 +52,17 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
 
 async fn post(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
     let options = WriteOptions::of(call.query)?;
-    let (object, warnings) = call.object(body, options).await?;
+    let (object, mut warnings) = call.object(body, options).await?;
+    warnings.extend(unenforced(call));
     let written = create::create(call.core, call.user, call.route, call.namespace(), object, options).await?;
     written_response(call, StatusCode::CREATED, &written, &warnings)
+}
+
+/// What is kept but has no effect yet must not look as if it had one.
+fn unenforced(call: &Call<'_>) -> Option<String> {
+    let kind = &*call.route.kind.kind;
+    let limits = matches!(&*call.route.collection, "limitranges" | "resourcequotas");
+    limits.then(|| format!("this {kind} is kept, but limits of namespaces are not enforced by this version"))
 }
 
 /// Replaces a part of an object.
