@@ -1,0 +1,214 @@
+//! The task that keeps rules and names as the newest state wants them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::select_all;
+use ipnet::Ipv4Net;
+use naru_network::dns::Zone;
+use naru_network::translate::facts::PodFacts;
+use naru_network::translate::{Cluster, Translation, Viewpoint, translate};
+use naru_network::{Applier, Helper, PodUid, Relay};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::sources::Sources;
+
+/// After a submission, further changes gather for this long: a rolling update is hundreds of events.
+const GATHER: Duration = Duration::from_millis(2);
+/// How often the doors that other firewalls provide are looked at: Docker or ufw may have been started or reloaded.
+const DOORS: Duration = Duration::from_secs(30);
+
+/// The pods attached to this node, whatever the API says of them.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    /// Each pod's facts with the address it really has; none when only the address is known (after a restart).
+    pub pods: Mutex<BTreeMap<PodUid, (Ipv4Addr, Option<Arc<PodFacts>>)>>,
+    /// Wakes the feed.
+    pub changed: Notify,
+}
+
+/// What the feed works with.
+pub(super) struct Feed {
+    pub sources: Arc<Sources>,
+    pub attached: Arc<Attached>,
+    pub viewpoint: Viewpoint,
+    pub applier: Arc<Applier>,
+    pub helper: Arc<Helper>,
+    /// The number of the newest submission, and the endpoints' revision it was made from.
+    pub submitted: watch::Sender<Submission>,
+}
+
+/// A submission to the applier.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Submission {
+    pub number: u64,
+    pub endpoints: u64,
+}
+
+impl Feed {
+    pub async fn run(self) {
+        self.sources.synced().await;
+        let mut changed = self.sources.changed();
+        let mut last: Option<Translation> = None;
+        let mut zones = 0;
+        loop {
+            changed.iter_mut().for_each(watch::Receiver::mark_unchanged);
+            let endpoints = self.sources.endpoints_revision();
+            let translation = self.translate();
+            let number = self.submitted.borrow().number + 1;
+            self.applier.submit(number, Arc::new(translation.desired.clone()));
+            self.submitted.send_replace(Submission { number, endpoints });
+            if last.as_ref().is_none_or(|last| last.zone != translation.zone) {
+                zones += 1;
+                let zone: Arc<Zone> = Arc::new(translation.zone.clone());
+                self.helper.set_zone(zones, zone);
+            }
+            let relays: &Vec<Relay> = &translation.relays;
+            self.helper.set_relays(relays.clone());
+            for problem in &translation.problems {
+                if last.as_ref().is_none_or(|last| !last.problems.contains(problem)) {
+                    tracing::warn!("{problem}");
+                }
+            }
+            last = Some(translation);
+            tokio::time::sleep(GATHER).await;
+            let any = select_all(changed.iter_mut().map(|signal| signal.changed().boxed()));
+            tokio::select! {
+                // An informer ends with this task's own handle on it, so the signal cannot fail before.
+                _ = any => {}
+                () = self.attached.changed.notified() => {}
+            }
+        }
+    }
+
+    fn translate(&self) -> Translation {
+        let mut cluster = self.sources.cluster();
+        correct(&mut cluster, &self.attached.pods.lock(), &self.viewpoint);
+        translate(&cluster, &self.viewpoint)
+    }
+}
+
+/// Puts what is known here over what the API says: pure.
+///
+/// Pods of this node are those that are attached, with the addresses they have. An endpoint in this node's subnet that
+/// is nobody's address is dead, and does not wait for a controller to say so.
+pub(super) fn correct(
+    cluster: &mut Cluster,
+    attached: &BTreeMap<PodUid, (Ipv4Addr, Option<Arc<PodFacts>>)>,
+    viewpoint: &Viewpoint,
+) {
+    let mut known = BTreeSet::new();
+    cluster.pods.retain_mut(|pod| {
+        if pod.node.as_deref() != Some(&viewpoint.node) || pod.host_network {
+            return true;
+        }
+        let Some((address, _)) = attached.get(&pod.uid) else { return false };
+        known.insert(pod.uid.clone());
+        if pod.address != Some(*address) {
+            let mut corrected = (**pod).clone();
+            corrected.address = Some(*address);
+            *pod = Arc::new(corrected);
+        }
+        true
+    });
+    // The agent may know of a pod before this task's informer does.
+    let early = attached.iter().filter(|(uid, _)| !known.contains(*uid)).filter_map(|(_, (_, facts))| facts.clone());
+    cluster.pods.extend(early);
+    let alive: BTreeSet<Ipv4Addr> = attached.values().map(|(address, _)| *address).collect();
+    let subnet: Ipv4Net = viewpoint.pod_subnet;
+    let dead = |address: &Ipv4Addr| {
+        subnet.contains(address) && *address != viewpoint.gateway && !alive.contains(address)
+    };
+    for slice in &mut cluster.slices {
+        if slice.endpoints.iter().any(|endpoint| endpoint.addresses.iter().any(dead)) {
+            let mut corrected = (**slice).clone();
+            corrected.endpoints.retain(|endpoint| !endpoint.addresses.iter().any(dead));
+            *slice = Arc::new(corrected);
+        }
+    }
+}
+
+/// Keeps our doors in other firewalls open.
+pub(super) async fn keep_doors_open() {
+    let mut complained = None;
+    loop {
+        let placed = tokio::task::spawn_blocking(naru_network::firewall::allow_pods).await;
+        if let Ok(Err(error)) = placed {
+            let text = naru_network::chain(&error);
+            if complained.as_ref() != Some(&text) {
+                tracing::warn!(error = %text, "cannot see whether another firewall is in the way");
+                complained = Some(text);
+            }
+        }
+        tokio::time::sleep(DOORS).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_network::translate::facts::{EndpointFacts, SliceFacts};
+
+    use super::*;
+
+    fn viewpoint() -> Viewpoint {
+        Viewpoint {
+            node: "n1".into(),
+            pod_subnet: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 24),
+            gateway: ip(1),
+            domain: "cluster.local".into(),
+        }
+    }
+
+    fn ip(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 42, 0, last)
+    }
+
+    fn pod(uid: &str, node: &str, address: Option<Ipv4Addr>) -> Arc<PodFacts> {
+        let node = Some(node.to_owned());
+        Arc::new(PodFacts { uid: uid.into(), node, address, ..PodFacts::default() })
+    }
+
+    #[test]
+    fn what_is_attached_here_counts_for_pods_of_this_node() {
+        let mut cluster = Cluster {
+            pods: vec![
+                pod("slow-status", "n1", None),
+                pod("let-go", "n1", Some(ip(7))),
+                pod("elsewhere", "n2", Some(Ipv4Addr::new(10, 42, 1, 9))),
+            ],
+            ..Cluster::default()
+        };
+        let attached = BTreeMap::from([
+            (PodUid::from("slow-status"), (ip(2), None)),
+            (PodUid::from("early"), (ip(3), Some(pod("early", "n1", Some(ip(3)))))),
+            (PodUid::from("unknown"), (ip(4), None)),
+        ]);
+        correct(&mut cluster, &attached, &viewpoint());
+        let pods: Vec<(&str, Option<Ipv4Addr>)> = cluster.pods.iter().map(|p| (p.uid.as_str(), p.address)).collect();
+        assert_eq!(
+            pods,
+            [
+                ("slow-status", Some(ip(2))),
+                ("elsewhere", Some(Ipv4Addr::new(10, 42, 1, 9))),
+                ("early", Some(ip(3)))
+            ]
+        );
+    }
+
+    #[test]
+    fn endpoints_nobody_has_are_dropped_at_once() {
+        let endpoint =
+            |address| EndpointFacts { addresses: vec![address], ready: true, ..EndpointFacts::default() };
+        let all = [ip(1), ip(2), ip(9), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)];
+        let slice = SliceFacts { endpoints: all.map(endpoint).to_vec(), ..SliceFacts::default() };
+        let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };
+        let attached = BTreeMap::from([(PodUid::from("a"), (ip(2), None))]);
+        correct(&mut cluster, &attached, &viewpoint());
+        let left: Vec<Ipv4Addr> = cluster.slices[0].endpoints.iter().map(|e| e.addresses[0]).collect();
+        assert_eq!(left, [ip(1), ip(2), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)]);
+    }
+}

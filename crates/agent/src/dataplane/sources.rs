@@ -1,0 +1,92 @@
+//! The collections that the network follows, each reduced to its facts on arrival.
+
+use std::sync::Arc;
+
+use naru_api::k8s::api::core::v1::{Namespace, Pod, Service};
+use naru_api::k8s::api::discovery::v1::EndpointSlice;
+use naru_api::k8s::api::networking::v1::NetworkPolicy;
+use naru_api::naru::Network;
+use naru_api::view::View;
+use naru_client::{Client, Informer, Resource};
+use naru_network::translate::Cluster;
+use naru_network::translate::facts::{
+    FactsError, NamespaceFacts, NetworkFacts, PodFacts, PolicyFacts, ServiceFacts, SliceFacts,
+};
+use tokio::sync::watch;
+
+pub(super) struct Sources {
+    services: Informer<ServiceFacts>,
+    slices: Informer<SliceFacts>,
+    pods: Informer<PodFacts>,
+    namespaces: Informer<NamespaceFacts>,
+    policies: Informer<PolicyFacts>,
+    networks: Informer<NetworkFacts>,
+}
+
+impl Sources {
+    pub fn start(client: &Client) -> Self {
+        fn follow<V: View, F: Send + Sync + 'static>(
+            client: &Client,
+            parse: fn(&[u8]) -> Result<F, FactsError>,
+        ) -> Informer<F> {
+            Informer::builder(Resource::of::<V>(), move |json| Ok(parse(json)?)).start(client)
+        }
+        Self {
+            services: follow::<Service, _>(client, ServiceFacts::parse),
+            slices: follow::<EndpointSlice, _>(client, SliceFacts::parse),
+            pods: follow::<Pod, _>(client, PodFacts::parse),
+            namespaces: follow::<Namespace, _>(client, NamespaceFacts::parse),
+            policies: follow::<NetworkPolicy, _>(client, PolicyFacts::parse),
+            networks: follow::<Network, _>(client, NetworkFacts::parse),
+        }
+    }
+
+    /// Waits until every collection has been seen whole: rules made from half a state would cut connections.
+    pub async fn synced(&self) {
+        tokio::join!(
+            self.services.synced(),
+            self.slices.synced(),
+            self.pods.synced(),
+            self.namespaces.synced(),
+            self.policies.synced(),
+            self.networks.synced(),
+        );
+    }
+
+    /// One signal for each collection.
+    pub fn changed(&self) -> [watch::Receiver<u64>; 6] {
+        [
+            self.services.changed(),
+            self.slices.changed(),
+            self.pods.changed(),
+            self.namespaces.changed(),
+            self.policies.changed(),
+            self.networks.changed(),
+        ]
+    }
+
+    /// The revision up to which endpoints are known.
+    pub fn endpoints_revision(&self) -> u64 {
+        self.slices.revision()
+    }
+
+    /// Waits until endpoints are known up to `revision`.
+    pub async fn endpoints_reached(&self, revision: u64) {
+        self.slices.reached(revision).await;
+    }
+
+    /// Everything as it is now.
+    pub fn cluster(&self) -> Cluster {
+        fn views<F: Send + Sync + 'static>(informer: &Informer<F>) -> Vec<Arc<F>> {
+            informer.list().into_iter().map(|cached| cached.view.clone()).collect()
+        }
+        Cluster {
+            services: views(&self.services),
+            slices: views(&self.slices),
+            pods: views(&self.pods),
+            namespaces: views(&self.namespaces),
+            policies: views(&self.policies),
+            networks: views(&self.networks),
+        }
+    }
+}
