@@ -16,10 +16,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use naru_agent::Agent;
+use naru_agent::dataplane::Dataplane;
 use naru_apiserver::{ApiServer, Config, Listeners, Settings, StoreCodec, User};
 use naru_client::Client;
 use naru_identity::{Authority, Sealer, TokenSigner};
 use naru_runtime::image::Images;
+use naru_runtime::pod::Pods;
 use naru_store::{Options, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,9 @@ pub(crate) async fn firewall_findings() -> Vec<crate::doctor::Finding> {
     Vec::new()
 }
 
+/// Pods that a node takes: kubelet's default.
+const MAX_PODS: u32 = 110;
+
 /// Runs the server until it is told to end.
 pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<ExitCode> {
     log(&options)?;
@@ -41,6 +46,7 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     }
     let begun = std::time::Instant::now();
     folders(&place)?;
+    let plan = network::plan(&options)?;
     let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
     let pki = place.state_dir.join("pki");
     let authority = Arc::new(Authority::open_or_create(&pki).context("the cluster's certificate authority is unusable")?);
@@ -77,13 +83,33 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     let serving = tokio::spawn(bound.serve(shutdown.clone()));
     let client = |user: &str| Client::new(server.transport(User::master(user)));
     let controllers = {
-        let options = naru_controllers::Options { authority: authority.certificate().to_owned(), ..Default::default() };
+        let volumes = place.state_dir.join("volumes");
+        let options = naru_controllers::Options { authority: authority.certificate().to_owned(),
+            volumes: volumes.display().to_string(),
+            eraser: Some(naru_controllers::erase_below(volumes)),
+            ..Default::default()
+        };
         naru_controllers::start(client("system:controllers"), options, shutdown.clone()).await
     };
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
-    let machine = network::Machine::open(&place, &options).context("the pod network cannot be set up")?;
-    let config = machine.agent_config(&place, &node_name, client(&format!("system:node:{node_name}")), images).await?;
-    let agent = Arc::new(Agent::start(config).await.context("the node cannot start")?);
+    let dataplane = Dataplane::start(&client("system:network"), network::dataplane_config(&place, &options, &node_name)?)
+        .context("the pod network cannot be set up")?;
+    let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;
+    let agent = Agent::start(naru_agent::Config {
+        node_name: node_name.clone(),
+        addresses: network::addresses(),
+        state_dir: place.state_dir.clone(),
+        run_dir: place.run_dir.clone(),
+        client: client(&format!("system:node:{node_name}")),
+        images,
+        runtime: Arc::new(pods),
+        network: dataplane.clone(),
+        dns: naru_agent::Dns { server: plan.dns.into(), ..naru_agent::Dns::default() },
+        labels: [("naru.io/role".to_owned(), "manager".to_owned())].into(),
+        max_pods: MAX_PODS,
+        pod_cidr: Some(plan.pod_subnet.to_string()),
+    });
+    let agent = Arc::new(agent.await.context("the node cannot start")?);
     dialer.connect(agent.clone());
     tracing::info!(
         node = node_name,
@@ -95,7 +121,7 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     until_told_to_end().await?;
     tracing::info!("ending; containers go on");
     shutdown.cancel();
-    drop((controllers, agent));
+    drop((controllers, agent, dataplane));
     let _ = tokio::time::timeout(std::time::Duration::from_secs(5), serving).await;
     store.close().await;
     let _ = fs::remove_file(place.socket());
