@@ -39,6 +39,18 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    /// A store's flush may write its marker while the folder is being removed; then it is removed once more.
+    fn drop(&mut self) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while std::fs::remove_dir_all(self.folder.path()).is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound) {
+            if std::time::Instant::now() > deadline {
+                break;
+            }
+        }
+    }
+}
+
 /// An archive of files.
 pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
