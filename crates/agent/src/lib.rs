@@ -13,6 +13,7 @@
 mod agent;
 mod chain;
 mod config;
+pub mod dataplane;
 mod fleet;
 mod http;
 mod logs;

@@ -165,9 +165,10 @@ impl Dataplane {
             tracing::warn!(pod = %uid, error = %naru_network::chain(&error), "127.0.0.11 does not answer in the pod");
         }
         let in_force = |applied: &Applied| {
-            applied.desired.as_ref().is_some_and(|desired| {
-                desired.pods.iter().any(|pod| pod.uid == uid && pod.address == address)
-            })
+            applied
+                .desired
+                .as_ref()
+                .is_some_and(|desired| desired.pods.iter().any(|pod| pod.uid == uid && pod.address == address))
         };
         let mut applied = self.applied.clone();
         if tokio::time::timeout(RULES, applied.wait_for(in_force)).await.is_err() {

@@ -120,9 +120,8 @@ pub(super) fn correct(
     cluster.pods.extend(early);
     let alive: BTreeSet<Ipv4Addr> = attached.values().map(|(address, _)| *address).collect();
     let subnet: Ipv4Net = viewpoint.pod_subnet;
-    let dead = |address: &Ipv4Addr| {
-        subnet.contains(address) && *address != viewpoint.gateway && !alive.contains(address)
-    };
+    let dead =
+        |address: &Ipv4Addr| subnet.contains(address) && *address != viewpoint.gateway && !alive.contains(address);
     for slice in &mut cluster.slices {
         if slice.endpoints.iter().any(|endpoint| endpoint.addresses.iter().any(dead)) {
             let mut corrected = (**slice).clone();
@@ -191,18 +190,13 @@ mod tests {
         let pods: Vec<(&str, Option<Ipv4Addr>)> = cluster.pods.iter().map(|p| (p.uid.as_str(), p.address)).collect();
         assert_eq!(
             pods,
-            [
-                ("slow-status", Some(ip(2))),
-                ("elsewhere", Some(Ipv4Addr::new(10, 42, 1, 9))),
-                ("early", Some(ip(3)))
-            ]
+            [("slow-status", Some(ip(2))), ("elsewhere", Some(Ipv4Addr::new(10, 42, 1, 9))), ("early", Some(ip(3)))]
         );
     }
 
     #[test]
     fn endpoints_nobody_has_are_dropped_at_once() {
-        let endpoint =
-            |address| EndpointFacts { addresses: vec![address], ready: true, ..EndpointFacts::default() };
+        let endpoint = |address| EndpointFacts { addresses: vec![address], ready: true, ..EndpointFacts::default() };
         let all = [ip(1), ip(2), ip(9), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)];
         let slice = SliceFacts { endpoints: all.map(endpoint).to_vec(), ..SliceFacts::default() };
         let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };

@@ -16,3 +16,6 @@ mod sources;
 
 pub use attach::Dataplane;
 pub use config::{DataplaneConfig, DataplaneError};
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use super::{Executor, Node, Note, ObjectChange, events, start, status::StatusWri
 use crate::{
     machine::{
         self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Observed, Outcome, Power, Presence,
-        Sandbox, Seen, State, StatusInput, Step, Why, step,
+        Sandbox, Seen, Slot, State, StatusInput, Step, Why, step,
     },
     probes::{Prober, Verdict},
     translate::{References, qos},
@@ -475,7 +475,8 @@ impl Worker {
             qos: spec.map_or("BestEffort", |spec| qos(spec).as_str()),
             now: Timestamp::now(),
         });
-        if !self.observed.cleaned {
+        let cleaning = self.observed.cleaned || self.observed.busy.contains_key(&Slot::Folder);
+        if !cleaning {
             self.save();
         }
         if self.gone_at.is_none() {

@@ -1,0 +1,230 @@
+//! A scratch node: an image of busybox, folders and cgroups of its own, all removed at the end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use naru_agent::{Agent, Attachment, Config, Dns, NetworkError, PodNetwork};
+use naru_client::BoxFuture;
+use naru_runtime::{
+    image::{ImageConfig, Images, Reference, Source},
+    pod::{PodUid, Pods, PodsConfig, Runtime, SupervisorCommand},
+};
+use parking_lot::Mutex;
+
+use super::api::Api;
+
+const APPLETS: &[&str] = &[
+    "sh", "cat", "echo", "ls", "sleep", "true", "false", "id", "grep", "env", "pwd", "printf", "nc", "kill", "mkdir",
+    "rm", "seq", "tr", "hostname", "touch", "stty", "head", "test", "httpd", "wget", "mount", "stat", "ln", "readlink",
+];
+
+/// Addresses without links.
+#[derive(Default)]
+pub struct NoNetwork {
+    pub attached: Mutex<BTreeMap<PodUid, IpAddr>>,
+}
+
+impl PodNetwork for NoNetwork {
+    fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Vec<IpAddr>, NetworkError>> {
+        let mut attached = self.attached.lock();
+        let next = IpAddr::from([10, 42, 0, 2 + attached.len() as u8]);
+        let address = *attached.entry(attachment.uid).or_insert(next);
+        Box::pin(async move { Ok(vec![address]) })
+    }
+
+    fn detach<'a>(&'a self, uid: &'a PodUid) -> BoxFuture<'a, Result<(), NetworkError>> {
+        self.attached.lock().remove(uid);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+pub struct Machine {
+    pub scratch: tempfile::TempDir,
+    pub api: Arc<Api>,
+    pub network: Arc<NoNetwork>,
+    pub pods_config: PodsConfig,
+    pub agent: Option<Arc<Agent>>,
+    images: Images,
+}
+
+/// Says why a test cannot run here, or gives a node with a running agent.
+pub async fn machine() -> Option<Machine> {
+    let skip = |why: &str| {
+        eprintln!("SKIPPED: {why}");
+        None
+    };
+    if !rustix::process::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists()) else {
+        return skip("needs busybox (apt-get install busybox-static)");
+    };
+    if std::env::var_os("NARU_TEST_LOG").is_some() {
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_test_writer().try_init();
+    }
+    let scratch = tempfile::Builder::new().prefix("naru-agent-").tempdir().unwrap();
+    let rootfs = scratch.path().join("rootfs");
+    make_root(busybox.as_ref(), &rootfs);
+    let images = Images::open(scratch.path().join("images")).await.unwrap();
+    let config = ImageConfig { env: vec!["PATH=/bin".into()], volumes: vec!["/data".into()], ..ImageConfig::default() };
+    let reference = Reference::parse("box:1").unwrap();
+    images.import_rootfs(Source::Folder(rootfs), config, Some(&reference)).await.unwrap();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let pods_config = PodsConfig {
+        state_dir: scratch.path().join("state"),
+        run_dir: scratch.path().join("run"),
+        supervisor: SupervisorCommand {
+            program: env!("CARGO_BIN_EXE_naru-agent-test-supervisor").into(),
+            args: Vec::new(),
+        },
+        cgroup: format!("naru-agent-test-{}-{number}", std::process::id()),
+    };
+    let mut machine = Machine { scratch, api: Api::new(), network: Arc::default(), pods_config, agent: None, images };
+    machine.start().await;
+    Some(machine)
+}
+
+fn make_root(busybox: &Path, root: &Path) {
+    for folder in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "data"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::copy(busybox, root.join("bin/busybox")).unwrap();
+    for applet in APPLETS {
+        symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:web:/tmp:/bin/sh\n").unwrap();
+    fs::write(root.join("etc/group"), "root:x:0:\nweb:x:102:\n").unwrap();
+    fs::write(root.join("data/seed"), "from the image\n").unwrap();
+}
+
+impl Machine {
+    /// Starts the agent, or starts it again after [`Machine::crash`].
+    pub async fn start(&mut self) {
+        let runtime: Arc<dyn Runtime> = Arc::new(Pods::open(self.pods_config.clone()).unwrap());
+        let config = Config {
+            node_name: "node".into(),
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            state_dir: self.pods_config.state_dir.clone(),
+            run_dir: self.pods_config.run_dir.clone(),
+            client: self.api.client(),
+            images: self.images.clone(),
+            runtime,
+            network: self.network.clone(),
+            dns: Dns::default(),
+            labels: BTreeMap::new(),
+            max_pods: 110,
+            pod_cidr: None,
+        };
+        self.agent = Some(Arc::new(Agent::start(config).await.unwrap()));
+    }
+
+    /// The agent goes away between two instructions.
+    pub fn crash(&mut self) {
+        self.agent = None;
+    }
+
+    pub fn agent(&self) -> Arc<Agent> {
+        self.agent.clone().unwrap()
+    }
+
+    pub fn state(&self) -> &Path {
+        &self.pods_config.state_dir
+    }
+
+    /// The text of a container's log, all attempts, without times and streams.
+    pub fn log(&self, pod: &str, container: &str) -> String {
+        let dir = self.state().join("logs").join(format!("default_{pod}_uid-{pod}")).join(container);
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap_or_default()).collect();
+        text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Processes, mounts, folders, addresses that belong to this node's pods.
+    pub fn leftovers(&self) -> BTreeSet<String> {
+        let mut left = BTreeSet::new();
+        let scratch = self.scratch.path().to_string_lossy().into_owned();
+        for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(&scratch)) {
+            left.insert(format!("mount {line}"));
+        }
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains(&scratch) {
+                left.insert(format!("process {}", entry.file_name().to_string_lossy()));
+            }
+        }
+        for base in ["pods", "agent", "logs", "agent/ledger"] {
+            for entry in fs::read_dir(self.state().join(base)).into_iter().flatten().flatten() {
+                if entry.file_name() != "ledger" {
+                    left.insert(format!("folder {}", entry.path().display()));
+                }
+            }
+        }
+        left.extend(self.network.attached.lock().keys().map(|uid| format!("address of {uid}")));
+        for base in self.groups() {
+            for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir())
+                    && !["burstable", "besteffort"].contains(&&*entry.file_name().to_string_lossy())
+                {
+                    left.insert(format!("group {}", entry.path().display()));
+                }
+            }
+        }
+        left
+    }
+
+    fn groups(&self) -> Vec<PathBuf> {
+        let top = Path::new("/sys/fs/cgroup");
+        let mut bases = vec![top.join(&self.pods_config.cgroup)];
+        bases.extend(
+            fs::read_dir(top).into_iter().flatten().flatten().map(|entry| entry.path().join(&self.pods_config.cgroup)),
+        );
+        bases.retain(|base| base.is_dir());
+        bases
+            .iter()
+            .flat_map(|base| [base.clone(), base.join("burstable"), base.join("besteffort")])
+            .filter(|base| base.is_dir())
+            .collect()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.agent = None;
+        let config = self.pods_config.clone();
+        // The test's own executor may be going down.
+        let sweep = std::thread::spawn(move || {
+            let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            executor.block_on(async {
+                let pods = Pods::open(config.clone()).unwrap();
+                for entry in fs::read_dir(config.state_dir.join("pods")).into_iter().flatten().flatten() {
+                    let uid = PodUid::new(entry.file_name().to_string_lossy()).unwrap();
+                    if pods.destroy(&uid).await.is_err() {
+                        let _ = pods.sweep(&uid).await;
+                    }
+                }
+            });
+        });
+        let _ = sweep.join();
+        let scratch = self.scratch.path().to_string_lossy().into_owned();
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for point in table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| point.starts_with(&scratch))
+        {
+            let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+        }
+        for base in self.groups().into_iter().rev() {
+            let _ = fs::remove_dir(base);
+        }
+    }
+}
