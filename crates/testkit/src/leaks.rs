@@ -68,7 +68,7 @@ fn mounts(host: &Host) -> BTreeSet<String> {
     points.filter(|point| point.starts_with(&folder)).map(|point| format!("mount {point}")).collect()
 }
 
-/// Control groups, in every hierarchy.
+/// Control groups of pods, in every hierarchy; their parents by quality of service stay.
 fn groups(name: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![("/sys/fs/cgroup".into(), 0)];
@@ -79,7 +79,8 @@ fn groups(name: &str) -> Vec<String> {
                 continue;
             }
             let inside = entry.path().to_string_lossy().contains(name);
-            if inside {
+            let parent = ["besteffort", "burstable", "guaranteed"].iter().any(|class| entry.file_name() == *class);
+            if inside && !parent {
                 found.push(format!("control group {}", entry.path().display()));
             }
             if inside || depth < 2 {
