@@ -7,14 +7,18 @@
 //!
 //! This crate does not know how pods are run nor how packets find them.
 
+mod affinity;
 mod catalog;
 mod cluster;
+mod daemonset;
 mod deployment;
 mod driver;
 mod endpoints;
+mod expiry;
 #[cfg(test)]
 mod fixtures;
 mod gc;
+mod history;
 mod job;
 mod namespace;
 mod node;
@@ -25,6 +29,7 @@ mod replicaset;
 mod resources;
 mod scheduling;
 mod start;
+mod statefulset;
 mod storage;
 pub mod views;
 

@@ -10,15 +10,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::cluster::{Clock, Cluster};
+use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::driver::{self, ControllerStatus, DriverOptions, Running};
 use crate::endpoints::ServiceEndpoints;
+use crate::expiry::EventExpiry;
 use crate::gc::Garbage;
 use crate::job::Jobs;
 use crate::namespace::{Namespaces, Provision};
 use crate::node::{Nodes, PodCollector};
 use crate::replicaset::ReplicaSets;
 use crate::scheduling::Scheduling;
+use crate::statefulset::StatefulSets;
 use crate::storage::{Claims, Eraser, Volumes};
 
 /// How controllers are set up.
@@ -30,6 +33,8 @@ pub struct Options {
     pub authority: String,
     /// How long a node may be silent before it counts as lost.
     pub node_grace: Duration,
+    /// How long Events are kept after they were last seen.
+    pub keep_events: Duration,
     /// How many finished pods are kept.
     pub finished_pods: usize,
     /// The folder below which local volumes are, on every node.
@@ -48,6 +53,7 @@ impl Default for Options {
             registry: Registry::builtin(),
             authority: String::new(),
             node_grace: Duration::from_secs(40),
+            keep_events: Duration::from_secs(3600),
             finished_pods: 1000,
             volumes: "/var/lib/naru/volumes".into(),
             eraser: None,
@@ -77,22 +83,28 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
     cluster.synced().await;
     catalog.synced().await;
     let set = Set { options: options.driver, shutdown };
-    let grace = SignedDuration::try_from(options.node_grace).unwrap_or(SignedDuration::MAX);
     let running = vec![
         set.start(Scheduling::new(cluster.clone())),
         set.start(Deployments(cluster.clone())),
         set.start(ReplicaSets(cluster.clone())),
+        set.start(DaemonSets(cluster.clone())),
+        set.start(StatefulSets(cluster.clone())),
         set.start(Jobs(cluster.clone())),
         set.start(ServiceEndpoints(cluster.clone())),
         set.start(Garbage::new(cluster.clone(), catalog.clone())),
         set.start(Namespaces { cluster: cluster.clone(), catalog }),
         set.start(Provision { cluster: cluster.clone(), certificate: options.authority.into() }),
-        set.start(Nodes::new(cluster.clone(), grace)),
+        set.start(Nodes::new(cluster.clone(), signed(options.node_grace))),
         set.start(Claims { cluster: cluster.clone(), folder: options.volumes.into() }),
         set.start(Volumes { cluster: cluster.clone(), eraser: options.eraser }),
+        set.start(EventExpiry { cluster: cluster.clone(), keep: signed(options.keep_events) }),
         set.start(PodCollector { cluster: cluster.clone(), finished: options.finished_pods }),
     ];
     Controllers { running, cluster }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 struct Set {

@@ -8,7 +8,7 @@ use crate::views::{Deployment, Rolling};
 
 /// The bounds of one Deployment, in pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// How many pods are asked for.
     pub(super) replicas: i32,
     /// How many more there may be.

@@ -3,14 +3,14 @@
 //! The decision is one pure function over the Deployment, its ReplicaSets and their pods; the arithmetic of sizes
 //! stands apart in `rolling` and `scale`, so that its laws can be tested without objects.
 
-mod bounds;
+pub(crate) mod bounds;
 mod failure;
 mod plan;
 pub(crate) mod revision;
 mod rolling;
 mod scale;
 mod status;
-mod template;
+pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -97,7 +97,7 @@ impl Controller for Deployments {
         orphans.retain(|set| wanted.matches(&set.metadata.labels));
         let mut taken: BTreeSet<_> =
             self.0.replica_sets.list_in(&key.namespace).iter().map(|set| set.key.name.to_string()).collect();
-        sets.iter().for_each(|set| drop(taken.remove(&set.metadata.name)));
+        taken.retain(|name| sets.iter().all(|set| set.metadata.name != *name));
         let pods_of = |set: &Arc<ReplicaSet>| {
             let pods = self.0.pods.by_index(BY_OWNER, &set.metadata.uid);
             (set.metadata.uid.clone(), pods.into_iter().map(|pod| pod.view.clone()).collect())

@@ -9,4 +9,4 @@ mod tests;
 
 pub(crate) use life::Nodes;
 pub(crate) use orphans::PodCollector;
-pub(crate) use taints::tolerates_all;
+pub(crate) use taints::{tolerates_all, tolerates_running};

@@ -23,7 +23,7 @@ pub(super) fn wanted(node: &Node, conditions: &[Condition], now: Timestamp) -> V
         "False" => Some(NOT_READY),
         _ => Some(UNREACHABLE),
     };
-    for key in lost {
+    if let Some(key) = lost {
         ours.extend([(key, "NoSchedule"), (key, "NoExecute")]);
     }
     for (condition, key) in PRESSURES {
@@ -78,4 +78,10 @@ pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 pub(crate) fn tolerates_all(tolerations: &[Toleration], taints: &[Taint]) -> bool {
     let mut hard = taints.iter().filter(|taint| taint.effect != "PreferNoSchedule");
     hard.all(|taint| tolerations.iter().any(|toleration| tolerates(toleration, taint)))
+}
+
+/// Whether a pod with these tolerations may go on running on a node with these taints.
+pub(crate) fn tolerates_running(tolerations: &[Toleration], taints: &[Taint]) -> bool {
+    let mut driving = taints.iter().filter(|taint| taint.effect == "NoExecute");
+    driving.all(|taint| tolerations.iter().any(|toleration| tolerates(toleration, taint)))
 }

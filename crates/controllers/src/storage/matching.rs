@@ -5,6 +5,7 @@ use std::sync::Arc;
 use naru_api::Quantity;
 use serde_json::Value;
 
+use crate::affinity;
 use crate::ownership::selector;
 use crate::views::{ClaimRef, Meta, Node, PersistentVolume, PersistentVolumeClaim};
 
@@ -41,27 +42,7 @@ fn size(quantity: &Value) -> i64 {
     }
 }
 
-/// Whether a volume's node affinity admits a node: any term, all its expressions.
+/// Whether a volume's node affinity admits a node.
 pub(super) fn usable_on(volume: &PersistentVolume, node: &Node) -> bool {
-    let Some(affinity) = &volume.spec.node_affinity else { return true };
-    let terms = affinity["required"]["nodeSelectorTerms"].as_array().map(Vec::as_slice).unwrap_or_default();
-    terms.iter().any(|term| {
-        let expressions = term["matchExpressions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        expressions.iter().all(|expression| holds(expression, node))
-    })
-}
-
-fn holds(expression: &Value, node: &Node) -> bool {
-    let value = expression["key"].as_str().and_then(|key| node.metadata.label(key));
-    let listed = || {
-        let mut values = expression["values"].as_array().into_iter().flatten();
-        value.is_some_and(|value| values.any(|wanted| wanted == value))
-    };
-    match expression["operator"].as_str().unwrap_or_default() {
-        "In" => listed(),
-        "NotIn" => !listed(),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        _ => false,
-    }
+    volume.spec.node_affinity.as_ref().is_none_or(|affinity| affinity::admits(&affinity["required"], node))
 }
