@@ -3,7 +3,7 @@
 //! Writes `FOLDER/kubeconfig`. The store is durable in `FOLDER/store`, or in memory when `NARU_MEMORY` is set.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -27,6 +27,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().ok_or("expected a folder")?);
     let port: u16 = args.next().map_or(Ok(6443), |p| p.parse())?;
+    serve(&dir, port).await
+}
+
+/// Serves from `dir` until interrupted.
+pub async fn serve(dir: &Path, port: u16) -> Result<(), Box<dyn Error>> {
     let authority = Arc::new(Authority::open_or_create(&dir.join("pki"))?);
     let sealer = Arc::new(Sealer::open_or_create(&dir.join("pki/seal.key"))?);
     let codec = Arc::new(StoreCodec::new(sealer.clone()));

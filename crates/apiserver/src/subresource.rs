@@ -8,7 +8,7 @@ mod token;
 
 use http::{Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use naru_api::{Status, Subresource, meta};
+use naru_api::{FieldValidation, Status, Subresource, decode, meta};
 use serde_json::Value;
 
 use crate::call::Call;
@@ -94,19 +94,20 @@ async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) ->
             }
         }
         raise_generation(old, &mut new);
-        new
+        // What was taken over is checked for its types like any other input.
+        decode::value(&call.route.kind, new, FieldValidation::Ignore).map(|decoded| decoded.object)
     };
     let written = if call.verb == Verb::Update {
         let (mut given, _) = call.object(body, options).await?;
         create::place(call.route, call.namespace(), &mut given)?;
-        let change = |old: &Value| Ok(take(old, &given));
+        let change = |old: &Value| take(old, &given);
         update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?
     } else {
         let patch = crate::verbs::patch::Patch::read(call, body).await?;
         let change = |old: &Value| {
             let mut given = old.clone();
             patch.apply(&call.route.kind, &mut given)?;
-            Ok(take(old, &given))
+            take(old, &given)
         };
         update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?
     };

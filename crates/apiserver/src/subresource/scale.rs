@@ -75,8 +75,9 @@ fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Value, St
     let kind = &call.route.kind;
     let replicas = match &scale["spec"]["replicas"] {
         Value::Null => 0,
-        value => value.as_i64().filter(|r| *r >= 0).ok_or_else(|| {
-            let error = naru_api::FieldError::invalid("spec.replicas", value, "must be greater than or equal to 0");
+        value => value.as_i64().and_then(|r| i32::try_from(r).ok()).filter(|r| *r >= 0).ok_or_else(|| {
+            let error =
+                naru_api::FieldError::invalid("spec.replicas", value, "must be a whole number from 0 to 2147483647");
             Status::invalid(kind, call.name(), vec![error])
         })?,
     };

@@ -198,7 +198,11 @@ impl Update<'_> {
         let errors = match self.part {
             Part::Main | Part::Status => validate::update(kind, old, new),
             // Rules about changes forbid to all others what these subresources are for.
-            Part::Spec(_) => validate::create(kind, new),
+            Part::Spec(_) => {
+                let mut whole = new.clone();
+                meta::unset(&mut whole, "resourceVersion");
+                validate::create(kind, &whole)
+            }
             Part::Trusted => vec![],
         };
         if errors.is_empty() { Ok(effects) } else { Err(Status::invalid(kind, self.name, errors)) }

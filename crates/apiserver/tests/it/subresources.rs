@@ -62,6 +62,7 @@ async fn a_scale_is_seen_and_set_whatever_the_kind() {
     let read = root.get(&format!("{DEPLOYMENTS}/web")).await.expect(200);
     assert_eq!((&read["spec"]["replicas"], &read["metadata"]["generation"]), (&json!(0), &json!(3)));
     root.patch(&path, "merge-patch", &json!({"spec": {"replicas": -1}})).await.refused(422);
+    root.patch(&path, "merge-patch", &json!({"spec": {"replicas": 5_000_000_000_i64}})).await.refused(422);
 }
 
 #[tokio::test]
@@ -119,4 +120,25 @@ async fn an_eviction_waits_for_the_budget() {
     root.post(&format!("{PODS}/a/eviction"), &evict("a")).await.expect(201);
     assert!(root.get(&format!("{PODS}/a")).await.expect(200)["metadata"]["deletionTimestamp"].is_string());
     root.post(&format!("{PODS}/b/eviction"), &evict("b")).await.refused(429);
+}
+
+#[tokio::test]
+async fn resources_of_containers_change_through_resize_and_nothing_else_does() {
+    let world = World::start().await;
+    let root = world.root();
+    root.post(PODS, &pod("p")).await.expect(201);
+    let path = format!("{PODS}/p/resize");
+    let change = json!({"spec": {"containers": [{"name": "web", "image": "other:1",
+        "resources": {"requests": {"cpu": "100m"}}}]}});
+    let resized = root.patch(&path, "strategic-merge-patch", &change).await.expect(200);
+    let container = &resized["spec"]["containers"][0];
+    assert_eq!((&container["resources"]["requests"]["cpu"], &container["image"]), (&json!("100m"), &json!("web:1")));
+    assert_eq!(resized["metadata"]["generation"], 2);
+    let wrong = json!([{"op": "replace", "path": "/spec/containers/0/resources", "value": "much"}]);
+    assert!(root.patch(&path, "json-patch", &wrong).await.code.is_client_error());
+    let ephemeral = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "tools:1"}], "nodeName": "n9"}});
+    let path = format!("{PODS}/p/ephemeralcontainers");
+    let added = root.patch(&path, "strategic-merge-patch", &ephemeral).await.expect(200);
+    assert_eq!(added["spec"]["ephemeralContainers"][0]["name"], "debug");
+    assert!(added["spec"].get("nodeName").is_none());
 }
