@@ -41,8 +41,7 @@ impl Bench {
         fs::copy(busybox, image.join("bin/busybox")).ok()?;
         symlink("busybox", image.join("bin/sleep")).ok()?;
         symlink("busybox", image.join("bin/true")).ok()?;
-        let supervisor =
-            SupervisorCommand { program: env!("CARGO_BIN_EXE_naru-supervisor").into(), args: Vec::new() };
+        let supervisor = SupervisorCommand { program: env!("CARGO_BIN_EXE_naru-supervisor").into(), args: Vec::new() };
         let pods = Pods::open(PodsConfig {
             state_dir: scratch.path().join("state"),
             run_dir: scratch.path().join("run"),
@@ -116,7 +115,12 @@ async fn run(bench: &Bench) {
     }
     weights.sort();
     let middle = weights[weights.len() / 2];
-    println!("{:<58} PSS {} KiB, private {} KiB", format!("supervisor with a container ({})", weights.len()), middle.0, middle.1);
+    println!(
+        "{:<58} PSS {} KiB, private {} KiB",
+        format!("supervisor with a container ({})", weights.len()),
+        middle.0,
+        middle.1
+    );
 
     let mut times = Vec::new();
     for at in 0..100 {

@@ -191,11 +191,12 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Moves the calling process in.
-    pub(crate) fn enter(&self) -> Result<(), CgroupError> {
+    /// Moves a process in, by its number as the caller counts; 0 is the caller.
+    pub(crate) fn enter(&self, pid: u32) -> Result<(), CgroupError> {
+        let pid = pid.to_string();
         for folder in self.folders() {
             let path = folder.join("cgroup.procs");
-            match write(&path, "0") {
+            match write(&path, &pid) {
                 Ok(()) => {}
                 // A controller that this group does not use.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => {}

@@ -39,13 +39,18 @@ pub(crate) enum NoCgroups {
 }
 
 impl Hierarchy {
-    /// Looks at this machine, makes the base folders and, on v2, hands the controllers down to them.
+    /// Looks at this machine, makes the base folders and, on v2, hands the controllers down to them. An absolute `name` is
+    /// the v2 folder itself.
     pub(crate) fn prepare(name: &str) -> Result<Self, NoCgroups> {
         let read = |path: &str| {
             fs::read_to_string(path).map_err(|source| NoCgroups::Io { action: "reading", path: path.into(), source })
         };
-        let found = Self::detect(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?, name)
-            .ok_or(NoCgroups::NotMounted)?;
+        let found = if Path::new(name).is_absolute() {
+            Self::V2(name.into())
+        } else {
+            Self::detect(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?, name)
+                .ok_or(NoCgroups::NotMounted)?
+        };
         for folder in found.folders() {
             fs::create_dir_all(&folder).map_err(|source| NoCgroups::Io {
                 action: "making cgroup",

@@ -12,7 +12,7 @@ use super::{
     failure::{At, Outcome},
     init, mask, mounts, policy,
     process::{self, FromHost, ProcessSpec, Streams},
-    report::Reporter,
+    report::{Report, Reporter, read_report},
     root,
 };
 use crate::{
@@ -41,18 +41,28 @@ pub(crate) fn launch(wanted: &Launch<'_>, streams: Streams, report: &Reporter) -
     process::die_with_parent()?;
     policy::oom_score(config.oom_score_adj, report)?;
     let nodes = device::collect(&config.devices)?;
-    enter_cgroup(wanted, &nodes, report)?;
+    let entering = begin_entering(wanted, &nodes, report)?;
     let host = FromHost::gather(&config.policy)?;
     let sources = mounts::detach_from_host(config)?;
     let top = root::mount_overlay(&config.root, wanted.place)?;
-    mounts::standard(top.as_fd(), config, wanted.cgroup, wanted.shm)?;
+    mounts::standard(top.as_fd(), config, wanted.shm)?;
     let dev = sys::open_in_root(top.as_fd(), Path::new("dev"), libc::O_PATH | libc::O_DIRECTORY)
         .at(StartStep::Device, || "opening /dev")?;
     device::standard(dev.as_fd())?;
+    let finish_entering = || {
+        finish_entering(entering)?;
+        mounts::cgroups(top.as_fd(), config, wanted.cgroup)
+    };
+    // As late as possible, while the kernel moves this process: but what is mounted over groups must come after them.
+    let early = touches_groups(config);
+    let finish_entering = if early { finish_entering().map(|()| None)? } else { Some(finish_entering) };
     mounts::configured(top.as_fd(), config, sources)?;
     device::make(top.as_fd(), &nodes)?;
     mask::protect(top.as_fd(), &config.readonly_paths)?;
     mask::hide(top.as_fd(), &config.masked_paths)?;
+    if let Some(finish) = finish_entering {
+        finish()?;
+    }
     sys::pivot_root(top.as_fd()).at(StartStep::Root, || "entering the root")?;
     drop((top, dev));
     let spec = ProcessSpec {
@@ -76,17 +86,54 @@ pub(crate) fn launch(wanted: &Launch<'_>, streams: Streams, report: &Reporter) -
     process::become_program(&spec, streams, host, true, report)
 }
 
-fn enter_cgroup(wanted: &Launch<'_>, nodes: &[device::Node], report: &Reporter) -> Outcome {
+fn touches_groups(config: &ContainerConfig) -> bool {
+    let targets = config.mounts.iter().map(|m| &m.target);
+    let mut paths = targets.chain(&config.masked_paths).chain(&config.readonly_paths);
+    paths.any(|path| path.starts_with("/sys/fs") || path == Path::new("/sys"))
+}
+
+/// A child that moves this process into its groups, and the socket it reports on.
+struct Entering {
+    report: OwnedFd,
+    mover: OwnedFd,
+}
+
+/// Makes the groups and begins to enter them. On v1 the first move after a while waits some 10 ms for every CPU to pass
+/// through the kernel: a child does the moving, so that the mounts are made meanwhile.
+fn begin_entering(wanted: &Launch<'_>, nodes: &[device::Node], report: &Reporter) -> Outcome<Option<Entering>> {
     if !wanted.in_cgroup {
         for warning in wanted.cgroup.create(&wanted.config.resources)? {
             report.warn(&warning);
         }
     }
     wanted.cgroup.limit_devices(&wanted.config.devices, &device::rules(nodes))?;
-    if !wanted.in_cgroup {
-        wanted.cgroup.enter()?;
+    if wanted.in_cgroup {
+        return Ok(None);
     }
-    // After entering: the new namespace's root is where its first member is.
+    let what = || "forking to enter the groups";
+    let own = std::process::id();
+    let (ours, theirs) = super::report_pair().at(StartStep::Cgroup, what)?;
+    match sys::clone3(&Clone3::default()).at(StartStep::Cgroup, what)? {
+        Forked::Parent { pidfd, .. } => Ok(Some(Entering { report: ours, mover: pidfd })),
+        Forked::Child => {
+            let moved = process::die_with_parent().and_then(|()| Ok(wanted.cgroup.enter(own)?));
+            if let Err(failure) = moved {
+                theirs.failed(&failure);
+            }
+            sys::exit_now(0)
+        }
+    }
+}
+
+/// Waits until the groups are entered. Only then comes the namespace: its root is where its first member is.
+fn finish_entering(entering: Option<Entering>) -> Outcome {
+    if let Some(Entering { report, mover }) = entering {
+        let what = || "entering the groups";
+        sys::wait_for(mover.as_fd()).at(StartStep::Cgroup, what)?;
+        if let Some(Report::Failed(failure)) = read_report(report.as_fd()) {
+            return Err(failure);
+        }
+    }
     sys::unshare(libc::CLONE_NEWCGROUP).at(StartStep::Namespaces, || "making a cgroup namespace")
 }
 

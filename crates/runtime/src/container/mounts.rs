@@ -32,12 +32,11 @@ fn filesystem(root: BorrowedFd<'_>, path: &str, kind: &str, flags: libc::c_ulong
         .at(StartStep::Mount, || format!("mounting {kind} on {path}"))
 }
 
-/// `/proc`, `/sys`, `/dev` and what is in them, save the device nodes.
-pub(super) fn standard(root: BorrowedFd<'_>, config: &ContainerConfig, cgroup: &Cgroup, shm: &Path) -> Outcome {
-    let sys_flags = NO_SUID_DEV_EXEC | if config.writable_sys { 0 } else { libc::MS_RDONLY };
+/// `/proc`, `/sys`, `/dev` and what is in them, save the device nodes and the groups.
+pub(super) fn standard(root: BorrowedFd<'_>, config: &ContainerConfig, shm: &Path) -> Outcome {
     filesystem(root, "/proc", "proc", NO_SUID_DEV_EXEC, "")?;
     filesystem(root, "/dev", "tmpfs", libc::MS_NOSUID | libc::MS_STRICTATIME, "mode=755,size=65536k")?;
-    filesystem(root, "/sys", "sysfs", sys_flags, "")?;
+    filesystem(root, "/sys", "sysfs", sys_flags(config), "")?;
     let pts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
     filesystem(root, "/dev/pts", "devpts", libc::MS_NOSUID | libc::MS_NOEXEC, pts)?;
     filesystem(root, "/dev/mqueue", "mqueue", NO_SUID_DEV_EXEC, "")?;
@@ -51,10 +50,16 @@ pub(super) fn standard(root: BorrowedFd<'_>, config: &ContainerConfig, cgroup: &
             put(&tree, &place).at(StartStep::Mount, || "binding /dev/shm")?;
         }
     }
-    cgroups(root, cgroup, sys_flags)
+    Ok(())
 }
 
-fn cgroups(root: BorrowedFd<'_>, cgroup: &Cgroup, flags: libc::c_ulong) -> Outcome {
+fn sys_flags(config: &ContainerConfig) -> libc::c_ulong {
+    NO_SUID_DEV_EXEC | if config.writable_sys { 0 } else { libc::MS_RDONLY }
+}
+
+/// The container's own groups; only after it entered them and made a namespace there.
+pub(super) fn cgroups(root: BorrowedFd<'_>, config: &ContainerConfig, cgroup: &Cgroup) -> Outcome {
+    let flags = sys_flags(config);
     // Not every kernel has the folder: a container without it still runs.
     if sys::open_in_root(root, Path::new("sys/fs/cgroup"), libc::O_PATH).is_err() {
         return Ok(());
@@ -153,7 +158,7 @@ fn bind(root: BorrowedFd<'_>, mount: &Mount, tree: &OwnedFd, propagation: Propag
     }
     put(tree, &place).at(StartStep::Mount, what)?;
     if propagation == Propagation::Private {
-        mount_change(&by_fd(tree), MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        mount_change(by_fd(tree), MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .at(StartStep::Mount, what)?;
     }
     if mount.noexec {

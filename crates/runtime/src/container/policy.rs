@@ -81,7 +81,7 @@ fn resource(name: &str) -> Option<u32> {
         "rtprio" => libc::RLIMIT_RTPRIO,
         "rttime" => libc::RLIMIT_RTTIME,
         _ => return None,
-    } as u32)
+    })
 }
 
 /// Sets process limits; what may not be raised is set as high as it may.

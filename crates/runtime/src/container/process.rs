@@ -178,7 +178,7 @@ pub(crate) struct Enter<'a> {
 pub(crate) fn enter(wanted: &Enter<'_>, streams: Streams, report: &Reporter) -> Outcome<std::convert::Infallible> {
     die_with_parent()?;
     policy::oom_score(wanted.oom_score_adj, report)?;
-    wanted.cgroup.enter()?;
+    wanted.cgroup.enter(0)?;
     let host = FromHost::gather(wanted.spec.policy)?;
     let flags = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
     sys::join_by_pidfd(wanted.container, flags).at(StartStep::Namespaces, || "joining the container's namespaces")?;

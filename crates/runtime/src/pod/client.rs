@@ -44,7 +44,7 @@ pub struct PodsConfig {
     /// The supervisor's program.
     pub supervisor: SupervisorCommand,
     /// Name of the cgroup that all pods' cgroups are made in; usually `naru`. Under a delegated systemd service it is made
-    /// below the service's own.
+    /// below the service's own. An absolute path is the v2 group itself.
     pub cgroup: String,
 }
 

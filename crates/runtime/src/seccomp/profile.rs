@@ -127,10 +127,15 @@ pub(super) fn parse(text: &str, held: Capabilities) -> Result<Rules, ProfileErro
             let clauses = calls.entry(number).or_default();
             let clause = Clause { when: when.clone(), action };
             // Conditions come before what holds always.
-            let at = if clause.when.is_empty() { clauses.len() } else { clauses.iter().take_while(|c| !c.when.is_empty()).count() };
+            let at = if clause.when.is_empty() {
+                clauses.len()
+            } else {
+                clauses.iter().take_while(|c| !c.when.is_empty()).count()
+            };
             clauses.insert(at, clause);
         }
     }
-    let unknown = if matches!(otherwise, Action::Allow | Action::Log) { otherwise } else { Action::Errno(libc::ENOSYS as u16) };
+    let unknown =
+        if matches!(otherwise, Action::Allow | Action::Log) { otherwise } else { Action::Errno(libc::ENOSYS as u16) };
     Ok(Rules { calls, otherwise, unknown })
 }

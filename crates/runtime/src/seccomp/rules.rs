@@ -40,7 +40,10 @@ pub(super) enum Compare {
     GreaterOrEqual(u64),
     Greater(u64),
     /// The bits of `mask` have this value.
-    Masked { mask: u64, value: u64 },
+    Masked {
+        mask: u64,
+        value: u64,
+    },
 }
 
 /// An action with all the comparisons (argument, comparison) that must hold for it.

@@ -55,10 +55,19 @@ fn result(program: &[u8], number: i64, first: u64) -> u32 {
 #[test]
 fn the_default_allows_ordinary_work_and_refuses_the_rest() {
     let program = default_for(Capabilities::container_default());
-    for number in [libc::SYS_read, libc::SYS_openat, libc::SYS_execve, libc::SYS_mmap, libc::SYS_futex, libc::SYS_chroot] {
+    for number in
+        [libc::SYS_read, libc::SYS_openat, libc::SYS_execve, libc::SYS_mmap, libc::SYS_futex, libc::SYS_chroot]
+    {
         assert_eq!(result(&program, number, 0), ALLOW, "call {number}");
     }
-    for number in [libc::SYS_mount, libc::SYS_unshare, libc::SYS_keyctl, libc::SYS_bpf, libc::SYS_io_uring_setup, libc::SYS_reboot] {
+    for number in [
+        libc::SYS_mount,
+        libc::SYS_unshare,
+        libc::SYS_keyctl,
+        libc::SYS_bpf,
+        libc::SYS_io_uring_setup,
+        libc::SYS_reboot,
+    ] {
         assert_eq!(result(&program, number, 0), PERM, "call {number}");
     }
     assert_eq!(result(&program, libc::SYS_clone3, 0), NOSYS);
@@ -130,7 +139,10 @@ fn malformed_profiles_are_refused() {
 mod comparisons {
     use proptest::prelude::*;
 
-    use super::{super::{assemble::assemble, rules::*}, *};
+    use super::{
+        super::{assemble::assemble, rules::*},
+        *,
+    };
 
     fn holds(value: u64, comparison: Compare) -> bool {
         match comparison {

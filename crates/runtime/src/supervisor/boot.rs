@@ -99,13 +99,14 @@ fn create(boot_file: &Path) -> Result<Supervisor, Box<dyn Error>> {
     let signals = SignalQueue::new(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .at(|| "queueing signals".into())?;
     let own_processes = File::open("/proc/self/ns/pid").at(|| "opening the process namespace".into())?;
+    let cgroup = Cgroup::of_pod(boot.hierarchy.clone(), &boot.pod.cgroup_parent, &boot.pod.uid);
+    let warnings = cgroup.create(&boot.pod.resources)?;
+    warm_up(&cgroup);
     namespaces(&boot.pod)?;
     sysctls(&boot.pod)?;
     let shm = shared_memory(&boot)?;
     fs::create_dir_all(boot.folders.root()).at(|| format!("making {}", boot.folders.root().display()))?;
     fs::create_dir_all(boot.folders.attempts()).at(|| format!("making {}", boot.folders.attempts().display()))?;
-    let cgroup = Cgroup::of_pod(boot.hierarchy.clone(), &boot.pod.cgroup_parent, &boot.pod.uid);
-    let warnings = cgroup.create(&boot.pod.resources)?;
     let pause = if boot.pod.share_process_namespace && !boot.pod.host_pid { Some(pause(&cgroup)?) } else { None };
     let listener = listen(&boot.folders.socket())?;
     let pid = std::process::id() as i32;
@@ -190,6 +191,19 @@ fn shared_memory(boot: &Boot) -> Result<PathBuf, Box<dyn Error>> {
     Ok(place)
 }
 
+/// On v1 the first move between groups after a while waits some 10 ms for every CPU to pass through the kernel; the next
+/// ones do not. A child takes that wait now, while the daemon prepares the pod's first container.
+fn warm_up(cgroup: &Cgroup) {
+    if !cgroup.is_v2()
+        && let Ok(Forked::Child) = sys::clone3(&Clone3::default())
+    {
+        close_stdout();
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+        let _ = cgroup.enter(0);
+        sys::exit_now(0)
+    }
+}
+
 /// Process 1 of the pod's shared process namespace.
 fn pause(cgroup: &Cgroup) -> Result<(i32, OwnedFd), Box<dyn Error>> {
     let flags = libc::CLONE_NEWPID as u64;
@@ -199,7 +213,7 @@ fn pause(cgroup: &Cgroup) -> Result<(i32, OwnedFd), Box<dyn Error>> {
             // The daemon reads our stdout to its end: this process must not keep it open.
             close_stdout();
             let _ = cgroup.child("pause").create(&crate::pod::Resources::default());
-            let _ = cgroup.child("pause").enter();
+            let _ = cgroup.child("pause").enter(0);
             container::pause()
         }
         Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),

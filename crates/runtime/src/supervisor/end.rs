@@ -93,6 +93,12 @@ impl Supervisor {
             }
             Purpose::Answered { client } => self.answer(client, as_answer(result)),
             Purpose::Destroyed => self.destroyed(result),
+            Purpose::StartFailed { client, failure } => {
+                if let Err(error) = result {
+                    eprintln!("removing a failed start: {error}");
+                }
+                self.answer(client, Answer::StartFailed(failure));
+            }
             Purpose::Forgotten => {
                 if let Err(error) = result {
                     eprintln!("cleaning up: {error}");

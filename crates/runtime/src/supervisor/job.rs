@@ -8,7 +8,7 @@ use std::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
-    pod::{ContainerName, Exit},
+    pod::{ContainerName, Exit, StartFailure},
     sys::{self, Clone3, Forked},
 };
 
@@ -25,6 +25,8 @@ pub(super) enum Purpose {
     Answered { client: u64 },
     /// The pod is removed.
     Destroyed,
+    /// What a failed start left is removed; its client waits.
+    StartFailed { client: u64, failure: StartFailure },
     /// Nobody waits.
     Forgotten,
 }

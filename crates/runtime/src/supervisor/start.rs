@@ -229,14 +229,14 @@ impl Supervisor {
             action: "the starting process was killed".to_owned(),
             errno: 0,
         });
-        if let Some(container) = self.containers.remove(name) {
-            let _ = sys::signal_by_pidfd(container.pidfd.as_fd(), libc::SIGKILL);
-            let removers = container.removers.clone();
-            self.clean_up(container);
-            for remover in removers {
-                self.answer(remover, Answer::Done);
-            }
+        let Some(container) = self.containers.remove(name) else { return };
+        let _ = sys::signal_by_pidfd(container.pidfd.as_fd(), libc::SIGKILL);
+        for remover in container.removers {
+            self.answer(remover, Answer::Done);
         }
-        self.answer(client, Answer::StartFailed(failure));
+        attempt::forget(&self.boot.folders.attempts(), name, container.config.attempt);
+        // Told when nothing of it is left: the client may try the same attempt again.
+        let cgroup = container.cgroup;
+        self.work(Purpose::StartFailed { client, failure }, move || cgroup.remove().map_err(|error| error.to_string()));
     }
 }

@@ -19,6 +19,7 @@ pub(crate) use process::{
     Clone3, Forked, clone3, close_from, execute, exit_now, fchown_quietly, install_seccomp, join_by_file,
     join_by_pidfd, keep_only, limit_heap, lock_file, lock_holder, loopback_up, memfd, no_new_privileges, open_pidfd,
     reap, resource_limit, set_groups, set_ids, set_name, set_resource_limit, signal_by_pidfd, trim_heap, unshare,
+    wait_for,
 };
 pub(crate) use signal::{SignalQueue, reset_signals, wait_for_signal};
 pub(crate) use terminal::{TerminalPair, controlling, open_terminal, resize};

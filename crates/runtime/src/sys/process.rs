@@ -87,6 +87,21 @@ pub(crate) fn reap() -> Option<(i32, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// Waits for one child's end and collects it.
+pub(crate) fn wait_for(child: BorrowedFd<'_>) -> io::Result<()> {
+    loop {
+        // SAFETY: siginfo_t is plain data; the call fills it or leaves it.
+        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+        // SAFETY: a valid descriptor and a structure that outlives the call.
+        let waited = unsafe { libc::waitid(libc::P_PIDFD, child.as_raw_fd() as u32, &mut info, libc::WEXITED) };
+        match check(waited) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// unshare(2).
 pub(crate) fn unshare(flags: i32) -> io::Result<()> {
     // SAFETY: one thread; nothing in memory refers to what is unshared.

@@ -2,6 +2,7 @@
 
 mod confinement;
 mod faults;
+mod groups;
 mod life;
 mod limits;
 mod mounts;

@@ -18,7 +18,7 @@ async fn files_and_folders_are_bound() {
     let host = m.scratch.path().join("host");
     fs::create_dir_all(host.join("data/inner")).unwrap();
     fs::write(host.join("hosts"), "1.2.3.4 db\n").unwrap();
-    let script = "cat /etc/hosts; echo new > /data/file; echo no > /ro/file; ls /part; df /mem | tail -1 | cut -d' ' -f1; \
+    let script = "exec 2>&1; cat /etc/hosts; echo new > /data/file; echo no > /ro/file; ls /part; df /mem | tail -1 | cut -d' ' -f1; \
                   stat -c %a /mem; cat /mem/plain";
     let mut config = m.container(&uid, "a", script);
     let mut part = bind(&host, "/part");
@@ -67,8 +67,7 @@ async fn mount_targets_never_leave_the_root() {
     symlink(&outside, m.image().join("absolute")).unwrap();
     symlink("../../../../../../../../../../tmp", m.image().join("relative")).unwrap();
     let mut config = m.container(&uid, "a", "cat /absolute/x/marker /relative/y/marker /up/marker; ls /tmp");
-    config.mounts =
-        vec![bind(&data, "/absolute/x"), bind(&data, "/relative/y"), bind(&data, "/../../up")];
+    config.mounts = vec![bind(&data, "/absolute/x"), bind(&data, "/relative/y"), bind(&data, "/../../up")];
     m.run(&uid, config).await;
     assert!(m.log(&uid, "a").starts_with("inside\ninside\ninside\n"), "{}", m.log(&uid, "a"));
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something was made outside");
@@ -118,7 +117,12 @@ async fn a_missing_source_is_named_and_nothing_stays_mounted() {
     let mut config = m.container(&uid, "a", "true");
     config.mounts = vec![bind("/no/such/source", "/x")];
     let error = m.pods.start(&uid, config).await.unwrap_err();
-    assert!(matches!(&error, PodError::Start { failure, .. } if failure.to_string().contains("/no/such/source: no such file")));
+    assert!(
+        matches!(&error, PodError::Start { failure, .. } if failure.to_string().contains("/no/such/source: no such file"))
+    );
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains("overlay overlay") || !mounts.contains("pods/p/root"), "an overlay is in the host's table");
+    assert!(
+        !mounts.contains("overlay overlay") || !mounts.contains("pods/p/root"),
+        "an overlay is in the host's table"
+    );
 }

@@ -41,7 +41,10 @@ async fn a_process_joins_everything_of_its_container() {
         assert_eq!(lines[0], lines[1], "{ns}");
     }
     let (text, _) = m.exec(&uid, "a", "grep -E 'CapEff|Seccomp:' /proc/self/status; unshare -m true").await;
-    assert!(text.contains("00000000a80425fb") && text.contains("Seccomp:\t2") && text.contains("not permitted"), "{text}");
+    assert!(
+        text.contains("00000000a80425fb") && text.contains("Seccomp:\t2") && text.contains("not permitted"),
+        "{text}"
+    );
     let privileged = ExecConfig { privileged: true, ..shell("grep Seccomp: /proc/self/status; unshare -m echo may") };
     let (text, _) = finish(m.pods.exec(&uid, &name("a"), privileged).await.unwrap()).await;
     assert_eq!(text, "Seccomp:\t0\nmay\n");
@@ -133,7 +136,8 @@ async fn attaching_to_streams() {
 async fn attaching_to_a_terminal() {
     let Some(mut m) = machine() else { return };
     let uid = m.pod("p").await;
-    let mut config = m.container(&uid, "a", "tty; stty size; test -c /dev/console && echo console; read line; echo got $line");
+    let mut config =
+        m.container(&uid, "a", "tty; stty size; test -c /dev/console && echo console; read line; echo got $line");
     config.stdin = true;
     config.terminal = Some(TerminalSize { columns: 70, rows: 20 });
     m.start(&uid, config).await.unwrap();

@@ -35,6 +35,23 @@ pub struct Machine {
 
 /// Says why a test cannot run here, or gives a machine.
 pub fn machine() -> Option<Machine> {
+    machine_in(None)
+}
+
+/// The same with its groups in a v2 tree, wherever one is mounted: it may have no controller, but freezing, killing, device
+/// programs and cloning into a group work there all the same.
+pub fn machine_v2() -> Option<Machine> {
+    let tree = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter().map(Path::new);
+    match tree.into_iter().find(|t| t.join("cgroup.controllers").exists()) {
+        Some(tree) => machine_in(Some(tree)),
+        None => {
+            eprintln!("SKIPPED: no cgroup v2 tree is mounted");
+            None
+        }
+    }
+}
+
+fn machine_in(tree: Option<&Path>) -> Option<Machine> {
     let skip = |why: &str| {
         eprintln!("SKIPPED: {why}");
         None
@@ -53,7 +70,10 @@ pub fn machine() -> Option<Machine> {
         state_dir: scratch.path().join("state"),
         run_dir: scratch.path().join("run"),
         supervisor: SupervisorCommand { program: env!("CARGO_BIN_EXE_naru-supervisor").into(), args: Vec::new() },
-        cgroup: format!("naru-test-{}-{number}", std::process::id()),
+        cgroup: {
+            let name = format!("naru-test-{}-{number}", std::process::id());
+            tree.map_or(name.clone(), |t| t.join(&name).to_string_lossy().into_owned())
+        },
     };
     let pods = Pods::open(config.clone()).unwrap();
     let events = pods.events().unwrap();
