@@ -121,14 +121,14 @@ impl<'h> Project<'h> {
         self.naru(&["ps", "-a", "--format", "json"]).ok().json_lines()
     }
 
-    /// The row of a service's only container.
+    /// The row of a service's only container; one that is going away does not count.
     ///
     /// # Panics
     /// When it has none or several.
     #[track_caller]
     pub fn container(&self, service: &str) -> Value {
         let mut rows = self.ps();
-        rows.retain(|row| row["Service"] == service);
+        rows.retain(|row| row["Service"] == service && row["State"] != "removing");
         assert_eq!(rows.len(), 1, "containers of {service}: {rows:#?}");
         rows.remove(0)
     }
