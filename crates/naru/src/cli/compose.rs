@@ -326,7 +326,7 @@ pub(crate) enum ComposeCommand {
         #[arg(long)]
         images: bool,
         /// Only the profiles' names
-        #[arg(long)]
+        #[arg(long = "profiles", id = "only_profiles")]
         profiles: bool,
         /// Leave variables as they are
         #[arg(long)]
@@ -474,7 +474,7 @@ pub(crate) struct RunOptions {
     #[arg(short, long, hide = true)]
     pub tty: bool,
     /// The container's name
-    #[arg(long)]
+    #[arg(long = "name", id = "container_name", value_name = "NAME")]
     pub name: Option<String>,
     /// Variables
     #[arg(short, long, value_name = "KEY=VALUE")]
