@@ -92,7 +92,10 @@ impl Script {
             object["metadata"]["namespace"].as_str().unwrap_or_default(),
             object["metadata"]["name"].as_str().unwrap(),
         );
-        let delta = Delta::Applied(key, serde_json::to_vec(object).unwrap().into());
+        let mut object = object.clone();
+        object["metadata"]["resourceVersion"] = revision.to_string().into();
+        object["metadata"]["uid"] = format!("uid-{plural}-{}", key.name).into();
+        let delta = Delta::Applied(key, serde_json::to_vec(&object).unwrap().into());
         let streams = self.0.lock();
         streams[plural].send(Frame::Changes { revision, changes: vec![delta] }).unwrap();
     }
@@ -178,7 +181,8 @@ async fn walk(web: &PathBuf, client: &PathBuf) {
     tokio::time::timeout(patience, plane.settled(6)).await.expect("the endpoint never reached the kernel");
     // The service may still be on its way when the endpoints are not.
     let served = |applied: &naru_network::Applied| applied.desired.as_ref().is_some_and(|d| !d.services.is_empty());
-    tokio::time::timeout(patience, plane.applied().wait_for(served)).await.unwrap().unwrap();
+    let shown = tokio::time::timeout(patience, plane.applied().wait_for(served)).await.map(drop);
+    assert!(shown.is_ok(), "the service never reached the kernel: {:?}", *plane.applied().borrow());
     assert_eq!(within(client, || ask((vip, 80).into())).unwrap(), "web");
 
     // The pod goes; nobody has told the API yet.

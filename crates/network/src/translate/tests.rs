@@ -253,3 +253,11 @@ fn a_bad_annotation_is_named() {
     let error = ServiceFacts::parse(&bytes(value)).unwrap_err();
     assert!(error.to_string().contains("shop/web") && error.to_string().contains("naru.io/ports"), "{error}");
 }
+
+#[test]
+fn a_plain_service_is_read() {
+    let value = json!({"metadata": {"namespace": "shop", "name": "web"},
+                       "spec": {"clusterIP": Ipv4Addr::new(10, 43, 1, 1), "ports": [{"port": 80, "protocol": "TCP"}]}});
+    let facts = ServiceFacts::parse(&bytes(value)).unwrap();
+    assert_eq!((facts.addresses.len(), facts.ports.len()), (1, 1));
+}
