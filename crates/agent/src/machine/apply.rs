@@ -73,10 +73,11 @@ impl Observed {
                 (seen.started, seen.ready) = (false, false);
             }
             let init = desired.container(name).is_some_and(|wanted| wanted.role == Role::Init);
-            if init && !over {
-                if let State::Exited(exit) = std::mem::take(&mut seen.state) {
-                    seen.last = Some(exit);
-                }
+            if init
+                && !over
+                && let State::Exited(exit) = std::mem::take(&mut seen.state)
+            {
+                seen.last = Some(exit);
             }
         }
     }

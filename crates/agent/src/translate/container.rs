@@ -120,8 +120,7 @@ fn etc_mounts(container: &Container, paths: &Paths, attempt: u32, volumes: &[Mou
         ("/etc/hostname".to_owned(), etc.join("hostname")),
         (words, paths.termination_log(&container.name, attempt)),
     ];
-    let free =
-        files.into_iter().filter(|(target, _)| !volumes.iter().any(|volume| volume.target == PathBuf::from(target)));
+    let free = files.into_iter().filter(|(target, _)| !volumes.iter().any(|volume| volume.target == *target));
     free.map(|(target, path)| Mount {
         target: target.into(),
         source: MountSource::Bind { path, subpath: None, propagation: Propagation::Private },

@@ -79,7 +79,7 @@ async fn pods_are_looked_after_while_the_api_is_away() {
     // The worker comes from the ledger: its interface answers and its container is restarted.
     exec(&machine, "web", &["touch", "/tmp/end"]).await;
     let deadline = std::time::Instant::now() + super::api::PATIENCE;
-    while machine.log("web", "c") < "run\nrun\n".to_owned() {
+    while !machine.log("web", "c").starts_with("run\nrun\n") {
         assert!(
             std::time::Instant::now() < deadline,
             "not restarted while the API was away: {}",

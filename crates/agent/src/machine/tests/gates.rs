@@ -39,7 +39,7 @@ fn conditions_are_judged_over_every_pod_of_the_service() {
     assert!(open("service_healthy", &[&healthy]) && !open("service_healthy", &[&healthy, &running]));
     assert!(open("service_completed_successfully", &[&done]) && !open("service_completed_successfully", &[&running]));
     assert!(
-        matches!(judge("service_completed_successfully", true, &[failed.clone()]), Gate::Failed(text) if text.contains('3'))
+        matches!(judge("service_completed_successfully", true, std::slice::from_ref(&failed)), Gate::Failed(text) if text.contains('3'))
     );
     assert!(matches!(judge("service_healthy", true, &[failed]), Gate::Failed(_)));
 }
