@@ -14,6 +14,7 @@ mod images;
 mod list;
 mod logs;
 mod one_off;
+mod ports;
 mod power;
 mod progress;
 mod project;

@@ -35,15 +35,15 @@ pub(crate) enum Level {
 }
 
 impl Finding {
-    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+    pub fn ok(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, level: Level::Ok, found: found.into(), mend: String::new() }
     }
 
-    fn warning(check: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub fn warning(check: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
         Self { check, level: Level::Warning, found: found.into(), mend: mend.into() }
     }
 
-    fn error(check: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub fn error(check: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
         Self { check, level: Level::Error, found: found.into(), mend: mend.into() }
     }
 }

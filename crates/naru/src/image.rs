@@ -104,7 +104,8 @@ async fn list(images: &NodeImages, format: &str, quiet: bool) -> anyhow::Result<
         let id = image["id"].as_str().unwrap_or_default();
         let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
         let created = image["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let age = created.map_or_else(String::new, |at| {
+        // Images that are packed reproducibly carry the beginning of time.
+        let age = created.filter(|at| at.as_second() > 0).map_or_else(|| "N/A".to_owned(), |at| {
             format!("{} ago", ago(jiff::Timestamp::now().as_second() - at.as_second()))
         });
         let bytes = image["size"].as_u64().unwrap_or(0);

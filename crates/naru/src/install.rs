@@ -75,7 +75,9 @@ pub(crate) async fn uninstall(place: &Place, options: &UninstallOptions) -> anyh
     if !options.yes && !confirm(&format!("This removes {what}. Are you sure?"))? {
         return Ok(ExitCode::FAILURE);
     }
-    if Path::new(UNIT).exists() {
+    let unit = std::fs::read_to_string(UNIT).unwrap_or_default();
+    // The unit may be that of another state folder.
+    if unit.contains(&format!("--state-dir {} ", place.state_dir.display())) {
         run("systemctl", &["disable", "--now", "naru.service"])?;
         std::fs::remove_file(UNIT).with_context(|| format!("cannot remove {UNIT}"))?;
         run("systemctl", &["daemon-reload"])?;

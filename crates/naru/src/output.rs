@@ -58,7 +58,8 @@ pub(crate) fn ago(seconds: i64) -> String {
         s if s < 86_400 * 2 => (s / 3_600, "hour"),
         s if s < 86_400 * 14 => (s / 86_400, "day"),
         s if s < 86_400 * 60 => (s / (86_400 * 7), "week"),
-        s => (s / (86_400 * 30), "month"),
+        s if s < 86_400 * 730 => (s / (86_400 * 30), "month"),
+        s => (s / (86_400 * 365), "year"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }

@@ -27,12 +27,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Place, ServerOptions};
+use crate::doctor::Finding;
 
 pub(crate) use removal::remove_everything;
 
 /// What of this machine's firewall is in the way.
-pub(crate) async fn firewall_findings() -> Vec<crate::doctor::Finding> {
-    Vec::new()
+pub(crate) async fn firewall_findings() -> Vec<Finding> {
+    const CHECK: &str = "other firewalls";
+    match tokio::task::spawn_blocking(naru_network::firewall::obstacles).await {
+        Ok(Ok(found)) if found.is_empty() => vec![Finding::ok(CHECK, "none is in the way")],
+        Ok(Ok(found)) => found.into_iter().map(|o| Finding::warning(CHECK, format!("{} {}: {}", o.table, o.chain, o.why), o.advice)).collect(),
+        Ok(Err(error)) => vec![Finding::warning(CHECK, naru_network::chain(&error), "")],
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Pods that a node takes: kubelet's default.
@@ -94,6 +101,9 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
     let dataplane = Dataplane::start(&client("system:network"), network::dataplane_config(&place, &options, &node_name)?)
         .context("the pod network cannot be set up")?;
+    // `naru uninstall` reads it.
+    fs::write(place.state_dir.join("network").join("pod-subnet"), plan.pod_subnet.to_string())
+        .context("cannot write to the state folder")?;
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;
     let agent = Agent::start(naru_agent::Config {
         node_name: node_name.clone(),

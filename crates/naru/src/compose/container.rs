@@ -29,6 +29,8 @@ pub(crate) struct Container {
     pub health: &'static str,
     /// How often it was started again.
     pub restarts: i64,
+    /// Which start this is: another start has another one.
+    pub attempt: String,
     /// The pod, as it is.
     pub object: Value,
 }
@@ -136,8 +138,9 @@ pub(crate) fn of_pod(project: &str, pod: &Value) -> Vec<Container> {
                 title: chosen.map_or_else(|| format!("{project}-{service}-{number}"), str::to_owned),
                 image: spec["image"].as_str().unwrap_or_default().to_owned(),
                 state: state(pod, status),
-                health: health(spec, status),
+                health: health(pod, spec, status),
                 restarts: status["restartCount"].as_i64().unwrap_or(0),
+                attempt: status["containerID"].as_str().unwrap_or_default().to_owned(),
                 object: pod.clone(),
             }
         })
@@ -165,13 +168,19 @@ fn state(pod: &Value, status: &Value) -> State {
     State::Waiting(reason, text(&now["waiting"]["message"]))
 }
 
-fn health(spec: &Value, status: &Value) -> &'static str {
-    if spec.get("readinessProbe").is_none() || status["state"].get("running").is_none() {
+/// As Docker has it: `starting` until the test passes for the first time, `unhealthy` only after it did.
+fn health(pod: &Value, spec: &Value, status: &Value) -> &'static str {
+    let Some(running) = status["state"].get("running").filter(|_| spec.get("readinessProbe").is_some()) else {
         return "";
+    };
+    if status["ready"] == true {
+        return "healthy";
     }
-    match (status["ready"].as_bool(), status["started"].as_bool()) {
-        (Some(true), _) => "healthy",
-        (_, Some(true)) => "unhealthy",
+    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let turned = conditions.iter().find(|c| c["type"] == "ContainersReady").map(|c| &c["lastTransitionTime"]);
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    match (turned.and_then(time), time(&running["startedAt"])) {
+        (Some(turned), Some(started)) if turned > started && status["started"] == true => "unhealthy",
         _ => "starting",
     }
 }

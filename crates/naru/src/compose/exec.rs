@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use naru_client::Client;
-use naru_client::exec::{Session, StreamOptions, TerminalSize, exec as open};
+use naru_client::exec::{Session, StreamError, StreamOptions, TerminalSize, exec as open};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,13 +36,27 @@ pub(crate) async fn exec(client: &Client, target: &Target, request: Request) -> 
         stderr: true,
         tty,
     };
-    let session = open(client, &target.namespace, &container.pod, &options)
-        .await
-        .with_context(|| format!("cannot run a command in {}", container.title))?;
+    let session = match open(client, &target.namespace, &container.pod, &options).await {
+        Ok(session) => session,
+        Err(error) => return refused(&container.title, error),
+    };
     if request.detach {
         return Ok(ExitCode::SUCCESS);
     }
-    converse(session, tty).await
+    converse(&container.title, session, tty).await
+}
+
+/// A process that could not be run: the words of the node, and the exit codes that shells use for it.
+fn refused(title: &str, error: StreamError) -> anyhow::Result<ExitCode> {
+    let (StreamError::Refused(status) | StreamError::Failed(status)) = &error else {
+        return Err(anyhow::Error::new(error).context(format!("cannot run a command in {title}")));
+    };
+    eprintln!("naru: {title}: {}", status.message);
+    Ok(match &status.message {
+        text if text.contains("not found") || text.contains("no such file") => ExitCode::from(127),
+        text if text.contains("permission denied") => ExitCode::from(126),
+        _ => ExitCode::FAILURE,
+    })
 }
 
 /// The command with its variables and folder. The streaming protocol has no fields for them; `env` and `sh`, which the
@@ -65,7 +79,7 @@ fn wrapped(request: &Request) -> Vec<String> {
 }
 
 /// Connects this terminal to a process until it ends; gives its exit code.
-pub(crate) async fn converse(mut session: Session, tty: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn converse(title: &str, mut session: Session, tty: bool) -> anyhow::Result<ExitCode> {
     let _raw = if tty { Some(RawTerminal::enter()?) } else { None };
     if tty {
         session.resize(terminal_size());
@@ -107,7 +121,10 @@ pub(crate) async fn converse(mut session: Session, tty: bool) -> anyhow::Result<
     let _ = out.await;
     let _ = err.await;
     drop(_raw);
-    Ok(ExitCode::from(u8::try_from(exit?.code).unwrap_or(255)))
+    match exit {
+        Ok(exit) => Ok(ExitCode::from(u8::try_from(exit.code).unwrap_or(255))),
+        Err(error) => refused(title, error),
+    }
 }
 
 async fn show(mut from: tokio::io::DuplexStream, mut to: impl tokio::io::AsyncWrite + Unpin) {

@@ -142,7 +142,7 @@ async fn attend(client: &Client, project: &Project, name: &str, tty: bool) -> an
     if container.is_running() {
         match attach(client, &project.namespace, name, &options).await {
             Ok(session) => {
-                let _ = super::exec::converse(session, tty).await;
+                let _ = super::exec::converse(name, session, tty).await;
             }
             Err(error) => eprintln!("warning: cannot attach: {error}"),
         }

@@ -93,15 +93,11 @@ pub(crate) async fn start(client: &Client, target: &Target, services: &[String])
     // A container that ended by itself is started again only by another word than the one it has.
     let word = format!("running@{}", jiff::Timestamp::now().as_millisecond());
     set(client, target, &ended, &word, None).await?;
+    let before = |c: &Container| ended.iter().find(|old| old.pod == c.pod && old.name == c.name).map(|old| &old.attempt);
     until(client, target, &ended, "Started", SLACK, |c| {
-        c.is_running() || matches!(&c.state, State::Exited(_, _, at) if recent(at))
+        c.is_running() || (before(c) != Some(&c.attempt) && matches!(c.state, State::Exited(..)))
     })
     .await
-}
-
-/// Ended within the last seconds: it was started, and was short.
-fn recent(at: &Option<jiff::Timestamp>) -> bool {
-    at.is_some_and(|at| jiff::Timestamp::now().as_second() - at.as_second() < 3)
 }
 
 /// `naru restart`.
@@ -109,10 +105,9 @@ pub(crate) async fn restart(client: &Client, target: &Target, services: &[String
     let found = containers(client, target, services).await?;
     let word = format!("restart@{}", jiff::Timestamp::now().as_millisecond());
     set(client, target, &found, &word, grace).await?;
-    let before: Vec<(String, State)> = found.iter().map(|c| (format!("{}/{}", c.pod, c.name), c.state.clone())).collect();
+    let before = |c: &Container| found.iter().find(|old| old.pod == c.pod && old.name == c.name).map(|old| &old.attempt);
     until(client, target, &found, "Restarted", grace_of(&found, grace), |c| {
-        let old = before.iter().find(|(key, _)| *key == format!("{}/{}", c.pod, c.name)).map(|(_, state)| state);
-        (c.is_running() || matches!(c.state, State::Exited(..))) && old != Some(&c.state)
+        before(c) != Some(&c.attempt) && (c.is_running() || matches!(c.state, State::Exited(..)))
     })
     .await
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use naru_network::model::NodeConfig;
-use naru_network::{Helper, Links};
+use naru_network::Helper;
 use naru_runtime::pod::{Pods, Runtime};
 
 use super::network;
@@ -34,9 +34,14 @@ pub(crate) async fn remove_everything(place: &Place) -> anyhow::Result<()> {
         let helper = Helper::start(network::helper_config(place, NodeConfig::default().dns)?);
         note("the helper".to_owned(), helper.stop().await.map_err(|error| chain(&error)));
     }
-    note("rules".to_owned(), naru_network::remove_table().await.map_err(|error| chain(&error)));
-    note("links".to_owned(), Links::uninstall(NodeConfig::default().pod_subnet).map_err(|error| chain(&error)));
+    left.extend(naru_network::uninstall(&place.state_dir.join("network"), subnet(place)).await);
     if left.is_empty() { Ok(()) } else { anyhow::bail!("not everything could be removed:\n{}", left.join("\n")) }
+}
+
+/// The pod network that the server had, as it noted when it started.
+fn subnet(place: &Place) -> ipnet::Ipv4Net {
+    let noted = std::fs::read_to_string(place.state_dir.join("network").join("pod-subnet")).ok();
+    noted.and_then(|text| text.trim().parse().ok()).unwrap_or(NodeConfig::default().pod_subnet)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
