@@ -9,6 +9,7 @@
 
 mod attach;
 mod coexist;
+mod deltas;
 mod isolation;
 mod names;
 mod policies;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     }
     let all: Vec<Test> = [
         names::TESTS,
+        deltas::TESTS,
         attach::TESTS,
         services::TESTS,
         published::TESTS,
