@@ -74,7 +74,9 @@ impl World {
         let client = Client::new(server.transport(Arc::new(user)));
         let shutdown = CancellationToken::new();
         pretend_node(&client).await;
-        let options = Options { authority: certificate, ..Options::default() };
+        let volumes = dir.path().join("volumes").to_str().expect("a plain path").to_owned();
+        let eraser = Some(naru_controllers::erase_below(&volumes));
+        let options = Options { authority: certificate, volumes, eraser, ..Options::default() };
         let controllers = naru_controllers::start(client.clone(), options, shutdown.clone()).await;
         let pods = Informer::builder(pods(), |json| Ok(serde_json::from_slice(json)?)).start(&client);
         pods.synced().await;

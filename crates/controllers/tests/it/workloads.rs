@@ -119,3 +119,91 @@ async fn a_pod_that_is_not_ready_holds_a_rollout_up() {
     let back = world.until(&deployments(), "default", "web", |object| object["status"]["updatedReplicas"] == 3).await;
     assert_eq!(back["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "3");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_counts_what_succeeds_and_completes() {
+    let world = World::start().await;
+    let jobs = resource("batch", "Job", "jobs", true);
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "sum", "namespace": "default" },
+        "spec": { "completions": 6, "parallelism": 3, "template": {
+            "metadata": { "annotations": { "test/outcome": "Succeeded" } },
+            "spec": { "containers": [{ "name": "c", "image": "v1" }], "restartPolicy": "Never" },
+        } },
+    });
+    world.create(jobs.clone(), job).await;
+    let complete = |job: &Value| {
+        let conditions = job["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        conditions.iter().any(|condition| condition["type"] == "Complete" && condition["status"] == "True")
+    };
+    let done = world.until(&jobs, "default", "sum", complete).await;
+    assert_eq!((&done["status"]["succeeded"], done["status"].get("active")), (&json!(6), None));
+    assert_eq!(world.pods.len(), 6, "each completion ran once");
+    world.client.dynamic(jobs.clone(), Some("default")).delete("sum", &DeleteOptions::default()).await.unwrap();
+    world.until(&jobs, "default", "sum", Value::is_null).await;
+    world.until_pods(<[Value]>::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_runs_on_the_node_and_a_stateful_set_has_its_volumes() {
+    let world = World::start().await;
+    let template =
+        json!({ "metadata": { "labels": { "app": "x" } }, "spec": { "containers": [{ "name": "c", "image": "v1" }] } });
+    let selector = json!({ "matchLabels": { "app": "x" } });
+    let daemons = resource("apps", "DaemonSet", "daemonsets", true);
+    world
+        .create(
+            daemons.clone(),
+            json!({
+                "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": "ds", "namespace": "default" },
+                "spec": { "selector": selector, "template": template },
+            }),
+        )
+        .await;
+    world.until(&daemons, "default", "ds", |set| set["status"]["numberAvailable"] == 1).await;
+    let sets = resource("apps", "StatefulSet", "statefulsets", true);
+    world.create(sets.clone(), json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "db", "namespace": "default" },
+        "spec": {
+            "replicas": 2, "serviceName": "db", "selector": selector, "template": template,
+            "volumeClaimTemplates": [{ "metadata": { "name": "data" }, "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } } }],
+        },
+    })).await;
+    world.until(&sets, "default", "db", |set| set["status"]["readyReplicas"] == 2).await;
+    let claims = resource("", "PersistentVolumeClaim", "persistentvolumeclaims", true);
+    let claim = world.until(&claims, "default", "data-db-1", |claim| claim["status"]["phase"] == "Bound").await;
+    let volumes = resource("", "PersistentVolume", "persistentvolumes", false);
+    let name = claim["spec"]["volumeName"].as_str().unwrap();
+    let volume = world.until(&volumes, "", name, |volume| volume["status"]["phase"] == "Bound").await;
+    let path = std::path::PathBuf::from(volume["spec"]["local"]["path"].as_str().unwrap());
+    std::fs::create_dir_all(&path).unwrap();
+    let api = world.client.dynamic(claims.clone(), Some("default"));
+    api.delete("data-db-1", &DeleteOptions::default()).await.unwrap();
+    let held = api.get("data-db-1").await.unwrap();
+    assert!(is_leaving(&held), "a pod uses it");
+    world.client.dynamic(sets, Some("default")).delete("db", &DeleteOptions::default()).await.unwrap();
+    world.until(&volumes, "", name, Value::is_null).await;
+    assert!(!path.exists(), "its data went with it");
+    world.until(&claims, "default", "data-db-0", |claim| claim["status"]["phase"] == "Bound").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_fits_nowhere_says_why_until_there_is_room() {
+    let world = World::start().await;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "big", "namespace": "default" },
+        "spec": { "containers": [{ "name": "c", "image": "v1", "resources": { "requests": { "cpu": "100" } } }] },
+    });
+    world.create(pods(), pod).await;
+    let scheduled = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        conditions.iter().find(|condition| condition["type"] == "PodScheduled").cloned().unwrap_or_default()
+    };
+    let waiting = world.until(&pods(), "default", "big", |pod| scheduled(pod)["reason"] == "Unschedulable").await;
+    let message = scheduled(&waiting)["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("0/1 nodes are available") && message.contains("Insufficient cpu"), "{message}");
+    let more = json!({ "status": { "allocatable": { "cpu": "128" } } });
+    let nodes = world.client.dynamic(resource("", "Node", "nodes", false), None);
+    nodes.patch_subresource("n1", "status", PatchKind::Merge, &more).await.unwrap();
+    world.until(&pods(), "default", "big", |pod| pod["spec"]["nodeName"] == "n1").await;
+}
