@@ -44,8 +44,6 @@ pub struct Settings {
     /// The address and port at which pods reach this server behind the service `kubernetes`; `None` leaves that
     /// service without endpoints.
     pub advertise: Option<SocketAddr>,
-    /// How long an event is kept after it last changed.
-    pub event_life: Duration,
     /// The name of the provisioner of the default storage class.
     pub provisioner: String,
 }
@@ -71,7 +69,6 @@ impl Default for Settings {
             node_ports: 30_000..=32_767,
             node_loss_toleration: Duration::from_secs(5),
             advertise: None,
-            event_life: Duration::from_secs(3600),
             provisioner: "naru.io/local".to_owned(),
         }
     }

@@ -18,7 +18,6 @@ mod call;
 mod config;
 mod dispatch;
 mod encode;
-mod expiry;
 mod listen;
 mod metrics;
 mod node_proxy;

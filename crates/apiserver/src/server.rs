@@ -12,7 +12,6 @@ use crate::authorization::Follower;
 use crate::authorization::index::COLLECTIONS;
 use crate::bootstrap;
 use crate::config::{Config, Listeners, StartError};
-use crate::expiry;
 use crate::listen::Bound;
 use crate::state::Core;
 use crate::transport::InProcess;
@@ -40,8 +39,6 @@ impl ApiServer {
         bootstrap::ensure(&core).await.map_err(StartError::Bootstrap)?;
         let ended = CancellationToken::new();
         follow_rbac(&core, &ended);
-        let (expiring, over) = (core.clone(), ended.clone());
-        tokio::spawn(async move { over.run_until_cancelled(expiry::run(expiring)).await });
         Ok(ApiServer { core, _followers: Arc::new(ended.drop_guard()) })
     }
 

@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-use naru_apiserver::Settings;
-use std::time::Duration;
-
-use crate::support::{PODS, World, config_map, pod, within};
+use crate::support::{PODS, World, config_map, pod};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const NAMESPACES: &str = "/api/v1/namespaces";
@@ -190,23 +187,6 @@ async fn a_service_keeps_what_it_has_and_gives_back_what_it_no_longer_needs() {
     assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
     let external = json!({"metadata": {"name": "e"}, "spec": {"type": "ExternalName", "externalName": "example.com"}});
     assert!(root.post(SERVICES, &external).await.expect(201)["spec"].get("clusterIP").is_none());
-}
-
-#[tokio::test]
-async fn events_are_forgotten_and_nothing_else_is() {
-    let world = World::start().await;
-    let root = world.root();
-    let event = json!({"metadata": {"name": "e"}, "message": "m", "reason": "R", "type": "Normal",
-        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}});
-    root.post("/api/v1/namespaces/default/events", &event).await.expect(201);
-    let _short = world.again_with(Settings { event_life: Duration::from_millis(50), ..Settings::default() }).await;
-    let gone = async {
-        while root.get("/api/v1/namespaces/default/events/e").await.code != 404 {
-            tokio::task::yield_now().await;
-        }
-    };
-    within(gone).await;
-    root.get("/api/v1/namespaces/default/configmaps/kube-root-ca.crt").await.expect(200);
 }
 
 #[tokio::test]

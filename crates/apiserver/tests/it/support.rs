@@ -64,7 +64,7 @@ impl World {
         let mut options = Options::memory(Arc::new(StoreCodec::new(sealer)));
         options.history = history;
         let store = Store::open(options).await.expect("a store");
-        let server = serve(dir.path(), &store, &authority, dialer, Settings::default()).await;
+        let server = serve(dir.path(), &store, &authority, dialer).await;
         let listeners = Listeners {
             tls: Some(([127, 0, 0, 1], 0).into()),
             names: vec!["localhost".into(), "127.0.0.1".into()],
@@ -79,11 +79,7 @@ impl World {
 
     /// Another server over the same store, as after a restart.
     pub async fn again(&self) -> ApiServer {
-        self.again_with(Settings::default()).await
-    }
-
-    pub async fn again_with(&self, settings: Settings) -> ApiServer {
-        serve(self.dir.path(), &self.store, &self.authority, Arc::new(NoNodes), settings).await
+        serve(self.dir.path(), &self.store, &self.authority, Arc::new(NoNodes)).await
     }
 
     /// Stops serving and waits until that is done.
@@ -133,13 +129,7 @@ impl World {
     }
 }
 
-async fn serve(
-    dir: &Path,
-    store: &Store,
-    authority: &Arc<Authority>,
-    dialer: Arc<dyn NodeDialer>,
-    settings: Settings,
-) -> ApiServer {
+async fn serve(dir: &Path, store: &Store, authority: &Arc<Authority>, dialer: Arc<dyn NodeDialer>) -> ApiServer {
     let config = Config {
         store: store.clone(),
         registry: naru_api::Registry::builtin(),
@@ -147,7 +137,7 @@ async fn serve(
         tokens: Arc::new(TokenSigner::open_or_create(&dir.join("pki/sa.key")).expect("a signer")),
         sealer: Arc::new(Sealer::open_or_create(&dir.join("pki/seal.key")).expect("a sealer")),
         dialer,
-        settings: Settings { advertise: Some(([192, 0, 2, 1], 6443).into()), ..settings },
+        settings: Settings { advertise: Some(([192, 0, 2, 1], 6443).into()), ..Settings::default() },
     };
     ApiServer::new(config).await.expect("a server")
 }
