@@ -69,3 +69,14 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_arguments_of_a_verb_meet() {
+        Cli::command().debug_assert();
+    }
+}

@@ -68,7 +68,7 @@ pub(crate) async fn run(place: Place, command: ImageCommand) -> anyhow::Result<E
 
 /// Loads an archive from a file or standard input.
 pub(crate) async fn load(images: &NodeImages, path: Option<std::path::PathBuf>) -> anyhow::Result<Vec<String>> {
-    let mut show = Bars::new(false);
+    let mut show = Bars::new(!*crate::output::COLOUR_ERR);
     match path {
         Some(path) => {
             let file = tokio::fs::File::open(&path).await.with_context(|| format!("cannot read {}", path.display()))?;

@@ -115,7 +115,9 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
         runtime: Arc::new(pods),
         network: dataplane.clone(),
         dns: naru_agent::Dns { server: plan.dns.into(), ..naru_agent::Dns::default() },
-        labels: [("naru.io/role".to_owned(), "manager".to_owned())].into(),
+        labels: [("naru.io/role", "manager"), ("node-role.kubernetes.io/control-plane", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         max_pods: MAX_PODS,
         pod_cidr: Some(plan.pod_subnet.to_string()),
     });

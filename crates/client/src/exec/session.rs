@@ -175,7 +175,7 @@ async fn deliver(to: &mut Option<DuplexStream>, data: &[u8]) {
 
 /// Reads the status with which a process ended.
 fn outcome(data: &[u8]) -> Result<Exit, StreamError> {
-    let value: Value = serde_json::from_slice(data).map_err(|error| StreamError::Protocol(error.into()))?;
+    let mut value: Value = serde_json::from_slice(data).map_err(|error| StreamError::Protocol(error.into()))?;
     if value["status"] == "Success" {
         return Ok(Exit { code: 0 });
     }
@@ -183,7 +183,12 @@ fn outcome(data: &[u8]) -> Result<Exit, StreamError> {
     let code = causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str());
     match code.and_then(|code| code.parse().ok()) {
         Some(code) => Ok(Exit { code }),
-        None => Err(StreamError::Failed(Box::new(Status::from_response(500, data)))),
+        None => {
+            // On this channel nodes leave the kind out: there is no other.
+            value["kind"] = "Status".into();
+            let status = Status::from_json(&value).unwrap_or_else(|| Status::from_response(500, data));
+            Err(StreamError::Failed(Box::new(status)))
+        }
     }
 }
 

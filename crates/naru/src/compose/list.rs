@@ -61,7 +61,16 @@ pub(crate) async fn containers(client: &Client, target: &Target, services: &[Str
     }
     let mut table = Table::new(&["NAME", "IMAGE", "SERVICE", "STATUS", "PORTS"]);
     for c in &found {
-        let ports = ports(c).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let published = ports(c);
+        let mut ports: Vec<String> = published.iter().map(ToString::to_string).collect();
+        let open = c.object["spec"]["containers"].as_array().into_iter().flatten().filter(|spec| spec["name"] == c.name.as_str());
+        for port in open.flat_map(|spec| spec["ports"].as_array().into_iter().flatten()) {
+            let (number, protocol) = (port["containerPort"].as_i64().unwrap_or(0), port["protocol"].as_str().unwrap_or("TCP"));
+            if !published.iter().any(|p| p.port == number) {
+                ports.push(format!("{number}/{}", protocol.to_lowercase()));
+            }
+        }
+        let ports = ports.join(", ");
         table.row(vec![c.title.clone(), c.image.clone(), c.service.clone(), c.status(), ports]);
     }
     table.print();

@@ -128,29 +128,40 @@ async fn dependencies(client: &Client, project: &mut Project, options: &RunOptio
     Ok(())
 }
 
-/// Connects the terminal to the pod and waits for its end.
+/// Connects this terminal to the pod and waits for its end.
 async fn attend(client: &Client, project: &Project, name: &str, tty: bool) -> anyhow::Result<ExitCode> {
     let container = wait_for(client, project, name, |c| !matches!(c.state, State::Waiting(..))).await?;
-    let options = StreamOptions {
+    let streams = |stdout: bool| StreamOptions {
         container: container.name.clone(),
         stdin: true,
-        stdout: true,
-        stderr: true,
+        stdout,
+        stderr: stdout && !tty,
         tty,
         ..StreamOptions::default()
     };
-    if container.is_running() {
-        match attach(client, &project.namespace, name, &options).await {
-            Ok(session) => {
-                let _ = super::exec::converse(name, session, tty).await;
-            }
-            Err(error) => eprintln!("warning: cannot attach: {error}"),
+    if tty && container.is_running() {
+        if let Ok(session) = attach(client, &project.namespace, name, &streams(true)).await {
+            eprintln!("(if there is no prompt, press Enter)");
+            let _ = super::exec::converse(name, session, true).await;
         }
     } else {
-        // It ended before anyone could attach: its output is in the log.
-        let path = format!("/api/v1/namespaces/{}/pods/{name}/log", project.namespace);
-        let log = client.send(http::Method::GET, &path, None, naru_client::empty_body()).await?;
-        std::io::Write::write_all(&mut std::io::stdout(), &log)?;
+        // The log has every line from the first one on; an attachment only what comes after it. So output is read
+        // there, and the attachment carries nothing but input.
+        let input = async {
+            match attach(client, &project.namespace, name, &streams(false)).await {
+                Ok(session) if container.is_running() => {
+                    let _ = super::exec::converse(name, session, false).await;
+                }
+                _ => {}
+            }
+            // The end is told by the log, never by the input.
+            std::future::pending::<()>().await;
+        };
+        let path = format!("/api/v1/namespaces/{}/pods/{name}/log?follow=true", project.namespace);
+        tokio::select! {
+            shown = show_log(client, &path) => shown?,
+            () = input => {}
+        }
     }
     let ended = wait_for(client, project, name, |c| matches!(c.state, State::Exited(..))).await;
     let code = match ended.map(|c| c.state) {
@@ -158,6 +169,19 @@ async fn attend(client: &Client, project: &Project, name: &str, tty: bool) -> an
         _ => 1,
     };
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(255)))
+}
+
+async fn show_log(client: &Client, path: &str) -> anyhow::Result<()> {
+    let mut body = client.open(http::Method::GET, path, None, naru_client::empty_body()).await?.into_body();
+    let mut out = std::io::stdout();
+    while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+        let frame = frame.map_err(|error| anyhow::anyhow!("the log stream broke: {error}"))?;
+        if let Ok(data) = frame.into_data() {
+            std::io::Write::write_all(&mut out, &data)?;
+            std::io::Write::flush(&mut out)?;
+        }
+    }
+    Ok(())
 }
 
 async fn wait_for(

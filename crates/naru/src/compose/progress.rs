@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use naru_api::k8s::api::apps::v1::{DaemonSet, Deployment};
+use naru_api::k8s::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use naru_api::k8s::api::batch::v1::Job;
 use naru_api::k8s::api::core::v1::Pod;
 use naru_api::naru::names as n;
@@ -24,6 +24,7 @@ pub(crate) struct World {
     project: String,
     pods: Informer<Value>,
     workloads: Vec<Informer<Value>>,
+    sets: Informer<Value>,
     changes: Vec<watch::Receiver<u64>>,
 }
 
@@ -42,13 +43,14 @@ impl World {
             follow(Resource::of::<DaemonSet>()),
             follow(Resource::of::<Job>()),
         ];
-        let changes = workloads.iter().chain([&pods]).map(Informer::changed).collect();
-        Self { project: project.to_owned(), pods, workloads, changes }
+        let sets = follow(Resource::of::<ReplicaSet>());
+        let changes = workloads.iter().chain([&pods, &sets]).map(Informer::changed).collect();
+        Self { project: project.to_owned(), pods, workloads, sets, changes }
     }
 
     /// Waits until the first copies are there.
     pub async fn synced(&self) {
-        for informer in self.workloads.iter().chain([&self.pods]) {
+        for informer in self.workloads.iter().chain([&self.pods, &self.sets]) {
             informer.synced().await;
         }
     }
@@ -74,9 +76,25 @@ impl World {
         for workload in self.workloads.iter().flat_map(Informer::list) {
             let service = workload.view["metadata"]["labels"][n::SERVICE].as_str().unwrap_or_default().to_owned();
             let own: Vec<&Container> = containers.iter().filter(|c| c.service == service).collect();
-            found.insert(service, judge(&workload.view, &own, goal));
+            let newest = self.newest_template(&workload.uid);
+            found.insert(service, judge(&workload.view, newest.as_deref(), &own, goal));
         }
         found
+    }
+
+    /// The mark of the pods that a Deployment makes now; those of earlier templates are on their way out.
+    fn newest_template(&self, deployment: &str) -> Option<String> {
+        let own = |set: &Value| {
+            let owners = set["metadata"]["ownerReferences"].as_array();
+            owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == deployment))
+        };
+        let revision = |set: &Value| {
+            let note = &set["metadata"]["annotations"][n::DEPLOYMENT_REVISION];
+            note.as_str().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let sets = self.sets.list();
+        let newest = sets.iter().filter(|set| own(&set.view)).max_by_key(|set| revision(&set.view))?;
+        Some(newest.view["metadata"]["labels"][n::POD_TEMPLATE_HASH].as_str()?.to_owned())
     }
 }
 
@@ -114,30 +132,25 @@ const HOPELESS: [&str; 8] = [
 /// So many restarts in a row are a crash loop.
 const CRASHES: i64 = 3;
 
-/// How far a workload with these containers is.
-pub(crate) fn judge(workload: &Value, containers: &[&Container], goal: Goal) -> Progress {
+/// How far a workload with these containers is. `newest` marks the pods of its present template, where it has several.
+pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Container], goal: Goal) -> Progress {
     let status = &workload["status"];
     let number = |key: &str| status[key].as_i64().unwrap_or(0);
-    let live: Vec<&&Container> = containers.iter().filter(|c| c.state != State::Removing).collect();
-    for container in &live {
-        match &container.state {
-            State::Waiting(reason, message) if HOPELESS.contains(&reason.as_str()) => {
-                let text = if message.is_empty() { reason.clone() } else { message.clone() };
-                return Progress::Failed(container.title.clone(), text);
-            }
-            State::Exited(code, reason, _) if *code != 0 && (container.restarts >= CRASHES || !starts_again(container)) => {
-                let named = if reason == "OOMKilled" { " (out of memory)" } else { "" };
-                return Progress::Failed(container.title.clone(), format!("exited with code {code}{named}"));
-            }
-            _ => {}
-        }
+    if number("observedGeneration") < workload["metadata"]["generation"].as_i64().unwrap_or(0) {
+        return Progress::Pending(String::new());
     }
-    let observed = number("observedGeneration") >= workload["metadata"]["generation"].as_i64().unwrap_or(0);
+    let current = |c: &Container| {
+        let mark = c.object["metadata"]["labels"][n::POD_TEMPLATE_HASH].as_str();
+        c.state != State::Removing && (newest.is_none() || mark == newest)
+    };
+    let live: Vec<&Container> = containers.iter().copied().filter(|c| current(c)).collect();
+    if let Some((container, why)) = live.iter().find_map(|c| Some((c, hopeless(c)?))) {
+        return Progress::Failed(container.title.clone(), why);
+    }
     if workload["kind"] == "Job" {
         let wanted = workload["spec"]["completions"].as_i64().unwrap_or(1);
-        let done = number("succeeded") >= wanted;
-        let text = || Progress::Pending(format!("{}/{wanted} completed", number("succeeded")));
-        return if done { Progress::Done("Completed") } else { text() };
+        let text = format!("{}/{wanted} completed", number("succeeded"));
+        return if number("succeeded") >= wanted { Progress::Done("Completed") } else { Progress::Pending(text) };
     }
     let (wanted, updated, total) = match workload["kind"].as_str() {
         Some("DaemonSet") => {
@@ -145,8 +158,8 @@ pub(crate) fn judge(workload: &Value, containers: &[&Container], goal: Goal) -> 
         }
         _ => (workload["spec"]["replicas"].as_i64().unwrap_or(1), number("updatedReplicas"), number("replicas")),
     };
-    if !observed || updated < wanted || total != wanted {
-        return Progress::Pending(format!("{updated}/{wanted} replaced or made"));
+    if updated < wanted || total != wanted || live.len() < containers.len() {
+        return Progress::Pending(format!("{updated}/{wanted} made"));
     }
     let good = |container: &Container| match &container.state {
         State::Running(_) => goal == Goal::Started || container.health.is_empty() || container.health == "healthy",
@@ -171,6 +184,20 @@ pub(crate) fn judge(workload: &Value, containers: &[&Container], goal: Goal) -> 
         _ => unscheduled(&container.object),
     });
     Progress::Pending(waiting.unwrap_or_else(|| format!("{ready}/{wanted} started")))
+}
+
+/// Why a container will not get there by itself.
+fn hopeless(container: &Container) -> Option<String> {
+    match &container.state {
+        State::Waiting(reason, message) if HOPELESS.contains(&reason.as_str()) => {
+            Some(if message.is_empty() { reason.clone() } else { message.clone() })
+        }
+        State::Exited(code, reason, _) if *code != 0 && (container.restarts >= CRASHES || !starts_again(container)) => {
+            let named = if reason == "OOMKilled" { " (out of memory)" } else { "" };
+            Some(format!("exited with code {code}{named}"))
+        }
+        _ => None,
+    }
 }
 
 /// Whether the restart rule starts a container again that ended as this one did.
@@ -323,17 +350,17 @@ mod tests {
     fn started_and_healthy_are_two_goals() {
         let rolled = deployment(1, 1, 1, 1, 1);
         let starting = container(&running(false, false), "no", true);
-        assert_eq!(judge(&rolled, &[&starting], Goal::Started), Progress::Done("Started"));
-        assert_eq!(judge(&rolled, &[&starting], Goal::Ready), Progress::Pending("health: starting".into()));
+        assert_eq!(judge(&rolled, None, &[&starting], Goal::Started), Progress::Done("Started"));
+        assert_eq!(judge(&rolled, None, &[&starting], Goal::Ready), Progress::Pending("health: starting".into()));
         let healthy = container(&running(true, true), "no", true);
-        assert_eq!(judge(&rolled, &[&healthy], Goal::Ready), Progress::Done("Healthy"));
+        assert_eq!(judge(&rolled, None, &[&healthy], Goal::Ready), Progress::Done("Healthy"));
     }
 
     #[test]
     fn an_unfinished_roll_is_pending() {
         let up = container(&running(true, true), "no", false);
         for workload in [deployment(2, 1, 1, 1, 1), deployment(1, 1, 2, 1, 2), deployment(1, 1, 1, 1, 2)] {
-            assert!(matches!(judge(&workload, &[&up], Goal::Started), Progress::Pending(_)), "{workload}");
+            assert!(matches!(judge(&workload, None, &[&up], Goal::Started), Progress::Pending(_)), "{workload}");
         }
     }
 
@@ -342,7 +369,7 @@ mod tests {
         let rolled = deployment(1, 1, 1, 1, 1);
         let ended = |code: i64, restart: &str, restarts: i64| {
             let status = json!({"state": {"terminated": {"exitCode": code}}, "restartCount": restarts});
-            judge(&rolled, &[&container(&status, restart, false)], Goal::Ready)
+            judge(&rolled, None, &[&container(&status, restart, false)], Goal::Ready)
         };
         assert_eq!(ended(0, "no", 0), Progress::Done("Exited"));
         assert!(matches!(ended(3, "no", 0), Progress::Failed(_, why) if why == "exited with code 3"));
@@ -353,9 +380,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_replaced_fails_nothing_but_is_waited_for() {
+        let failed = json!({"state": {"terminated": {"exitCode": 4}}});
+        let mut old = container(&failed, "no", false);
+        old.object["metadata"]["labels"][n::POD_TEMPLATE_HASH] = "old".into();
+        let mut new = container(&running(true, true), "no", false);
+        new.object["metadata"]["labels"][n::POD_TEMPLATE_HASH] = "new".into();
+        let judged = |own: &[&Container]| judge(&deployment(1, 1, 1, 1, 1), Some("new"), own, Goal::Started);
+        assert!(matches!(judged(&[&old, &new]), Progress::Pending(_)));
+        assert_eq!(judged(&[&new]), Progress::Done("Started"));
+    }
+
+    #[test]
     fn a_missing_image_fails_with_its_message() {
         let status = json!({"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}});
-        let judged = judge(&deployment(1, 1, 1, 1, 1), &[&container(&status, "no", false)], Goal::Started);
+        let judged = judge(&deployment(1, 1, 1, 1, 1), None, &[&container(&status, "no", false)], Goal::Started);
         assert!(matches!(judged, Progress::Failed(_, why) if why == "no such image"));
     }
 }
