@@ -182,7 +182,7 @@ async fn over_channels<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                 return;
             }
         }
-        let _ = sink.close().await;
+        let _ = sink.send(websocket::farewell()).await;
     });
     let mut writers = HashMap::new();
     for (at, port) in (0u8..).zip(ports) {

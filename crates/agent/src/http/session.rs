@@ -20,6 +20,8 @@ use super::{
 const BUFFER: usize = 32 << 10;
 /// After a process has ended, something it started may still hold its output.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a process with a terminal waits for the size of its client's window.
+const FIRST_SIZE: Duration = Duration::from_millis(50);
 
 /// The streams that a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +71,14 @@ pub(super) async fn exec(mut call: Call, namespace: &str, pod: &str, container: 
     let node = call.node().clone();
     let (spdy, protocol, stream) = (agreed.spdy, agreed.protocol, agreed.upgrade);
     tokio::spawn(async move {
-        let Some(peer) = connect(stream, spdy, &protocol, wanted).await else { return };
+        let Some(mut peer) = connect(stream, spdy, &protocol, wanted).await else { return };
+        let mut config = config;
+        let early = match &mut config.terminal {
+            Some(size) => first_size(&mut peer, size).await,
+            None => Vec::new(),
+        };
         match node.config.runtime.exec(&uid, &name, config).await {
-            Ok(session) => run(session, peer).await,
+            Ok(session) => run(session, peer, early).await,
             Err(error) => refuse(peer, &crate::chain(&error)).await,
         }
     });
@@ -92,7 +99,7 @@ pub(super) async fn attach(mut call: Call, namespace: &str, pod: &str, container
                 let stdin = session.stdin.filter(|_| wanted.stdin);
                 let stdout = session.stdout.filter(|_| wanted.stdout);
                 let stderr = session.stderr.filter(|_| wanted.stderr);
-                run(Session { stdin, stdout, stderr, ..session }, peer).await;
+                run(Session { stdin, stdout, stderr, ..session }, peer, Vec::new()).await;
             }
             Err(error) => refuse(peer, &crate::chain(&error)).await,
         }
@@ -115,16 +122,35 @@ async fn connect(stream: OnUpgrade, spdy: bool, protocol: &str, wanted: Wanted) 
     if spdy { spdy::peer(io, wanted).await } else { Some(websocket::peer(io, protocol == websocket::V5).await) }
 }
 
+/// Clients tell their window's size first of all: a program that asks for it at once should see it. What else comes
+/// meanwhile is kept.
+async fn first_size(peer: &mut Peer, size: &mut TerminalSize) -> Vec<In> {
+    let mut early = Vec::new();
+    let told = async {
+        while let Some(next) = peer.input.recv().await {
+            match next {
+                In::Resize(told) => {
+                    *size = told;
+                    return;
+                }
+                other => early.push(other),
+            }
+        }
+    };
+    let _ = tokio::time::timeout(FIRST_SIZE, told).await;
+    early
+}
+
 async fn refuse(peer: Peer, message: &str) {
     let _ = peer.out.send(Out::Data(Channel::Error, failure(message).to_string().into())).await;
     let _ = peer.out.send(Out::Over).await;
 }
 
-/// Copies until the process has ended and its output is told, then tells its exit.
-async fn run(session: Session, peer: Peer) {
+/// Copies until the process has ended and its output is told, then tells its exit. `early` came before the process.
+async fn run(session: Session, peer: Peer, early: Vec<In>) {
     let Session { stdin, stdout, stderr, terminal, mut exit } = session;
     let Peer { out, input } = peer;
-    let feeding = tokio::spawn(feed(stdin, terminal, input));
+    let feeding = tokio::spawn(feed(stdin, terminal, early, input));
     let outputs = {
         let (first, second) = (out.clone(), out.clone());
         async move { tokio::join!(pour(stdout, Channel::Stdout, first), pour(stderr, Channel::Stderr, second)) }
@@ -165,8 +191,17 @@ async fn pour(from: Option<Reader>, channel: Channel, out: mpsc::Sender<Out>) {
     let _ = out.send(Out::End(channel)).await;
 }
 
-async fn feed(mut stdin: Option<Writer>, terminal: Option<naru_runtime::pod::Terminal>, mut input: mpsc::Receiver<In>) {
-    while let Some(next) = input.recv().await {
+async fn feed(
+    mut stdin: Option<Writer>,
+    terminal: Option<naru_runtime::pod::Terminal>,
+    early: Vec<In>,
+    mut input: mpsc::Receiver<In>,
+) {
+    let mut early = early.into_iter();
+    while let Some(next) = match early.next() {
+        Some(next) => Some(next),
+        None => input.recv().await,
+    } {
         match next {
             In::Stdin(bytes) => write(&mut stdin, &bytes).await,
             In::StdinEnd => stdin = None,

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, protocol::Role},
+    tungstenite::{
+        Message,
+        protocol::{Role, frame::coding::CloseCode},
+    },
 };
 
 use super::{
@@ -117,13 +120,17 @@ async fn a_session_over_websocket_carries_every_channel() {
     ] {
         peer.out.send(out).await.unwrap();
     }
-    let mut seen = Vec::new();
+    let (mut seen, mut farewell) = (Vec::new(), None);
     while let Some(Ok(message)) = client.next().await {
         match message {
             Message::Binary(data) => seen.push(data.to_vec()),
-            Message::Close(_) => break,
+            Message::Close(frame) => {
+                farewell = frame.map(|frame| frame.code);
+                break;
+            }
             _ => {}
         }
     }
-    assert_eq!(seen, [b"\x01out".to_vec(), vec![255, 1], b"\x03{}".to_vec()]);
+    assert_eq!(seen, [b"\x01out".to_vec(), b"\x03{}".to_vec()], "clients know no closing of single channels");
+    assert_eq!(farewell, Some(CloseCode::Normal));
 }

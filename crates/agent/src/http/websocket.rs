@@ -1,7 +1,8 @@
 //! Channels over WebSocket (`v4.channel.k8s.io`, `v5.channel.k8s.io`), and any byte stream over it.
 //!
-//! One binary message is a channel's number and its data. Version 5 adds channel 255, which closes the channel named by
-//! its one byte of data.
+//! One binary message is a channel's number and its data. Version 5 adds channel 255, by which the client closes the
+//! channel named by its one byte of data. Kubernetes' clients take no such message themselves, and take any end but a
+//! close frame that says "normal" for a broken connection.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
@@ -11,7 +12,10 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, protocol::Role},
+    tungstenite::{
+        Message,
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+    },
 };
 
 use super::channels::{Channel, In, Out, Peer, resize};
@@ -29,6 +33,11 @@ pub(super) fn message(channel: u8, data: &[u8]) -> Message {
     bytes.put_u8(channel);
     bytes.put_slice(data);
     Message::Binary(bytes.freeze())
+}
+
+/// The end of a connection on which everything went well.
+pub(super) fn farewell() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// Takes over an upgraded stream as the server's side.
@@ -50,7 +59,6 @@ pub(super) async fn peer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io:
             };
             let sent = match next {
                 Out::Data(channel, data) => sink.send(message(number(channel), &data)).await,
-                Out::End(channel) if closes => sink.send(message(CLOSE, &[number(channel)])).await,
                 Out::End(_) => Ok(()),
                 Out::Over => break,
             };
@@ -58,7 +66,7 @@ pub(super) async fn peer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io:
                 return;
             }
         }
-        let _ = sink.close().await;
+        let _ = sink.send(farewell()).await;
     });
     tokio::spawn(async move {
         while let Some(Ok(next)) = stream.next().await {
@@ -102,7 +110,7 @@ pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(i
                 break;
             }
         }
-        let _ = sink.close().await;
+        let _ = sink.send(farewell()).await;
     });
     tokio::spawn(async move {
         while let Some(Ok(next)) = stream.next().await {
