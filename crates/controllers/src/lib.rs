@@ -10,6 +10,7 @@
 mod affinity;
 mod catalog;
 mod cluster;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod driver;

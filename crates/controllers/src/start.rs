@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::cluster::{Clock, Cluster};
+use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::driver::{self, ControllerStatus, DriverOptions, Running};
@@ -89,6 +90,7 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(ReplicaSets(cluster.clone())),
         set.start(DaemonSets(cluster.clone())),
         set.start(StatefulSets(cluster.clone())),
+        set.start(CronJobs(cluster.clone())),
         set.start(Jobs(cluster.clone())),
         set.start(ServiceEndpoints(cluster.clone())),
         set.start(Garbage::new(cluster.clone(), catalog.clone())),

@@ -126,7 +126,7 @@ fn plan(view: &View) -> Plan {
         return plan;
     };
     let (owner, groups) = if service.spec.selector.is_empty() {
-        (MIRRORED, view.endpoints.as_deref().map(|endpoints| desired::mirrored(endpoints)).unwrap_or_default())
+        (MIRRORED, view.endpoints.as_deref().map(desired::mirrored).unwrap_or_default())
     } else {
         legacy::write(&mut plan, service, &view.pods, view.endpoints.as_deref());
         (SELECTED, desired::selected(service, &view.pods))

@@ -84,7 +84,7 @@ impl Controller for Garbage {
     }
 
     fn scan(&self) -> Vec<ObjectRef> {
-        self.graph.lock().uids().map(|uid| ObjectRef::cluster(uid)).collect()
+        self.graph.lock().uids().map(ObjectRef::cluster).collect()
     }
 
     fn view(&self, key: &ObjectRef) -> Option<View> {

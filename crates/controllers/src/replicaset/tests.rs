@@ -74,10 +74,12 @@ fn deleted(plan: &Plan) -> Vec<String> {
 }
 
 fn created(plan: &Plan) -> Vec<&Value> {
-    let object = |write| match write {
-        &Write::Create { ref object, .. } => Some(object),
-        _ => None,
-    };
+    fn object(write: &Write) -> Option<&Value> {
+        match write {
+            Write::Create { object, .. } => Some(object),
+            _ => None,
+        }
+    }
     plan.writes.iter().filter_map(object).collect()
 }
 
