@@ -96,7 +96,9 @@ impl Incoming<'_> {
         }
         self.authorize(&user, upgrade.is_some())?;
         let route = core.routes.find(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_path)?;
-        if !route.kind.is_namespaced() && path.namespace.is_some() && path.resource != "namespaces" {
+        // A right in a namespace reaches a cluster-wide object in one case only: the namespace itself.
+        let itself = path.group.is_empty() && path.resource == "namespaces" && path.name == path.namespace;
+        if !route.kind.is_namespaced() && path.namespace.is_some() && !itself {
             return Err(Status::no_such_path());
         }
         let call = Call {

@@ -57,10 +57,11 @@ impl Selection {
             (false, true) => Need::Labels,
             _ => Need::Everything,
         };
+        // Only a request across namespaces is narrowed by the selector. One in a namespace was allowed in that one, so
+        // a selector that names another finds nothing there.
         let namespace = match fields.exact("metadata.namespace") {
-            Some(namespace) if namespace.is_empty() || !route.kind.is_namespaced() => namespace,
-            Some(wanted) => wanted,
-            None => namespace,
+            Some(wanted) if namespace.is_empty() && route.kind.is_namespaced() => wanted,
+            _ => namespace,
         };
         let prefix = match namespace {
             "" => Prefix::collection(&route.collection),

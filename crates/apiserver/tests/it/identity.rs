@@ -194,3 +194,24 @@ async fn the_sockets_file_goes_with_its_server_and_a_live_one_is_not_taken() {
     assert!(error.to_string().contains("naru.sock"), "{error}");
     world.root().get("/version").await.expect(200);
 }
+
+#[tokio::test]
+async fn a_right_in_a_namespace_reaches_no_other_namespace() {
+    let world = World::start().await;
+    let rules = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
+    grant(&world.root(), "all", rules, user("kim")).await;
+    let kim = world.user("kim", &[]);
+    kim.get("/api/v1/namespaces/default").await.expect(200);
+    for path in [
+        "/api/v1/namespaces/default/namespaces",
+        "/api/v1/namespaces/default/namespaces/kube-system",
+        "/api/v1/namespaces/default/nodes",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/default/clusterroles",
+    ] {
+        kim.get(path).await.refused(404);
+        kim.delete(path).await.refused(404);
+    }
+    for path in ["/api/v1/namespaces", "/api/v1/namespaces/kube-system", "/api/v1/nodes", "/metrics"] {
+        kim.get(path).await.refused(403);
+    }
+}
