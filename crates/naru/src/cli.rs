@@ -17,7 +17,9 @@ pub(crate) use machine::*;
 /// Run `naru up` in a folder with a compose.yaml. The same objects are there for kubectl: `naru kubeconfig`.
 #[derive(Debug, Parser)]
 #[command(name = "naru", version, propagate_version = true, max_term_width = 110)]
-#[command(after_help = "Examples:\n  naru up -d                     start the project of this folder\n  naru ps                        what runs\n  naru logs -f web               follow a service's logs\n  naru exec web sh               a shell in a container\n  naru down                      stop and remove the project\n  naru doctor                    what is missing on this machine")]
+#[command(
+    after_help = "Examples:\n  naru up -d                     start the project of this folder\n  naru ps                        what runs\n  naru logs -f web               follow a service's logs\n  naru exec web sh               a shell in a container\n  naru down                      stop and remove the project\n  naru doctor                    what is missing on this machine"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub place: Place,

@@ -29,7 +29,10 @@ pub(crate) fn connect(place: &Place) -> anyhow::Result<Client> {
             "may not use {}: run as root, or join the group with `sudo usermod -aG naru $USER` and log in again",
             socket.display()
         ),
-        Err(_) => bail!("no server runs on this machine (nothing answers at {}): `naru up` starts one, or run `naru server`", socket.display()),
+        Err(_) => bail!(
+            "no server runs on this machine (nothing answers at {}): `naru up` starts one, or run `naru server`",
+            socket.display()
+        ),
     }
 }
 
@@ -46,7 +49,9 @@ pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
         return connect(place);
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("no server runs on this machine, and starting one needs root: run `sudo naru up`, or `sudo naru install` once");
+        bail!(
+            "no server runs on this machine, and starting one needs root: run `sudo naru up`, or `sudo naru install` once"
+        );
     }
     let default_place = place.run_dir == Path::new("/run/naru");
     let child = if default_place && Path::new(UNIT).exists() {

@@ -72,7 +72,10 @@ pub(crate) async fn load(images: &NodeImages, path: Option<std::path::PathBuf>) 
     match path {
         Some(path) => {
             let file = tokio::fs::File::open(&path).await.with_context(|| format!("cannot read {}", path.display()))?;
-            images.load(file, |line| show.line(&line)).await.with_context(|| format!("{} was not loaded", path.display()))
+            images
+                .load(file, |line| show.line(&line))
+                .await
+                .with_context(|| format!("{} was not loaded", path.display()))
         }
         None => images.load(tokio::io::stdin(), |line| show.line(&line)).await.context("standard input was not loaded"),
     }
@@ -81,12 +84,15 @@ pub(crate) async fn load(images: &NodeImages, path: Option<std::path::PathBuf>) 
 async fn save(images: &NodeImages, names: &[String], output: Option<std::path::PathBuf>) -> anyhow::Result<()> {
     use std::io::IsTerminal;
     match output {
-        None if std::io::stdout().is_terminal() => anyhow::bail!("an archive is not for a terminal: name a file with -o"),
+        None if std::io::stdout().is_terminal() => {
+            anyhow::bail!("an archive is not for a terminal: name a file with -o")
+        }
         None => images.save(names, &mut std::io::stdout()).await,
         Some(path) => {
             // Written beside and renamed: a broken connection leaves no half archive under the wished name.
             let beside = path.with_extension("part");
-            let mut file = std::fs::File::create(&beside).with_context(|| format!("cannot write {}", beside.display()))?;
+            let mut file =
+                std::fs::File::create(&beside).with_context(|| format!("cannot write {}", beside.display()))?;
             let saved = images.save(names, &mut file).await;
             if saved.is_err() {
                 let _ = std::fs::remove_file(&beside);
@@ -105,9 +111,10 @@ async fn list(images: &NodeImages, format: &str, quiet: bool) -> anyhow::Result<
         let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
         let created = image["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
         // Images that are packed reproducibly carry the beginning of time.
-        let age = created.filter(|at| at.as_second() > 0).map_or_else(|| "N/A".to_owned(), |at| {
-            format!("{} ago", ago(jiff::Timestamp::now().as_second() - at.as_second()))
-        });
+        let age = created.filter(|at| at.as_second() > 0).map_or_else(
+            || "N/A".to_owned(),
+            |at| format!("{} ago", ago(jiff::Timestamp::now().as_second() - at.as_second())),
+        );
         let bytes = image["size"].as_u64().unwrap_or(0);
         let tags: Vec<&str> = image["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for tag in if tags.is_empty() { vec!["<none>:<none>"] } else { tags } {

@@ -71,7 +71,11 @@ fn unit(place: &Place, options: &InstallOptions) -> String {
 /// `naru uninstall`.
 pub(crate) async fn uninstall(place: &Place, options: &UninstallOptions) -> anyhow::Result<ExitCode> {
     must_be_root("uninstall")?;
-    let what = if options.volumes { "all containers, images, volumes and the cluster's state" } else { "all containers; images, volumes and state stay" };
+    let what = if options.volumes {
+        "all containers, images, volumes and the cluster's state"
+    } else {
+        "all containers; images, volumes and state stay"
+    };
     if !options.yes && !confirm(&format!("This removes {what}. Are you sure?"))? {
         return Ok(ExitCode::FAILURE);
     }
@@ -120,7 +124,11 @@ async fn stop_server(place: &Place) -> anyhow::Result<()> {
 }
 
 fn must_be_root(verb: &str) -> anyhow::Result<()> {
-    if rustix::process::geteuid().is_root() { Ok(()) } else { bail!("`naru {verb}` changes the machine, which needs root: run it with sudo") }
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        bail!("`naru {verb}` changes the machine, which needs root: run it with sudo")
+    }
 }
 
 fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {

@@ -13,7 +13,10 @@ use crate::cli::{KubeconfigOptions, Place};
 pub(crate) async fn run(place: &Place, options: &KubeconfigOptions) -> anyhow::Result<ExitCode> {
     let pki = place.state_dir.join("pki");
     if !pki.join("ca.crt").exists() {
-        bail!("no cluster is on this machine yet ({} is not there): start one with `naru up` or `naru server`", pki.display());
+        bail!(
+            "no cluster is on this machine yet ({} is not there): start one with `naru up` or `naru server`",
+            pki.display()
+        );
     }
     let authority = Authority::open_or_create(&pki)
         .context("cannot read the cluster's key: run as root (`sudo naru kubeconfig`)")?;

@@ -25,7 +25,9 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("supervisor") => naru_runtime::supervisor_main(arguments[2..].iter().cloned()),
-        Some("helper") => naru_network::helper_main(arguments[2..].iter().map(|word| word.to_string_lossy().into_owned())),
+        Some("helper") => {
+            naru_network::helper_main(arguments[2..].iter().map(|word| word.to_string_lossy().into_owned()))
+        }
         _ => {}
     }
     let cli = Cli::parse();

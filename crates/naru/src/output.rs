@@ -8,14 +8,12 @@ use std::sync::LazyLock;
 pub(crate) use table::Table;
 
 /// Whether standard output is a person's terminal that wants colour.
-pub(crate) static COLOUR: LazyLock<bool> = LazyLock::new(|| {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && terminal_is_able()
-});
+pub(crate) static COLOUR: LazyLock<bool> =
+    LazyLock::new(|| std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && terminal_is_able());
 
 /// The same of standard error, where progress and faults go.
-pub(crate) static COLOUR_ERR: LazyLock<bool> = LazyLock::new(|| {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() && terminal_is_able()
-});
+pub(crate) static COLOUR_ERR: LazyLock<bool> =
+    LazyLock::new(|| std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() && terminal_is_able());
 
 fn terminal_is_able() -> bool {
     std::env::var("TERM").is_ok_and(|term| term != "dumb")

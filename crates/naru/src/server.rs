@@ -36,7 +36,10 @@ pub(crate) async fn firewall_findings() -> Vec<Finding> {
     const CHECK: &str = "other firewalls";
     match tokio::task::spawn_blocking(naru_network::firewall::obstacles).await {
         Ok(Ok(found)) if found.is_empty() => vec![Finding::ok(CHECK, "none is in the way")],
-        Ok(Ok(found)) => found.into_iter().map(|o| Finding::warning(CHECK, format!("{} {}: {}", o.table, o.chain, o.why), o.advice)).collect(),
+        Ok(Ok(found)) => found
+            .into_iter()
+            .map(|o| Finding::warning(CHECK, format!("{} {}: {}", o.table, o.chain, o.why), o.advice))
+            .collect(),
         Ok(Err(error)) => vec![Finding::warning(CHECK, naru_network::chain(&error), "")],
         Err(_) => Vec::new(),
     }
@@ -56,7 +59,8 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     let plan = network::plan(&options)?;
     let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
     let pki = place.state_dir.join("pki");
-    let authority = Arc::new(Authority::open_or_create(&pki).context("the cluster's certificate authority is unusable")?);
+    let authority =
+        Arc::new(Authority::open_or_create(&pki).context("the cluster's certificate authority is unusable")?);
     let tokens = Arc::new(TokenSigner::open_or_create(&pki.join("tokens.key"))?);
     let sealer = Arc::new(Sealer::open_or_create(&pki.join("seal.key"))?);
     let codec = Arc::new(StoreCodec::new(sealer.clone()));
@@ -91,7 +95,8 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     let client = |user: &str| Client::new(server.transport(User::master(user)));
     let controllers = {
         let volumes = place.state_dir.join("volumes");
-        let options = naru_controllers::Options { authority: authority.certificate().to_owned(),
+        let options = naru_controllers::Options {
+            authority: authority.certificate().to_owned(),
             volumes: volumes.display().to_string(),
             eraser: Some(naru_controllers::erase_below(volumes)),
             ..Default::default()
@@ -99,8 +104,9 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
         naru_controllers::start(client("system:controllers"), options, shutdown.clone()).await
     };
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
-    let dataplane = Dataplane::start(&client("system:network"), network::dataplane_config(&place, &options, &node_name)?)
-        .context("the pod network cannot be set up")?;
+    let dataplane =
+        Dataplane::start(&client("system:network"), network::dataplane_config(&place, &options, &node_name)?)
+            .context("the pod network cannot be set up")?;
     // `naru uninstall` reads it.
     fs::write(place.state_dir.join("network").join("pod-subnet"), plan.pod_subnet.to_string())
         .context("cannot write to the state folder")?;
@@ -142,8 +148,9 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
 
 fn log(options: &ServerOptions) -> anyhow::Result<()> {
     use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
-        .with_context(|| format!("--log: {:?} is not a filter: expected a level such as info, or naru_agent=debug", options.log))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).with_context(|| {
+        format!("--log: {:?} is not a filter: expected a level such as info, or naru_agent=debug", options.log)
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -178,15 +185,24 @@ fn share_socket(path: &Path) {
 
 fn host_name() -> anyhow::Result<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' }).collect();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' }).collect();
     let name = name.trim_matches(['-', '.']).to_owned();
     if name.is_empty() { bail!("the host has no usable name: give one with --node-name") } else { Ok(name) }
 }
 
 fn certificate_names(options: &ServerOptions, settings: &Settings, node_name: &str) -> Vec<String> {
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut names: Vec<String> = [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     names.push(node_name.to_owned());
     names.push(settings.kubernetes_address().to_string());
     names.extend(network::addresses().iter().map(ToString::to_string));

@@ -123,7 +123,9 @@ pub(crate) struct UpOptions {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ComposeCommand {
     /// Make and start the services of a Compose file
-    #[command(after_help = "Examples:\n  naru up                        start, show the logs, Ctrl-C stops\n  naru up -d                     start and return\n  naru up -d --wait              return when everything is healthy\n  naru up -d --scale web=3       three replicas of web\n  naru -f a.yaml -f b.yaml up    b.yaml laid over a.yaml")]
+    #[command(
+        after_help = "Examples:\n  naru up                        start, show the logs, Ctrl-C stops\n  naru up -d                     start and return\n  naru up -d --wait              return when everything is healthy\n  naru up -d --scale web=3       three replicas of web\n  naru -f a.yaml -f b.yaml up    b.yaml laid over a.yaml"
+    )]
     Up(Box<UpOptions>),
     /// Stop and remove the project
     Down {

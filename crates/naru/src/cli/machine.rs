@@ -31,7 +31,9 @@ pub(crate) struct ServerOptions {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  naru kubeconfig > ~/.kube/config\n  KUBECONFIG=$(naru kubeconfig --file) kubectl get pods -A")]
+#[command(
+    after_help = "Examples:\n  naru kubeconfig > ~/.kube/config\n  KUBECONFIG=$(naru kubeconfig --file) kubectl get pods -A"
+)]
 pub(crate) struct KubeconfigOptions {
     /// Write to the file naru.kubeconfig in the state folder and print its path
     #[arg(long)]

@@ -87,7 +87,10 @@ pub(crate) async fn build(
         }
         let file = tokio::fs::File::open(&archive).await.context("the builder made no image")?;
         let mut bars = Bars::new(true);
-        images.load(file, |line| bars.line(&line)).await.with_context(|| format!("the image {image} was not loaded"))?;
+        images
+            .load(file, |line| bars.line(&line))
+            .await
+            .with_context(|| format!("the image {image} was not loaded"))?;
         for tag in &build.tags {
             images.tag(&image, tag).await?;
         }
@@ -158,7 +161,9 @@ fn commands(builder: Builder, build: &Build, image: &str, folder: &std::path::Pa
             let mut command = Command::new("buildctl");
             let dir = dockerfile.as_ref().and_then(|path| path.parent()).map(std::path::Path::to_owned);
             command.args(["build", "--frontend", "dockerfile.v0", "--local"]).arg(format!("context={context}"));
-            command.arg("--local").arg(format!("dockerfile={}", dir.unwrap_or_else(|| context.clone().into()).display()));
+            command
+                .arg("--local")
+                .arg(format!("dockerfile={}", dir.unwrap_or_else(|| context.clone().into()).display()));
             if let Some(name) = dockerfile.as_ref().and_then(|path| path.file_name()) {
                 command.arg("--opt").arg(format!("filename={}", name.to_string_lossy()));
             }
@@ -190,12 +195,15 @@ fn flags(command: &mut Command, build: &Build) {
     pairs(command, "--build-arg", &build.args);
     pairs(command, "--label", &build.labels);
     pairs(command, "--build-context", &build.additional_contexts);
-    for (flag, value) in [("--target", &build.target), ("--network", &build.network), ("--isolation", &build.isolation)] {
+    for (flag, value) in [("--target", &build.target), ("--network", &build.network), ("--isolation", &build.isolation)]
+    {
         if let Some(value) = value {
             command.arg(flag).arg(value);
         }
     }
-    for (flag, list) in [("--cache-from", &build.cache_from), ("--cache-to", &build.cache_to), ("--platform", &build.platforms)] {
+    for (flag, list) in
+        [("--cache-from", &build.cache_from), ("--cache-to", &build.cache_to), ("--platform", &build.platforms)]
+    {
         for value in list {
             command.arg(flag).arg(value);
         }

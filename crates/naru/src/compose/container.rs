@@ -161,7 +161,11 @@ fn state(pod: &Value, status: &Value) -> State {
     // One that waits to be started again has ended: that is what its user asks about.
     let ended = now.get("terminated").or_else(|| status["lastState"].get("terminated"));
     if let Some(ended) = ended {
-        return State::Exited(ended["exitCode"].as_i64().unwrap_or(0), text(&ended["reason"]), at(&ended["finishedAt"]));
+        return State::Exited(
+            ended["exitCode"].as_i64().unwrap_or(0),
+            text(&ended["reason"]),
+            at(&ended["finishedAt"]),
+        );
     }
     let reason = text(&now["waiting"]["reason"]);
     let reason = if reason == "ContainerCreating" || reason == "PodInitializing" { String::new() } else { reason };
@@ -194,19 +198,16 @@ pub(crate) fn pods() -> Resource {
 ///
 /// # Errors
 /// When there is none with that number, or it does not run.
-pub(crate) async fn running(
-    client: &Client,
-    target: &Target,
-    service: &str,
-    index: u32,
-) -> anyhow::Result<Container> {
+pub(crate) async fn running(client: &Client, target: &Target, service: &str, index: u32) -> anyhow::Result<Container> {
     let found = containers(client, target, &[service.to_owned()]).await?;
     match found.iter().find(|c| c.number == index && c.is_running()).or_else(|| {
         // Without a wish of their own, any running one will do.
         found.iter().find(|c| index == 1 && c.is_running())
     }) {
         Some(container) => Ok(container.clone()),
-        None if found.is_empty() => bail!("service {service:?} has no containers: start it with `naru up -d {service}`"),
+        None if found.is_empty() => {
+            bail!("service {service:?} has no containers: start it with `naru up -d {service}`")
+        }
         None => bail!("no running container of service {service:?} has the number {index}; see `naru ps -a`"),
     }
 }

@@ -97,7 +97,11 @@ async fn r#in(client: &Client, target: &Target, container: &Container, source: &
         }
         bytes = output.stdout;
     }
-    let name = if source == "-" { String::new() } else { Path::new(source).file_name().unwrap_or_default().to_string_lossy().into_owned() };
+    let name = if source == "-" {
+        String::new()
+    } else {
+        Path::new(source).file_name().unwrap_or_default().to_string_lossy().into_owned()
+    };
     let url = format!("{}&name={}", archive(target, container, path), escape(&name));
     let sent = client.send(Method::PUT, &url, Some("application/x-tar"), full_body(bytes)).await;
     sent.map(drop).with_context(|| format!("cannot write {path} of {}", container.title))

@@ -29,7 +29,8 @@ pub(crate) async fn down(
     grace: Option<u32>,
 ) -> anyhow::Result<()> {
     let namespaces = client.dynamic(Resource::of::<Namespace>(), None);
-    let Some(namespace) = namespaces.get_opt(&target.namespace).await.context("cannot read the project's namespace")? else {
+    let Some(namespace) = namespaces.get_opt(&target.namespace).await.context("cannot read the project's namespace")?
+    else {
         eprintln!("warning: no resource found to remove for project {:?}", target.name);
         return Ok(());
     };
@@ -51,7 +52,11 @@ pub(crate) async fn down(
     }
     if let Some(grace) = grace {
         let options = DeleteOptions::default().grace(grace);
-        client.dynamic(pods(), Some(&target.namespace)).delete_all(&own, &options).await.context("cannot stop the pods")?;
+        client
+            .dynamic(pods(), Some(&target.namespace))
+            .delete_all(&own, &options)
+            .await
+            .context("cannot stop the pods")?;
     }
     let slowest = found.iter().filter_map(|c| c.object["spec"]["terminationGracePeriodSeconds"].as_u64()).max();
     let patience = Duration::from_secs(grace.map_or(slowest.unwrap_or(10), u64::from)) + SLACK;
@@ -76,7 +81,11 @@ pub(crate) async fn down(
         }
     }
     let networks = client.dynamic(Resource::of::<naru_api::naru::Network>(), None);
-    for network in networks.list(&ListOptions::labels(format!("{}={}", n::PROJECT, naru_compose::translate::label_value(&target.name)))).await?.items {
+    for network in networks
+        .list(&ListOptions::labels(format!("{}={}", n::PROJECT, naru_compose::translate::label_value(&target.name))))
+        .await?
+        .items
+    {
         let name = network["metadata"]["name"].as_str().unwrap_or_default();
         networks.delete(name, &background).await.with_context(|| format!("cannot remove the network {name}"))?;
         eprintln!(" Network {}  Removed", network["spec"]["title"].as_str().unwrap_or(name));

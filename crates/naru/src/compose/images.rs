@@ -91,7 +91,11 @@ pub(crate) async fn images(
     for container in &found {
         let record = images.inspect(&container.image).await.unwrap_or(Value::Null);
         let id = record["id"].as_str().unwrap_or_default().trim_start_matches("sha256:");
-        let (name, tag) = container.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((&container.image, "latest"));
+        let (name, tag) = container
+            .image
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+            .unwrap_or((&container.image, "latest"));
         rows.push((
             container.title.clone(),
             name.to_owned(),

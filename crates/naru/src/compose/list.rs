@@ -29,7 +29,12 @@ async fn shown(client: &Client, target: &Target, services: &[String], show: &Sho
 }
 
 /// `naru ps`.
-pub(crate) async fn containers(client: &Client, target: &Target, services: &[String], show: &Show) -> anyhow::Result<()> {
+pub(crate) async fn containers(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    show: &Show,
+) -> anyhow::Result<()> {
     let found = shown(client, target, services, show).await?;
     let published = published(client, &target.namespace).await?;
     if show.quiet {
@@ -63,9 +68,14 @@ pub(crate) async fn containers(client: &Client, target: &Target, services: &[Str
     for c in &found {
         let published = ports(c);
         let mut ports: Vec<String> = published.iter().map(ToString::to_string).collect();
-        let open = c.object["spec"]["containers"].as_array().into_iter().flatten().filter(|spec| spec["name"] == c.name.as_str());
+        let open = c.object["spec"]["containers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|spec| spec["name"] == c.name.as_str());
         for port in open.flat_map(|spec| spec["ports"].as_array().into_iter().flatten()) {
-            let (number, protocol) = (port["containerPort"].as_i64().unwrap_or(0), port["protocol"].as_str().unwrap_or("TCP"));
+            let (number, protocol) =
+                (port["containerPort"].as_i64().unwrap_or(0), port["protocol"].as_str().unwrap_or("TCP"));
             if !published.iter().any(|p| p.port == number) {
                 ports.push(format!("{number}/{}", protocol.to_lowercase()));
             }

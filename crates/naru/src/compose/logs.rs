@@ -177,7 +177,9 @@ fn since_query(since: &str) -> anyhow::Result<String> {
     }
     match since.parse::<jiff::Timestamp>() {
         Ok(at) => Ok(format!("&sinceTime={at}")),
-        Err(_) => bail!("--since expects a time span such as 10m or a time such as 2026-01-31T12:00:00Z, not {since:?}"),
+        Err(_) => {
+            bail!("--since expects a time span such as 10m or a time such as 2026-01-31T12:00:00Z, not {since:?}")
+        }
     }
 }
 

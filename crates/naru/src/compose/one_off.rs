@@ -84,7 +84,8 @@ fn pod(project: &Project, options: &RunOptions) -> anyhow::Result<Value> {
     let objects = naru_compose::translate(&project.loaded.project)?.objects;
     let name = naru_compose::translate::object_name(&options.service);
     let owner = objects.iter().find(|o| o["kind"] == "Deployment" && o["metadata"]["name"] == name.as_str());
-    let mut pod = owner.map(|o| o["spec"]["template"].clone()).context("the service has no pod of its own to run in")?;
+    let mut pod =
+        owner.map(|o| o["spec"]["template"].clone()).context("the service has no pod of its own to run in")?;
     pod["apiVersion"] = "v1".into();
     pod["kind"] = "Pod".into();
     let meta = &mut pod["metadata"];

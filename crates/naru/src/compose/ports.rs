@@ -49,7 +49,8 @@ pub(crate) async fn free(client: &Client, project: &Project) -> anyhow::Result<(
             }
         }
         // What this project publishes already is held for it, by the helper among others.
-        if own.iter().any(|service| published(service).any(|(host, port, protocol)| clash(want, host, port, protocol))) {
+        if own.iter().any(|service| published(service).any(|(host, port, protocol)| clash(want, host, port, protocol)))
+        {
             continue;
         }
         let holders = naru_network::port_holders(want.protocol, want.host, want.port, None);

@@ -18,7 +18,13 @@ use super::project::Target;
 /// How long beyond its grace a container may take to stop.
 const SLACK: Duration = Duration::from_secs(30);
 
-async fn set(client: &Client, target: &Target, found: &[Container], power: &str, grace: Option<u32>) -> anyhow::Result<()> {
+async fn set(
+    client: &Client,
+    target: &Target,
+    found: &[Container],
+    power: &str,
+    grace: Option<u32>,
+) -> anyhow::Result<()> {
     let pods = client.dynamic(pods(), Some(&target.namespace));
     let mut names: Vec<&str> = found.iter().map(|c| c.pod.as_str()).collect();
     names.dedup();
@@ -77,7 +83,12 @@ fn grace_of(found: &[Container], given: Option<u32>) -> Duration {
 }
 
 /// `naru stop`.
-pub(crate) async fn stop(client: &Client, target: &Target, services: &[String], grace: Option<u32>) -> anyhow::Result<()> {
+pub(crate) async fn stop(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    grace: Option<u32>,
+) -> anyhow::Result<()> {
     let found = containers(client, target, services).await?;
     set(client, target, &found, "stopped", grace).await?;
     until(client, target, &found, "Stopped", grace_of(&found, grace), |c| !c.is_running()).await
@@ -93,7 +104,8 @@ pub(crate) async fn start(client: &Client, target: &Target, services: &[String])
     // A container that ended by itself is started again only by another word than the one it has.
     let word = format!("running@{}", jiff::Timestamp::now().as_millisecond());
     set(client, target, &ended, &word, None).await?;
-    let before = |c: &Container| ended.iter().find(|old| old.pod == c.pod && old.name == c.name).map(|old| &old.attempt);
+    let before =
+        |c: &Container| ended.iter().find(|old| old.pod == c.pod && old.name == c.name).map(|old| &old.attempt);
     until(client, target, &ended, "Started", SLACK, |c| {
         c.is_running() || (before(c) != Some(&c.attempt) && matches!(c.state, State::Exited(..)))
     })
@@ -101,11 +113,17 @@ pub(crate) async fn start(client: &Client, target: &Target, services: &[String])
 }
 
 /// `naru restart`.
-pub(crate) async fn restart(client: &Client, target: &Target, services: &[String], grace: Option<u32>) -> anyhow::Result<()> {
+pub(crate) async fn restart(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    grace: Option<u32>,
+) -> anyhow::Result<()> {
     let found = containers(client, target, services).await?;
     let word = format!("restart@{}", jiff::Timestamp::now().as_millisecond());
     set(client, target, &found, &word, grace).await?;
-    let before = |c: &Container| found.iter().find(|old| old.pod == c.pod && old.name == c.name).map(|old| &old.attempt);
+    let before =
+        |c: &Container| found.iter().find(|old| old.pod == c.pod && old.name == c.name).map(|old| &old.attempt);
     until(client, target, &found, "Restarted", grace_of(&found, grace), |c| {
         before(c) != Some(&c.attempt) && (c.is_running() || matches!(c.state, State::Exited(..)))
     })
@@ -190,7 +208,8 @@ pub(crate) async fn remove(
 /// Anonymous volumes carry the label of their service; named ones do not.
 async fn remove_anonymous(client: &Client, target: &Target, service: &str) -> anyhow::Result<()> {
     let claims = Resource::of::<naru_api::k8s::api::core::v1::PersistentVolumeClaim>();
-    let which = naru_client::ListOptions::labels(format!("{}={}", n::SERVICE, naru_compose::translate::label_value(service)));
+    let which =
+        naru_client::ListOptions::labels(format!("{}={}", n::SERVICE, naru_compose::translate::label_value(service)));
     let claims = client.dynamic(claims, Some(&target.namespace));
     claims.delete_all(&which, &DeleteOptions::default()).await.context("cannot remove the anonymous volumes")
 }

@@ -142,7 +142,8 @@ async fn failure(client: &Client, name: &str, namespace: &str, services: &BTreeS
     loop {
         let containers = world.containers();
         for (service, progress) in world.services(Goal::Started) {
-            let waits = |title: &str| containers.iter().any(|c| c.title == title && matches!(c.state, State::Waiting(..)));
+            let waits =
+                |title: &str| containers.iter().any(|c| c.title == title && matches!(c.state, State::Waiting(..)));
             match progress {
                 Progress::Failed(title, why) if services.contains(&service) && waits(&title) => bail!("{title}: {why}"),
                 _ => {}
@@ -198,7 +199,8 @@ pub(crate) async fn scale(client: &Client, target: &Target, wishes: &[String]) -
 }
 
 fn scale_of(wish: &str) -> anyhow::Result<(String, i64)> {
-    let parsed = wish.split_once('=').and_then(|(service, count)| Some((service.to_owned(), count.parse::<u32>().ok()?)));
+    let parsed =
+        wish.split_once('=').and_then(|(service, count)| Some((service.to_owned(), count.parse::<u32>().ok()?)));
     match parsed {
         Some((service, count)) => Ok((service, i64::from(count))),
         None => bail!("expected SERVICE=NUM, as web=3, found {wish:?}"),
@@ -254,9 +256,13 @@ async fn recreate(client: &Client, project: &Project, changes: &[Change]) -> any
     let same = changes.iter().filter(|c| c.kind == "Deployment" && c.action == "unchanged");
     for service in same.filter_map(|c| c.service.as_deref()) {
         let now = jiff::Timestamp::now().to_string();
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
+        let patch =
+            json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
         let name = naru_compose::translate::object_name(service);
-        deployments.patch(&name, PatchKind::Merge, &patch).await.with_context(|| format!("cannot replace {service}"))?;
+        deployments
+            .patch(&name, PatchKind::Merge, &patch)
+            .await
+            .with_context(|| format!("cannot replace {service}"))?;
     }
     Ok(())
 }

@@ -54,7 +54,8 @@ pub(crate) async fn events(client: &Client, target: &Target, services: &[String]
             _ = tokio::signal::ctrl_c() => return Ok(()),
         };
         let Some(event) = event else { bail!("the server closed the stream: run it again") };
-        let (WatchEvent::Added(event) | WatchEvent::Modified(event)) = event.context("the stream of events broke")? else {
+        let (WatchEvent::Added(event) | WatchEvent::Modified(event)) = event.context("the stream of events broke")?
+        else {
             continue;
         };
         let object = &event["involvedObject"];

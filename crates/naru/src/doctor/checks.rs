@@ -10,7 +10,8 @@ use crate::cli::Place;
 
 /// Every finding, in the order in which a person would mend them.
 pub(super) async fn all(place: &Place) -> Vec<Finding> {
-    let mut findings = vec![root(), kernel(), overlay(place), nft(), cgroups(), capabilities(), forwarding(), space(place)];
+    let mut findings =
+        vec![root(), kernel(), overlay(place), nft(), cgroups(), capabilities(), forwarding(), space(place)];
     findings.push(server(place));
     findings.push(port(place));
     findings.push(group());
@@ -32,7 +33,11 @@ fn kernel() -> Finding {
     if version >= (5, 10) {
         Finding::ok("kernel", release)
     } else {
-        Finding::error("kernel", format!("{release} is too old"), "Linux 5.10 or newer is needed: upgrade the distribution")
+        Finding::error(
+            "kernel",
+            format!("{release} is too old"),
+            "Linux 5.10 or newer is needed: upgrade the distribution",
+        )
     }
 }
 
@@ -70,8 +75,10 @@ fn nft() -> Finding {
 fn cgroups() -> Finding {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     if !controllers.is_empty() {
-        let missing: Vec<&str> =
-            ["cpu", "memory", "pids"].into_iter().filter(|name| !controllers.split(' ').any(|c| c.trim() == *name)).collect();
+        let missing: Vec<&str> = ["cpu", "memory", "pids"]
+            .into_iter()
+            .filter(|name| !controllers.split(' ').any(|c| c.trim() == *name))
+            .collect();
         return match missing.is_empty() {
             true => Finding::ok("control groups", "version 2"),
             false => Finding::warning(
@@ -86,13 +93,18 @@ fn cgroups() -> Finding {
     match missing.len() {
         0 => Finding::ok("control groups", "version 1"),
         4 => Finding::error("control groups", "none are mounted", "mount them: `mount -t cgroup2 none /sys/fs/cgroup`"),
-        _ => Finding::warning("control groups", format!("version 1 without {}", missing.join(", ")), "limits of these are not enforced"),
+        _ => Finding::warning(
+            "control groups",
+            format!("version 1 without {}", missing.join(", ")),
+            "limits of these are not enforced",
+        ),
     }
 }
 
 fn capabilities() -> Finding {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bits = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok()).unwrap_or(0);
+    let bits =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok()).unwrap_or(0);
     let needed = [(12, "NET_ADMIN"), (21, "SYS_ADMIN"), (5, "KILL"), (7, "SETUID"), (27, "MKNOD")];
     let missing: Vec<&str> = needed.iter().filter(|(bit, _)| bits >> bit & 1 == 0).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
@@ -125,7 +137,9 @@ fn space(place: &Place) -> Finding {
     let text = format!("{} free at {}", crate::output::size(free), folder.display());
     match free {
         0..500_000_000 => Finding::error("disk", text, "`naru image prune -a` removes images that nothing uses"),
-        500_000_000..5_000_000_000 => Finding::warning("disk", text, "`naru image prune -a` removes images that nothing uses"),
+        500_000_000..5_000_000_000 => {
+            Finding::warning("disk", text, "`naru image prune -a` removes images that nothing uses")
+        }
         _ => Finding::ok("disk", text),
     }
 }

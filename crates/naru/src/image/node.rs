@@ -90,7 +90,8 @@ impl NodeImages {
     pub async fn save(&self, names: &[String], to: &mut impl std::io::Write) -> anyhow::Result<()> {
         let query: Vec<String> = names.iter().map(|name| format!("name={}", escape(name))).collect();
         let path = format!("{}/save?{}", self.base, query.join("&"));
-        let mut body = self.client.open(Method::GET, &path, None, empty_body()).await.context("cannot save")?.into_body();
+        let mut body =
+            self.client.open(Method::GET, &path, None, empty_body()).await.context("cannot save")?.into_body();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| anyhow::anyhow!("the archive broke off: {error}"))?;
             if let Ok(data) = frame.into_data() {

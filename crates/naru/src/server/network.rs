@@ -26,18 +26,15 @@ pub(crate) fn plan(options: &ServerOptions) -> anyhow::Result<NodeConfig> {
         .nth(9)
         .with_context(|| format!("--service-network {service}: expected a range of at least 16 addresses"))?;
     let gateway = pod_subnet.hosts().next().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok(NodeConfig {
-        pod_subnet,
-        cluster_cidr: pods,
-        service_cidr: service,
-        dns,
-        gateway,
-        ..NodeConfig::default()
-    })
+    Ok(NodeConfig { pod_subnet, cluster_cidr: pods, service_cidr: service, dns, gateway, ..NodeConfig::default() })
 }
 
 /// What the data plane is told.
-pub(crate) fn dataplane_config(place: &Place, options: &ServerOptions, node_name: &str) -> anyhow::Result<DataplaneConfig> {
+pub(crate) fn dataplane_config(
+    place: &Place,
+    options: &ServerOptions,
+    node_name: &str,
+) -> anyhow::Result<DataplaneConfig> {
     Ok(DataplaneConfig {
         node_name: node_name.to_owned(),
         state_dir: place.state_dir.clone(),

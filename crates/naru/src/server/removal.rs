@@ -1,8 +1,8 @@
 //! Taking everything of Naru's off a machine.
 
 use anyhow::Context;
-use naru_network::model::NodeConfig;
 use naru_network::Helper;
+use naru_network::model::NodeConfig;
 use naru_runtime::pod::{Pods, Runtime};
 
 use super::network;
