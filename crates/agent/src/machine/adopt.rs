@@ -3,6 +3,8 @@
 //! The runtime is right about processes, exits and attempts; the status only fills in what the runtime does not keep:
 //! restart counts from before a reboot, how the attempt before ended, which image it was.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use naru_api::k8s::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
 use naru_runtime::pod::{self as runtime, ContainerState, PodLiveness, PodRecord};
@@ -27,6 +29,8 @@ pub fn adopt(
     let alive = record.is_some_and(|record| matches!(record.liveness, PodLiveness::Alive(_)));
     if record.is_some() {
         (observed.sandboxes, observed.sandbox) = (1, Sandbox::Ready);
+        // Told until the network has been looked at: nobody should think for a moment that the pod has no address.
+        observed.addresses = status.map(addresses).unwrap_or_default();
     }
     observed.meet(desired, now);
     for wanted in &desired.containers {
@@ -46,6 +50,11 @@ pub fn adopt(
         }
     }
     observed
+}
+
+/// The pod's addresses as last told.
+pub fn addresses(status: &PodStatus) -> Vec<IpAddr> {
+    status.pod_ips.iter().flatten().filter_map(|address| address.ip.parse().ok()).collect()
 }
 
 fn phase_is_terminal(status: Option<&PodStatus>) -> bool {

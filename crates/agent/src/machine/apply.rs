@@ -122,7 +122,10 @@ impl Observed {
                     self.addresses = addresses;
                 }
             }
-            Effect::Detach => self.network = Presence::Absent,
+            Effect::Detach => {
+                self.network = Presence::Absent;
+                self.addresses.clear();
+            }
             Effect::Clean => self.cleaned = true,
             Effect::Finalize => self.finalized = true,
             Effect::AcceptPower(power) => self.accept_power(power),

@@ -25,7 +25,8 @@ impl Judged {
 /// Kubernetes' own order, so that `kubectl describe` reads as users know it.
 pub(super) fn conditions(input: &StatusInput<'_>, phase: Phase) -> Vec<PodCondition> {
     let observed = input.observed;
-    let connected = !input.desired.networked || observed.network == Presence::Present;
+    let attached = observed.network == Presence::Present || !observed.addresses.is_empty();
+    let connected = !input.desired.networked || attached;
     let sandboxed = observed.sandbox == Sandbox::Ready && connected;
     let containers = containers_ready(input, phase);
     let ready = ready(input, &containers);

@@ -26,7 +26,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use adopt::adopt;
+pub use adopt::{addresses, adopt};
 pub use backoff::Pace;
 pub use desired::{Deletion, Desired, Name, Power, PullPolicy, Restart, Role, Wanted};
 pub use effect::{Effect, EffectError, Outcome, Slot};

@@ -248,7 +248,8 @@ impl<'a> Turn<'a> {
             }
         }
         let lineup = self.lineup();
-        if lineup.is_empty() {
+        // What runs keeps its network and files too: after a restart of the agent both are looked at again.
+        if lineup.is_empty() && !self.observed.anything_runs() {
             return None;
         }
         if let Some(effect) = self.prepare(&lineup) {
@@ -338,6 +339,7 @@ impl<'a> Turn<'a> {
     fn prepare(&mut self, lineup: &[Due<'_>]) -> Option<Effect> {
         let observed = self.observed;
         if observed.sandbox == Sandbox::Absent
+            && !lineup.is_empty()
             && let Some(effect) = self.offer(Effect::CreateSandbox { attempt: observed.sandboxes })
         {
             return Some(effect);

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::{Node, Note, ServiceView, hooks, images, objects::Watched, service_variables, start};
 use crate::{
     Attachment,
-    machine::{Desired, Effect, EffectError, ImageSeen, Outcome},
+    machine::{self, Desired, Effect, EffectError, ImageSeen, Outcome},
     probes::Target,
     translate::{self, Facts, Paths},
     volumes::{self, Prepared},
@@ -64,7 +64,9 @@ impl Executor {
     /// For a pod as found at boot or just seen.
     pub fn new(node: Arc<Node>, uid: PodUid, pod: Arc<Pod>, sandbox: Option<PodCreated>) -> Executor {
         let paths = Paths::new(&node.config.state_dir, pod.namespace(), pod.name(), uid.as_str());
-        let made = Mutex::new(Made { pod, sandbox, ..Made::default() });
+        let known = sandbox.is_some().then_some(pod.status.as_ref()).flatten();
+        let addresses = known.map(machine::addresses).unwrap_or_default();
+        let made = Mutex::new(Made { pod, sandbox, addresses, ..Made::default() });
         Executor { node, uid, paths, made }
     }
 

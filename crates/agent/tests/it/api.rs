@@ -37,6 +37,8 @@ struct State {
     revision: u64,
     objects: BTreeMap<Key, Value>,
     followers: Vec<Follower>,
+    /// Pods that had an address and then none while they ran.
+    bereft: Vec<String>,
 }
 
 /// The server.
@@ -118,6 +120,11 @@ impl Api {
         self.store((plural.into(), namespace.into(), name.into()), None);
     }
 
+    /// Whether a running pod's address was never taken back.
+    pub fn never_without_address(&self, name: &str) -> bool {
+        !self.state.lock().bereft.iter().any(|bereft| bereft == name)
+    }
+
     /// Waits until a pod fits.
     pub async fn until(&self, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let mut changed = self.changed.subscribe();
@@ -163,6 +170,15 @@ impl Api {
             }
             object
         });
+        let address =
+            |object: &Option<Value>| object.as_ref().is_some_and(|object| object["status"]["podIP"].is_string());
+        if address(&before)
+            && after.is_some()
+            && !address(&after)
+            && after.as_ref().is_some_and(|pod| pod["status"]["phase"] == "Running")
+        {
+            state.bereft.push(name.clone());
+        }
         match &after {
             Some(object) => drop(state.objects.insert(key, object.clone())),
             None => drop(state.objects.remove(&key)),

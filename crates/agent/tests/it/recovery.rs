@@ -44,6 +44,8 @@ async fn containers_outlive_the_agent_and_exits_meanwhile_are_told() {
     assert_eq!(status(&ended)["state"]["terminated"]["exitCode"], 9);
     let after = machine.api.until("stays", "ready", ready).await;
     assert_eq!(status(&before)["state"], status(&after)["state"], "the same process");
+    assert_eq!(before["status"]["podIP"], after["status"]["podIP"], "the same address");
+    assert!(machine.api.never_without_address("stays"), "an address that is taken back for a moment breaks services");
     assert_eq!(exec(&machine, "stays", &["echo", "yes"]).await, (0, "yes\n".into()));
     for pod in ["stays", "ends"] {
         machine.api.delete(pod, 5);
