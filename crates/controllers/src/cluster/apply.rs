@@ -100,7 +100,12 @@ impl Cluster {
             Err(error) if error.is_not_found() && !matches!(write, Write::Create { .. }) => {
                 Err(ApplyError::Conflict { what: text })
             }
-            Err(source) => Err(ApplyError::Write { what: text, source }),
+            Err(source) => {
+                if let Write::Create { object, .. } = &write {
+                    self.notices.tell_owner(object, &source);
+                }
+                Err(ApplyError::Write { what: text, source })
+            }
         }
     }
 

@@ -6,13 +6,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
-use naru_client::{Client, PatchKind};
+use naru_client::{Client, ClientError, ObjectRef, PatchKind, Resource};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Clock;
 use crate::plan::Notice;
 use crate::resources::EVENTS;
+use crate::views::Owner;
 
 /// Notices that wait to be written.
 const WAITING: usize = 1024;
@@ -56,6 +57,28 @@ impl Notices {
         if self.0.try_send(notice).is_err() {
             tracing::warn!("an event was dropped: too many wait to be written");
         }
+    }
+
+    /// Tells the owner of an object why that could not be created.
+    pub(super) fn tell_owner(&self, object: &Value, error: &ClientError) {
+        let owner: Option<Owner> = serde_json::from_value(object["metadata"]["ownerReferences"][0].clone()).ok();
+        let Some(owner) = owner.filter(|owner| !owner.uid.is_empty()) else { return };
+        let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
+        let why = error.status().map_or_else(|| error.to_string(), |status| status.message.clone());
+        self.tell(Notice {
+            resource: Resource {
+                group: group.to_owned().into(),
+                version: version.to_owned().into(),
+                kind: owner.kind.into(),
+                plural: "".into(),
+                namespaced: true,
+            },
+            key: ObjectRef::new(object["metadata"]["namespace"].as_str().unwrap_or_default(), &owner.name),
+            uid: owner.uid,
+            warning: true,
+            reason: "FailedCreate",
+            message: format!("Error creating: {why}"),
+        });
     }
 }
 

@@ -25,7 +25,7 @@ use crate::cluster::{BY_OWNER, Cluster, ORPHANS, owner_key};
 use crate::driver::{Controller, Keys};
 use crate::ownership::selector;
 use crate::plan::Plan;
-use crate::views::{Deployment, Pod, ReplicaSet};
+use crate::views::{Deployment, Owner, Pod, ReplicaSet};
 
 /// Rolls Deployments out.
 pub(crate) struct Deployments(pub(crate) Arc<Cluster>);
@@ -38,8 +38,10 @@ pub(crate) struct View {
     pub(crate) sets: Vec<Arc<ReplicaSet>>,
     /// Sets that match and that nobody manages.
     pub(crate) orphans: Vec<Arc<ReplicaSet>>,
-    /// Names of the namespace's other sets.
+    /// Names of the namespace's sets that others manage.
     pub(crate) taken: BTreeSet<String>,
+    /// Names of sets whose manager is gone, and which will be released or deleted in a moment.
+    pub(crate) leaving: BTreeSet<String>,
     /// The pods of each set, by the set's uid, those on their way out included.
     pub(crate) pods: BTreeMap<String, Vec<Arc<Pod>>>,
 }
@@ -95,19 +97,36 @@ impl Controller for Deployments {
         let mut orphans: Vec<_> =
             self.0.replica_sets.by_index(ORPHANS, &key.namespace).into_iter().map(|set| set.view.clone()).collect();
         orphans.retain(|set| wanted.matches(&set.metadata.labels));
-        let mut taken: BTreeSet<_> =
-            self.0.replica_sets.list_in(&key.namespace).iter().map(|set| set.key.name.to_string()).collect();
-        taken.retain(|name| sets.iter().all(|set| set.metadata.name != *name));
+        let (mut taken, mut leaving) = (BTreeSet::new(), BTreeSet::new());
+        for set in self.0.replica_sets.list_in(&key.namespace) {
+            match set.view.metadata.controller() {
+                Some(owner) if owner.uid == *uid => {}
+                Some(owner) if owner.kind == "Deployment" && !self.lives(&key.namespace, owner) => {
+                    leaving.insert(set.key.name.to_string());
+                }
+                _ => {
+                    taken.insert(set.key.name.to_string());
+                }
+            }
+        }
         let pods_of = |set: &Arc<ReplicaSet>| {
             let pods = self.0.pods.by_index(BY_OWNER, &set.metadata.uid);
             (set.metadata.uid.clone(), pods.into_iter().map(|pod| pod.view.clone()).collect())
         };
         let pods = sets.iter().map(pods_of).collect();
-        Some(View { deployment, sets, orphans, taken, pods })
+        Some(View { deployment, sets, orphans, taken, leaving, pods })
     }
 
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
         plan::plan(view, now)
+    }
+}
+
+impl Deployments {
+    /// Whether the Deployment that manages a set exists and stays.
+    fn lives(&self, namespace: &str, owner: &Owner) -> bool {
+        let found = self.0.deployments.get(namespace, &owner.name);
+        found.is_some_and(|found| *found.uid == *owner.uid && !found.deleting)
     }
 }
 

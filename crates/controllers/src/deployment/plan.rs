@@ -280,6 +280,11 @@ impl<'a> Rollout<'a> {
         let meta = &deployment.metadata;
         let hash = template::hash(&deployment.spec.template, deployment.status.collision_count);
         let name = format!("{}-{hash}", meta.name);
+        if self.view.leaving.contains(&name) {
+            // A successor of the same name has come before the former owner's sets were released: they will be ours.
+            plan.reason = "waiting for a replica set to be released".into();
+            return Doing::default();
+        }
         if self.view.taken.contains(&name) || self.old.iter().any(|set| set.metadata.name == name) {
             plan.reason = "the replica set's name is taken".into();
             return Doing { collision: true, creates: None };

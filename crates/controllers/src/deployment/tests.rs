@@ -475,6 +475,18 @@ fn another_objects_name_is_not_taken() {
 }
 
 #[test]
+fn a_successor_waits_for_the_sets_of_its_namesake() {
+    let world = World::new(1, json!({}), json!({}));
+    let mut view = world.view();
+    let Write::Create { object, .. } = &plan(&view, noon()).writes[0] else { panic!("creates first") };
+    view.leaving.insert(object["metadata"]["name"].as_str().unwrap().into());
+    let waiting = plan(&view, noon());
+    assert_eq!(waiting.reason, "waiting for a replica set to be released");
+    let text = waiting.to_string();
+    assert!(!text.contains("create ") && !text.contains(r#""collisionCount":1"#), "{text}");
+}
+
+#[test]
 fn sets_are_adopted_and_released_by_the_selector() {
     let mut world = World::new(1, json!({}), json!({}));
     world.settle();

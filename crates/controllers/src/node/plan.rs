@@ -27,7 +27,9 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         plan.reason = "silent".into();
         conditions = unknown(node, now);
         if conditions != node.status.conditions {
+            // The rest follows from what this makes of the node.
             lose(&mut plan, view, &conditions);
+            return plan;
         }
     } else {
         plan.again_at(deadline);
@@ -74,7 +76,8 @@ fn unknown(node: &Node, now: Timestamp) -> Vec<Condition> {
 /// Tells that a node is lost: its own conditions, and its pods', so that no service leads there.
 fn lose(plan: &mut Plan, view: &View, conditions: &[Condition]) {
     let node = &*view.node;
-    let patch = json!({ "metadata": { "uid": node.metadata.uid }, "status": { "conditions": conditions } });
+    let guard = json!({ "resourceVersion": node.metadata.resource_version });
+    let patch = json!({ "metadata": guard, "status": { "conditions": conditions } });
     plan.push(Write::status(NODES, key(&node.metadata), patch));
     plan.notices.push(Notice {
         resource: NODES,

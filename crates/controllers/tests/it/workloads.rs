@@ -97,7 +97,10 @@ async fn a_service_leads_to_its_ready_pods() {
     let of_web = naru_client::ListOptions::labels("kubernetes.io/service-name=web");
     let list = slices.list(&of_web).await.unwrap().items;
     assert_eq!(list.len(), 1, "one slice for three pods");
-    assert_eq!(list[0]["endpoints"].as_array().map(Vec::len), Some(3));
+    let name = list[0]["metadata"]["name"].as_str().unwrap();
+    let holds =
+        |count: usize| move |slice: &Value| slice["endpoints"].as_array().is_some_and(|list| list.len() == count);
+    world.until(slices.resource(), "default", name, holds(3)).await;
     let api = world.client.dynamic(deployments(), Some("default"));
     api.patch("web", PatchKind::Merge, &json!({ "spec": { "replicas": 1 } })).await.unwrap();
     world.until(&endpoints, "default", "web", ready(1)).await;
@@ -206,4 +209,27 @@ async fn a_pod_that_fits_nowhere_says_why_until_there_is_room() {
     let nodes = world.client.dynamic(resource("", "Node", "nodes", false), None);
     nodes.patch_subresource("n1", "status", PatchKind::Merge, &more).await.unwrap();
     world.until(&pods(), "default", "big", |pod| pod["spec"]["nodeName"] == "n1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_created_is_told_beside_its_owner() {
+    let world = World::start().await;
+    let mut broken = web(1);
+    // Valid in a template, but not as a pod: the service account does not exist.
+    broken["spec"]["template"]["spec"]["serviceAccountName"] = "nobody".into();
+    world.create(deployments(), broken).await;
+    let events = world.client.dynamic(resource("", "Event", "events", true), Some("default"));
+    let told = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        loop {
+            let list = events.list(&Default::default()).await.unwrap().items;
+            if let Some(event) = list.into_iter().find(|event| event["reason"] == "FailedCreate") {
+                return event;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("an event");
+    assert_eq!(told["involvedObject"]["kind"], "ReplicaSet");
+    assert!(told["message"].as_str().unwrap().contains("nobody"), "{told}");
 }
