@@ -350,7 +350,18 @@ services:
 "#,
     );
     project.up(&[]);
-    project.naru(&["ps"]).ok().says(&["NAME", "IMAGE", "SERVICE", "STATUS", "PORTS", "lists-web-1", "Up", "(healthy)", "127.0.0.1:8093->8080/tcp", "0.0.0.0:8094->53/udp"]);
+    project.naru(&["ps"]).ok().says(&[
+        "NAME",
+        "IMAGE",
+        "SERVICE",
+        "STATUS",
+        "PORTS",
+        "lists-web-1",
+        "Up",
+        "(healthy)",
+        "127.0.0.1:8093->8080/tcp",
+        "0.0.0.0:8094->53/udp",
+    ]);
     let row = project.container("web");
     assert_eq!((&row["Health"], &row["Project"]), (&"healthy".into(), &"lists".into()));
     assert_eq!(row["Publishers"][0]["PublishedPort"], 8093, "{row}");
@@ -369,7 +380,10 @@ services:
     assert!(!top.stdout.contains("probe"), "{top}");
     let stats = project.naru(&["stats", "--no-stream", "--format", "json"]).ok().json_lines();
     assert_eq!(stats.len(), 2);
-    assert!(stats.iter().all(|row| row["PIDs"] != "0" && row["MemUsage"].as_str().is_some_and(|text| text.contains('B'))), "{stats:?}");
+    assert!(
+        stats.iter().all(|row| row["PIDs"] != "0" && row["MemUsage"].as_str().is_some_and(|text| text.contains('B'))),
+        "{stats:?}"
+    );
     project.naru(&["stats", "--no-stream"]).ok().says(&["NAME", "CPU %", "lists-db-1"]);
 
     let listed = project.naru(&["ls", "--format", "json"]).ok().json();
@@ -435,7 +449,8 @@ volumes: {data: {}}
     );
     project.write(".env", "FROM_ENV_FILE=dotenv\n");
     project.naru(&["config", "--profile", "front"]).ok().says(&["naru.local/probe:1", "dotenv", "name: configs"]);
-    let with = project.naru_with(&[("IMAGE", "other")], &["--profile", "front", "config", "--format", "json"]).ok().json();
+    let with =
+        project.naru_with(&[("IMAGE", "other")], &["--profile", "front", "config", "--format", "json"]).ok().json();
     assert_eq!(with["services"]["web"]["image"], "naru.local/other:1");
     assert_eq!(project.naru(&["config", "--services"]).ok().stdout, "db\n");
     assert_eq!(project.naru(&["config", "--volumes"]).ok().stdout, "data\n");

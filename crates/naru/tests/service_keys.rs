@@ -26,38 +26,90 @@ const CASES: &[Case] = &[
     case("environment: {A: '1', B: two words}", "echo $A-$B", "1-two words"),
     case("environment: ['A=1', 'FROM_SHELL']", "echo $A-${FROM_SHELL-unset}", "1-from the shell"),
     case("env_file: own.env", "echo $FILE_A-$FILE_B", "a-b c"),
-    case("env_file: [{path: own.env}, {path: missing.env, required: false}]\n    environment: {FILE_A: over}", "echo $FILE_A", "over"),
+    case(
+        "env_file: [{path: own.env}, {path: missing.env, required: false}]\n    environment: {FILE_A: over}",
+        "echo $FILE_A",
+        "over",
+    ),
     case("working_dir: /proc/sys", "readlink /proc/1/cwd", "/proc/sys"),
     case("hostname: chosen", "hostname", "chosen"),
     case("user: '1234:2345'", "id -u; id -g", "1234\n2345"),
     case("user: nobody", "id -un", "nobody"),
     case("user: '1234'\n    group_add: ['5555', daemon]", "id -G", "0 1 5555"),
     case("extra_hosts: ['elsewhere:192.0.2.7']", "grep -c '192.0.2.7.*elsewhere' /etc/hosts", "1"),
-    case("read_only: true\n    tmpfs: /free", "touch /x 2>/dev/null || echo refused; touch /free/x && echo free", "refused\nfree"),
-    case("tmpfs: ['/small:size=1m,mode=1770']", "df -k /small | tail -n1 | awk '{print $2}'; stat -c %a /small", "1024\n1770"),
+    case(
+        "read_only: true\n    tmpfs: /free",
+        "touch /x 2>/dev/null || echo refused; touch /free/x && echo free",
+        "refused\nfree",
+    ),
+    case(
+        "tmpfs: ['/small:size=1m,mode=1770']",
+        "df -k /small | tail -n1 | awk '{print $2}'; stat -c %a /small",
+        "1024\n1770",
+    ),
     case("shm_size: 8m", "df -k /dev/shm | tail -n1 | awk '{print $2}'", "8192"),
     case("ulimits: {nofile: {soft: 123, hard: 456}}", "sh -c 'ulimit -Sn; ulimit -Hn'", "123\n456"),
-    case("sysctls: {net.ipv4.ip_unprivileged_port_start: 77}", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "77"),
+    case(
+        "sysctls: {net.ipv4.ip_unprivileged_port_start: 77}",
+        "cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "77",
+    ),
     case("init: true", "cat /proc/1/comm | grep -c sleep; cat /proc/*/comm | grep -c '^sleep$'", "0\n1"),
     case("cap_drop: [ALL]", "grep CapEff /proc/self/status | awk '{print $2}'", "0000000000000000"),
-    case("cap_drop: [ALL]\n    cap_add: [NET_ADMIN]", "grep CapEff /proc/self/status | awk '{print $2}'", "0000000000001000"),
+    case(
+        "cap_drop: [ALL]\n    cap_add: [NET_ADMIN]",
+        "grep CapEff /proc/self/status | awk '{print $2}'",
+        "0000000000001000",
+    ),
     case("privileged: true", "test -e /dev/loop-control -o -e /dev/kmsg && echo devices", "devices"),
     case("security_opt: [no-new-privileges]", "grep NoNewPrivs /proc/1/status | awk '{print $2}'", "1"),
-    case("cpus: 0.5\n    mem_limit: 64m\n    pids_limit: 50", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max", "67108864\n50"),
-    case("deploy: {resources: {limits: {memory: 32M, cpus: '0.25', pids: 40}}}", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max", "33554432"),
+    case(
+        "cpus: 0.5\n    mem_limit: 64m\n    pids_limit: 50",
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max",
+        "67108864\n50",
+    ),
+    case(
+        "deploy: {resources: {limits: {memory: 32M, cpus: '0.25', pids: 40}}}",
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max",
+        "33554432",
+    ),
     case("oom_score_adj: 300", "cat /proc/1/oom_score_adj", "300"),
     case("pid: host", "test $(ls -d /proc/[0-9]* | wc -l) -gt 20 && echo many", "many"),
     case("network_mode: none", "ls /sys/class/net | grep -v lo | wc -l; ip -o link | grep -vc ': lo:'", "0\n0"),
     case("network_mode: host", "ip -4 -o addr show eth0 | awk '{print $4}'", "198.18.0.2/24"),
-    case("dns: [192.0.2.53]\n    dns_search: [example.org]\n    dns_opt: ['ndots:3']", "grep -c -e 192.0.2.53 -e example.org -e ndots:3 /etc/resolv.conf", "3"),
-    case("configs: [{source: words, target: /etc/words, mode: 0440}]", "cat /etc/words; echo; stat -c '%a %u' /etc/words", "from content\n440 0"),
+    case(
+        "dns: [192.0.2.53]\n    dns_search: [example.org]\n    dns_opt: ['ndots:3']",
+        "grep -c -e 192.0.2.53 -e example.org -e ndots:3 /etc/resolv.conf",
+        "3",
+    ),
+    case(
+        "configs: [{source: words, target: /etc/words, mode: 0440}]",
+        "cat /etc/words; echo; stat -c '%a %u' /etc/words",
+        "from content\n440 0",
+    ),
     case("configs: [from_file]", "cat /from_file", "from a file"),
     case("configs: [from_env]", "cat /from_env", "from the shell"),
-    case("secrets: [password]", "cat /run/secrets/password; echo; stat -f -c %T /run/secrets/password", "s3cret\ntmpfs"),
-    case("volumes: ['./bound:/bound:ro']", "cat /bound/file; echo; touch /bound/x 2>/dev/null || echo refused", "on the host\nrefused"),
-    case("volumes: [{type: tmpfs, target: /t, tmpfs: {size: 2097152}}]", "df -k /t | tail -n1 | awk '{print $2}'", "2048"),
+    case(
+        "secrets: [password]",
+        "cat /run/secrets/password; echo; stat -f -c %T /run/secrets/password",
+        "s3cret\ntmpfs",
+    ),
+    case(
+        "volumes: ['./bound:/bound:ro']",
+        "cat /bound/file; echo; touch /bound/x 2>/dev/null || echo refused",
+        "on the host\nrefused",
+    ),
+    case(
+        "volumes: [{type: tmpfs, target: /t, tmpfs: {size: 2097152}}]",
+        "df -k /t | tail -n1 | awk '{print $2}'",
+        "2048",
+    ),
     case("labels: {own: label}", "echo fine", "fine"),
-    case("entrypoint: [/bin/sh, -c]\n    command: ['echo \"$$0 $$*\" > /said; sleep 600', zero, one]", "cat /said", "zero one"),
+    case(
+        "entrypoint: [/bin/sh, -c]\n    command: ['echo \"$$0 $$*\" > /said; sleep 600', zero, one]",
+        "cat /said",
+        "zero one",
+    ),
     case("command: sh -c 'echo \"a  b\" > /said; sleep 600'", "cat /said", "a  b"),
     case("devices: ['/dev/null:/dev/other:r']", "test -c /dev/other && echo there", "there"),
     case("tty: true", "readlink /proc/1/fd/1 | cut -d/ -f1-4", "/dev/pts/0"),
@@ -66,10 +118,13 @@ const CASES: &[Case] = &[
 
 /// A key given here overrides the same of the container that stays.
 fn service(index: usize, keys: &str) -> String {
-    let stays: Vec<&str> = STAYS.lines().filter(|line| {
-        let key = line.trim().split(':').next().unwrap_or_default();
-        !keys.lines().any(|own| own.trim().starts_with(&format!("{key}:")))
-    }).collect();
+    let stays: Vec<&str> = STAYS
+        .lines()
+        .filter(|line| {
+            let key = line.trim().split(':').next().unwrap_or_default();
+            !keys.lines().any(|own| own.trim().starts_with(&format!("{key}:")))
+        })
+        .collect();
     format!("  k{index}:\n    {}\n    {keys}\n", stays.join("\n").trim())
 }
 
@@ -93,7 +148,10 @@ fn keys_do_what_they_say() {
         let output = project.naru(&["-p", "keys", "exec", "-T", &format!("k{index}"), "sh", "-c", case.look]);
         let seen = output.stdout.trim();
         if seen != case.shows {
-            wrong.push(format!("{}\n    `{}` shows {seen:?}, expected {:?} {}", case.keys, case.look, case.shows, output.stderr));
+            wrong.push(format!(
+                "{}\n    `{}` shows {seen:?}, expected {:?} {}",
+                case.keys, case.look, case.shows, output.stderr
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
@@ -168,7 +226,8 @@ services:
     project.exec("db", &["wget", "-q", "-O-", "http://127.0.0.1:8080/health/good"]).ok();
     up.wait().ok();
     let at = |service: &str, field: &str| {
-        let pods = project.kubectl(&["get", "pods", "-l", &format!("naru.io/service={service}"), "-o", "json"]).ok().json();
+        let pods =
+            project.kubectl(&["get", "pods", "-l", &format!("naru.io/service={service}"), "-o", "json"]).ok().json();
         let state = &pods["items"][0]["status"]["containerStatuses"][0]["state"];
         let text = ["running", "terminated"].iter().find_map(|word| state[*word][field].as_str());
         text.unwrap_or_default().to_owned()
@@ -211,7 +270,8 @@ services:
     project.naru(&["up", "-d"]);
     project.until("never", "it stays ended", |rows| rows[0]["State"] == "exited" && rows[0]["ExitCode"] == 1);
     project.until("good", "a good end is final", |rows| rows[0]["State"] == "exited");
-    project.until("twice", "once again, and no more", |rows| rows[0]["RestartCount"] == 1 && rows[0]["State"] == "exited");
+    project
+        .until("twice", "once again, and no more", |rows| rows[0]["RestartCount"] == 1 && rows[0]["State"] == "exited");
     project.until("always", "again and again", |rows| rows[0]["RestartCount"].as_i64() >= Some(1));
     project.exec("kept", &["sh", "-c", "kill 1"]).ok();
     project.until("kept", "back", |rows| rows[0]["RestartCount"] == 1 && rows[0]["State"] == "running");
@@ -273,7 +333,8 @@ services:
         let folder = host.state_dir().join("logs");
         let own = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let own = own.filter(|path| path.to_string_lossy().contains("rotates_"));
-        let output = std::process::Command::new("du").arg("-sbc").args(own).output().map_err(|error| error.to_string())?;
+        let output =
+            std::process::Command::new("du").arg("-sbc").args(own).output().map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let total = text.lines().last().and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
         if total.is_some_and(|total| (1000..80_000).contains(&total)) { Ok(()) } else { Err(text) }
@@ -297,7 +358,9 @@ fn unhealthy_containers_are_restarted_unless_told_otherwise() {
         project.exec(service, &["wget", "-q", "-O-", "http://127.0.0.1:8080/health/bad"]).ok();
     }
     project.until("stays", "it is told unhealthy", |rows| rows[0]["Health"] == "unhealthy");
-    project.until("heals", "it is restarted and well", |rows| rows[0]["RestartCount"] == 1 && rows[0]["Health"] == "healthy");
+    project.until("heals", "it is restarted and well", |rows| {
+        rows[0]["RestartCount"] == 1 && rows[0]["Health"] == "healthy"
+    });
     assert_eq!(project.container("stays")["RestartCount"], 0);
     assert!(host.get([127, 0, 0, 1], 8113, "/").is_err(), "the published port leads to no unhealthy container");
     assert_eq!(host.fetch(8112, "/health"), "healthy");

@@ -2,7 +2,8 @@
 //! that it is one static file. It listens on `PORT` (8080) over TCP, and over UDP answers with what it was sent.
 //!
 //! Arguments: `--ignore-term` (TERM is not obeyed), `--term-code N` (the exit code after TERM), `--unhealthy` (from the
-//! start), `--exit N` (at once), `--wait-for PATH` (listens only when the file is there).
+//! start), `--exit N` (at once), `--wait-for PATH` (listens only when the file is there). As a client: `--get
+//! HOST:PORT/PATH` prints the answer and ends with 0 when it was 200; `--resolve NAME` prints a name's addresses.
 //!
 //! Paths: `/` everything about itself, one `name=value` a line; `/host`, `/remote`, `/env/NAME`, `/file/PATH`; `/health`
 //! 200 or 503, `/health/good`, `/health/bad`; `/exit/N`; `/print/N/TEXT` N lines on standard output; `/memory/MB` keeps
@@ -59,6 +60,15 @@ fn main() {
         for number in [1, 2, 3, 10] {
             signal(number, on_term as extern "C" fn(i32) as usize);
         }
+    }
+    if let Some((what, name)) = value("--get").map(|url| ("get", url)).or(value("--resolve").map(|name| ("resolve", name))) {
+        let (status, body) = answer(&format!("/{what}/{name}"), "");
+        if status == 200 {
+            println!("{body}");
+        } else {
+            eprintln!("{status} {body}");
+        }
+        std::process::exit(i32::from(status != 200));
     }
     HEALTHY.store(!has("--unhealthy"), Ordering::Relaxed);
     println!("probe starts on {}", host());
