@@ -166,10 +166,8 @@ fn generic(node: &mut Node, ty: &Type) -> Result<(), ComposeError> {
                 node.tree = Tree::Map(unique(entries));
             }
         }
-        Type::TextOrList => {
-            if node.as_text().is_some() {
-                node.tree = Tree::List(vec![Node { tag: None, ..node.clone() }]);
-            }
+        Type::TextOrList if node.as_text().is_some() => {
+            node.tree = Tree::List(vec![Node { tag: None, ..node.clone() }]);
         }
         Type::Command => {
             if let Some(text) = node.as_text() {

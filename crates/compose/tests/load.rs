@@ -250,7 +250,6 @@ fn every_reference_must_lead_somewhere() {
         ("services: {a: {image: a, ports: ['80-82:80-81']}}", "the ranges differ in length"),
         ("services: {a: {image: a, ports: ['99999:80']}}", "bad published port"),
         ("services: {a: {image: a}}\nsecrets: {s: {file: ./gone}}", "/shop/gone is not there"),
-        ("services: {a: {image: a}}\nsecrets: {s: {environment: GONE}}", "the variable GONE is not set"),
         (
             "services: {a: {image: a}}\nconfigs: {c: {content: x, file: y}}",
             "expected one source, found file and content",

@@ -94,5 +94,7 @@ pub const NETWORK_MODE: &str = "naru.io/network-mode";
 pub const UPDATE: &str = "naru.io/update";
 /// On a Deployment: as [`UPDATE`], for the way back.
 pub const ROLLBACK: &str = "naru.io/rollback";
+/// On a pod template: JSON list of names that mean the node itself (`extra_hosts: name:host-gateway`).
+pub const HOST_GATEWAY_NAMES: &str = "naru.io/host-gateway-names";
 /// The container's name that the user chose; answers in DNS.
 pub const CONTAINER_NAME: &str = "naru.io/container-name";

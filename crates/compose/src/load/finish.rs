@@ -37,7 +37,7 @@ pub(super) fn finish(
     // Merging can join halves that are each fine: the whole is held against the table once more.
     let mut faults = Vec::new();
     check(&tree, &FILE, "", &mut faults);
-    verify::verify(&tree, &disabled, loader.files, environment, &mut faults);
+    verify::verify(&tree, &disabled, loader.files, &mut faults);
     ComposeError::all(faults)?;
     let value = without_nulls(crate::typed::value(&tree, &FILE));
     let mut project: Project =

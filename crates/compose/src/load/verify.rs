@@ -1,6 +1,6 @@
 //! What the table of keys cannot see: references that lead nowhere, circles, and values that exclude one another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Files;
@@ -9,14 +9,8 @@ use crate::error::{ComposeError, Position};
 use crate::yaml::{Name, Node};
 
 /// Every fault of the merged project.
-pub(super) fn verify(
-    tree: &Node,
-    disabled: &BTreeSet<String>,
-    files: &dyn Files,
-    variables: &BTreeMap<String, String>,
-    faults: &mut Vec<ComposeError>,
-) {
-    let mut check = Check { tree, disabled, files, variables, faults };
+pub(super) fn verify(tree: &Node, disabled: &BTreeSet<String>, files: &dyn Files, faults: &mut Vec<ComposeError>) {
+    let mut check = Check { tree, disabled, files, faults };
     for (name, service) in entries(tree, "services") {
         check.service(name, service);
     }
@@ -34,7 +28,6 @@ struct Check<'a> {
     tree: &'a Node,
     disabled: &'a BTreeSet<String>,
     files: &'a dyn Files,
-    variables: &'a BTreeMap<String, String>,
     faults: &'a mut Vec<ComposeError>,
 }
 
@@ -116,7 +109,8 @@ impl<'a> Check<'a> {
     /// Values that are one of some words, or a word with an argument.
     fn words(&mut self, path: &str, service: &'a Node) {
         let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let rules: [(&str, &str, &dyn Fn(&str) -> bool); 8] = [
+        type Rule<'r> = (&'r str, &'r str, &'r dyn Fn(&str) -> bool);
+        let rules: [Rule<'_>; 8] = [
             ("restart", "no, always, unless-stopped, on-failure or on-failure:<times>", &|v| {
                 matches!(v, "no" | "always" | "unless-stopped" | "on-failure")
                     || v.strip_prefix("on-failure:").is_some_and(number)
@@ -295,13 +289,6 @@ impl<'a> Check<'a> {
             && !self.files.exists(Path::new(path))
         {
             self.fault(&node.at, format!("{key}.file"), format!("{path} is not there"));
-        }
-        if let Some(node) = entry.get("environment")
-            && let Some(variable) = node.as_text()
-            && !self.variables.contains_key(variable)
-        {
-            let problem = format!("the variable {variable} is not set");
-            self.fault(&node.at, format!("{key}.environment"), problem);
         }
     }
 

@@ -156,7 +156,11 @@ pub(super) const SERVICE: &[Key] = &[
     works("stop_signal", Type::Text),
     refused("storage_opt", Type::Map(&Type::Text), "the writable layer has no size of its own; use a volume"),
     works("sysctls", Type::MapOrAssignments),
-    works("tmpfs", Type::TextOrList),
+    differs(
+        "tmpfs",
+        Type::TextOrList,
+        "of the options, `size` is applied; the folder may be written by everybody (mode 1777)",
+    ),
     works("tty", Type::Flag),
     works("ulimits", Type::Map(&Type::Either(&Type::Int, &Type::Object(ULIMIT)))),
     refused("use_api_socket", Type::Flag, "give the service a service account's token through `kubectl` instead"),
@@ -166,7 +170,7 @@ pub(super) const SERVICE: &[Key] = &[
     differs(
         "volumes",
         Type::List(&Type::Either(&Type::Text, &Type::Object(MOUNT))),
-        "named and anonymous volumes are filled from the image as Docker does; an anonymous one is kept when its container is replaced, unless the service has several replicas. Types `image`, `cluster` and `npipe` are refused",
+        "named and anonymous volumes are filled from the image as Docker does; an anonymous one is kept when its container is replaced and over `down`, unless the service has several replicas; `down -v` removes it. Types `image`, `cluster` and `npipe` are refused",
     ),
     differs(
         "volumes_from",
@@ -280,7 +284,13 @@ const MOUNT: &[Key] = &[
             works("labels", Type::MapOrAssignments),
         ]),
     ),
-    works("tmpfs", Type::Object(&[works("size", Type::Bytes), works("mode", Type::Int)])),
+    works(
+        "tmpfs",
+        Type::Object(&[
+            works("size", Type::Bytes),
+            differs("mode", Type::Int, "not applied: the folder may be written by everybody (1777)"),
+        ]),
+    ),
     refused(
         "image",
         Type::Object(&[works("subpath", Type::Text)]),

@@ -33,6 +33,12 @@ impl Context<'_> {
         if !gates.is_empty() {
             set(n::START_GATES, Value::from(gates).to_string());
         }
+        let gateway = |addresses: &Vec<String>| addresses.iter().any(|address| address == super::pod::HOST_GATEWAY);
+        let hosts: Vec<&String> =
+            service.extra_hosts.iter().filter(|(_, addresses)| gateway(addresses)).map(|(host, _)| host).collect();
+        if !hosts.is_empty() {
+            set(n::HOST_GATEWAY_NAMES, json!(hosts).to_string());
+        }
         if service.network_mode.as_deref() == Some("none") {
             set(n::NETWORK_MODE, "none".to_owned());
         }

@@ -8,6 +8,8 @@ use crate::model::{Hook, Service};
 use crate::units::Span;
 
 const STOP_GRACE: i64 = 10;
+/// Docker's word for the machine's own address as its containers see it.
+pub(super) const HOST_GATEWAY: &str = "host-gateway";
 
 impl Context<'_> {
     /// The template of a service's pods, with the services that live in the same pod.
@@ -247,8 +249,9 @@ fn name_service(spec: &mut Value, service: &Service) {
     }
     let mut aliases: Vec<Value> = Vec::new();
     for (host, addresses) in &service.extra_hosts {
-        // `host-gateway` is resolved by the node, which alone knows its address.
-        aliases.extend(addresses.iter().map(|address| json!({"ip": address, "hostnames": [host]})));
+        // `host-gateway` is resolved by the node, which alone knows its address: it goes into an annotation.
+        let real = addresses.iter().filter(|address| *address != HOST_GATEWAY);
+        aliases.extend(real.map(|address| json!({"ip": address, "hostnames": [host]})));
     }
     if !aliases.is_empty() {
         spec["hostAliases"] = aliases.into();

@@ -114,6 +114,12 @@ fn another_content_is_another_object_and_rolls_its_services() {
 }
 
 #[test]
+fn a_secret_of_an_unset_variable_is_named() {
+    let error = try_translate("services: {a: {image: a}}\nsecrets: {s: {environment: GONE}}").expect_err("not set");
+    assert!(error.contains("secret s") && error.contains("GONE is not set"), "{error}");
+}
+
+#[test]
 fn a_health_test_becomes_probes() {
     let made = objects(
         "services: {web: {image: w, healthcheck: {test: curl x, interval: 5s, timeout: 2s, retries: 4, start_period: 10s}}}",
