@@ -125,9 +125,7 @@ services:
         "the client's address is kept"
     );
     assert!(host.get_from_outside(NODE, 8212, "/host").is_err(), "a port of 127.0.0.1 is not for others");
-    eventually("a pod reaches it at the host's address", || {
-        ask(&project, "client", &format!("{NODE}:8211/host"))
-    });
+    eventually("a pod reaches it at the host's address", || ask(&project, "client", &format!("{NODE}:8211/host")));
     eventually("a pod reaches its own published port", || ask(&project, "web", &format!("{NODE}:8211/host")));
     let echo = |to: &str| {
         let socket = UdpSocket::bind("0.0.0.0:0").map_err(|error| error.to_string())?;

@@ -2,7 +2,8 @@
 //! that it is one static file. It listens on `PORT` (8080) over TCP, and over UDP answers with what it was sent.
 //!
 //! Arguments: `--ignore-term` (TERM is not obeyed), `--term-code N` (the exit code after TERM), `--unhealthy` (from the
-//! start), `--exit N` (at once), `--wait-for PATH` (listens only when the file is there). As a client: `--get
+//! start), `--exit N` (at once), `--wait-for PATH` (goes on only when the file is there), `--then-exit N` (after
+//! that). As a client: `--get
 //! HOST:PORT/PATH` prints the answer and ends with 0 when it was 200; `--resolve NAME` prints a name's addresses.
 //!
 //! Paths: `/` everything about itself, one `name=value` a line; `/host`, `/remote`, `/env/NAME`, `/file/PATH`; `/health`
@@ -79,6 +80,10 @@ fn main() {
         && !std::path::Path::new(path).exists()
     {
         std::thread::sleep(Duration::from_millis(20));
+    }
+    if let Some(code) = value("--then-exit") {
+        println!("probe went");
+        std::process::exit(code.parse().unwrap_or(1));
     }
     let port: u16 = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080);
     let udp = UdpSocket::bind(("0.0.0.0", port));
