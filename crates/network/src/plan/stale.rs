@@ -22,8 +22,8 @@ pub enum Stale {
 
 /// What must be forgotten when `next` follows `previous`.
 pub fn stale(previous: &Desired, next: &Desired) -> BTreeSet<Stale> {
-    let gone = addresses(previous).into_iter().filter(|address| !addresses(next).contains(address));
-    let mut stale: BTreeSet<Stale> = gone.map(Stale::Address).collect();
+    let mut stale: BTreeSet<Stale> =
+        addresses(previous).difference(&addresses(next)).map(|address| Stale::Address(*address)).collect();
     let udp = udp_endpoints(next);
     for (address, port) in udp_endpoints(previous) {
         if !udp.contains(&(address, port)) && !stale.contains(&Stale::Address(address)) {
