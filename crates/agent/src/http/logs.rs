@@ -17,7 +17,13 @@ pub(super) fn logs(call: &Call, namespace: &str, pod: &str, container: &str) -> 
     let dir = found.executor.paths.logs.join(container);
     let there = attempts(&dir);
     let previous = call.query.flag(&["previous"]);
-    let chosen = if previous { there.iter().rev().nth(1) } else { there.last() };
+    // By default the last attempt, as kubectl has it; with `restarts` every one that is kept, and those to come.
+    let across = call.query.flag(&["restarts"]) && !previous;
+    let chosen = match (previous, across) {
+        (true, _) => there.iter().rev().nth(1),
+        (false, true) => there.first(),
+        (false, false) => there.last(),
+    };
     let Some(from) = chosen.copied() else {
         if previous {
             let text = format!("previous terminated container {container:?} in pod {pod:?} not found");
@@ -30,8 +36,6 @@ pub(super) fn logs(call: &Call, namespace: &str, pod: &str, container: &str) -> 
         }
         return Ok(typed("text/plain", naru_client::empty_body()));
     };
-    let across = call.query.flag(&["restarts"]);
-    // By default one attempt, as kubectl has it; with `restarts` every later one too.
     let filter = Filter { follow: filter.follow && !previous, ..filter };
     let (out, mut text) = mpsc::channel(16);
     let (forward, inbox) = mpsc::channel(16);

@@ -77,8 +77,7 @@ impl Reader {
     }
 
     fn read_all(&mut self, from: u32, source: impl Fn() -> Source) -> Result<(), Enough> {
-        let mut attempt = from;
-        let mut position = self.begin(attempt)?;
+        let (mut attempt, mut position) = self.begin(from)?;
         if !self.filter.follow {
             return Ok(());
         }
@@ -107,16 +106,19 @@ impl Reader {
         }
     }
 
-    /// What there is already, cut to the wanted tail; returns where to go on.
-    fn begin(&mut self, attempt: u32) -> Result<Position, Enough> {
-        let files = files(&self.dir, attempt);
+    /// What there is already, cut to the wanted tail; returns the attempt and the place where to go on.
+    fn begin(&mut self, from: u32) -> Result<(u32, Position), Enough> {
+        let later = attempts(&self.dir).into_iter().filter(|later| self.across && *later > from);
+        let all: Vec<u32> = std::iter::once(from).chain(later).collect();
+        let files: Vec<PathBuf> = all.iter().flat_map(|attempt| files(&self.dir, *attempt)).collect();
+        let attempt = all.last().copied().unwrap_or(from);
         let mut position = Position::default();
         let Some(tail) = self.filter.tail else {
             for path in &files {
                 position = Position::of(path);
                 self.read(&mut position)?;
             }
-            return Ok(position);
+            return Ok((attempt, position));
         };
         let mut last: VecDeque<Vec<u8>> = VecDeque::new();
         let mut line: Vec<u8> = Vec::new();
@@ -146,7 +148,7 @@ impl Reader {
             self.begun = true;
         }
         last.into_iter().try_for_each(|line| self.send(&line))?;
-        Ok(position)
+        Ok((attempt, position))
     }
 
     /// Reads on in the attempt's current file, and over its rotations.

@@ -23,10 +23,14 @@ fn append(path: &Path, text: &str) {
     OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// Everything a reader gives without following.
+/// Everything a reader gives of one attempt without following.
 fn read(dir: &Path, from: u32, filter: Filter) -> String {
+    read_across(dir, from, filter, false)
+}
+
+fn read_across(dir: &Path, from: u32, filter: Filter, across: bool) -> String {
     let (out, mut inbox) = mpsc::channel(1024);
-    Reader::new(dir.to_owned(), filter, false, out).run(from, || Source::Closed);
+    Reader::new(dir.to_owned(), filter, across, out).run(from, || Source::Closed);
     let mut text = Vec::new();
     while let Ok(bytes) = inbox.try_recv() {
         text.extend_from_slice(&bytes);

@@ -1,6 +1,6 @@
 //! The start of one container: everything it needs, read and written, then one call to the runtime.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use naru_api::k8s::api::core::v1::Container;
 use naru_runtime::pod::{PodError, StartStep};
@@ -11,6 +11,9 @@ use crate::{
     translate::{self, ContainerInput, Facts, Paths},
     volumes,
 };
+
+/// How long a start waits for the namespace's services to be known.
+const SERVICES: Duration = Duration::from_millis(200);
 
 impl Executor {
     /// Starts attempt number `attempt` of a container.
@@ -26,6 +29,10 @@ impl Executor {
         let references = translate::references(&container);
         let lookup = self.node.objects.lookup(namespace, &references).await;
         let lookup = lookup.map_err(|error| EffectError::chain("CreateContainerConfigError", &error))?;
+        // Just after the agent's start; when the API stays away the pod starts with what is known.
+        if !self.node.services.is_synced() {
+            let _ = tokio::time::timeout(SERVICES, self.node.services.synced()).await;
+        }
         let services = self.service_variables(&pod);
         let facts = self.facts();
         let hostname = translate::hostname(&pod, &self.node.config.dns.domain);
