@@ -76,7 +76,7 @@ async fn a_claims_folder_is_filled_from_the_image_and_outlives_the_pod() {
     machine.api.put("persistentvolumeclaims", claim("Bound"));
     machine.api.until("db", "ready", ready).await;
     let (code, _) = exec(&machine, "db", &["sh", "-c", "while ! test -e /data/own; do sleep 0.01; done"]).await;
-    assert_eq!((code, machine.log("db", "c").as_str()), (0, "from the image\n"));
+    assert_eq!((code, machine.until_log("db", "c", "image\n").await.as_str()), (0, "from the image\n"));
     machine.api.delete("db", 5);
     machine.api.until_gone("db").await;
     assert_eq!(machine.leftovers(), Default::default());

@@ -1,7 +1,5 @@
 //! Pods from their appearance to their end.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::machine::machine;
@@ -134,11 +132,7 @@ async fn power_keeps_the_address_and_the_writable_layer() {
     machine.api.annotate("compose", "naru.io/power", "running");
     let after = machine.api.until("compose", "running again", ready).await;
     assert_eq!(before["status"]["podIP"], after["status"]["podIP"]);
-    let deadline = std::time::Instant::now() + super::api::PATIENCE;
-    while !machine.log("compose", "c").ends_with("again\n") {
-        assert!(std::time::Instant::now() < deadline, "{}", machine.log("compose", "c"));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    machine.until_log("compose", "c", "again\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

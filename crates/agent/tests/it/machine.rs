@@ -151,6 +151,19 @@ impl Machine {
         text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).map(|line| format!("{line}\n")).collect()
     }
 
+    /// Waits until a container has written something, and gives its whole log.
+    pub async fn until_log(&self, pod: &str, container: &str, wanted: &str) -> String {
+        let deadline = std::time::Instant::now() + super::api::PATIENCE;
+        loop {
+            let log = self.log(pod, container);
+            if log.contains(wanted) {
+                return log;
+            }
+            assert!(std::time::Instant::now() < deadline, "{pod} never writes {wanted:?}: {log}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
     /// Processes, mounts, folders, addresses that belong to this node's pods.
     pub fn leftovers(&self) -> BTreeSet<String> {
         let mut left = BTreeSet::new();

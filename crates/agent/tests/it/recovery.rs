@@ -80,15 +80,7 @@ async fn pods_are_looked_after_while_the_api_is_away() {
     machine.start().await;
     // The worker comes from the ledger: its interface answers and its container is restarted.
     exec(&machine, "web", &["touch", "/tmp/end"]).await;
-    let deadline = std::time::Instant::now() + super::api::PATIENCE;
-    while !machine.log("web", "c").starts_with("run\nrun\n") {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "not restarted while the API was away: {}",
-            machine.log("web", "c")
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    machine.until_log("web", "c", "run\nrun\n").await;
     machine.api.away.store(false, Ordering::SeqCst);
     machine.api.until("web", "told of the restart", |pod| status(pod)["restartCount"].as_i64() >= Some(1)).await;
 }
