@@ -197,7 +197,7 @@ impl Node {
 /// When the text is not YAML, has a duplicate or non-scalar key, nests too deeply, or grows too large by aliases.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Node>, ComposeError> {
     let mut reader =
-        Reader { parser: Parser::new_from_str(text), file: file.into(), anchors: Vec::new(), nodes: 0, last: None };
+        Reader { parser: Parser::new_from_str(text), file: file.into(), anchors: Vec::new(), nodes: 0 };
     let mut documents = Vec::new();
     loop {
         match reader.next()? {
@@ -221,17 +221,19 @@ struct Reader<'a> {
     /// Anchored nodes by the parser's number.
     anchors: Vec<(usize, Node)>,
     nodes: usize,
-    /// Where the last event stood, for errors at the end of the text.
-    last: Option<Position>,
 }
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), ComposeError> {
-        match self.parser.next_event() {
-            Some(Ok((event, span))) => {
-                self.last = Some(self.position(&span));
-                Ok((event, span))
+        let next = loop {
+            // Comments are events too, wherever they stand; they say nothing to us.
+            match self.parser.next_event() {
+                Some(Ok((Event::Comment(..), _))) => {}
+                other => break other,
             }
+        };
+        match next {
+            Some(Ok((event, span))) => Ok((event, span)),
             Some(Err(error)) => {
                 let (line, column) = (error.marker().line(), error.marker().col() + 1);
                 let at = Position { file: self.file.clone(), line: line as u32, column: column as u32 };
@@ -389,6 +391,16 @@ mod tests {
         assert_eq!((image.as_text(), image.at.line, image.at.column), (Some("nginx:1.10"), 3, 12));
         assert_eq!(web.get("mode").and_then(Node::as_int), Some(0o644));
         assert_eq!(web.get("quoted").and_then(Node::as_int), Some(644));
+    }
+
+    #[test]
+    fn comments_may_stand_anywhere() {
+        let text = "# first\n---\n# before\na: 1 # after a value\nb: # after a key\n  # below a key\n  c: [1, # in a list\n    # between\n    2] # after it\n  d: {e: 1, # in a map\n    f: 2}\n# between\nl:\n  # before an item\n  - x # after an item\n  # last\n# end\n";
+        let node = one(text);
+        let c = node.get("b").and_then(|b| b.get("c")).and_then(Node::as_list).expect("a list");
+        assert_eq!(c.len(), 2);
+        assert_eq!(node.get("b").and_then(|b| b.get("d")).and_then(|d| d.get("f")).and_then(Node::as_int), Some(2));
+        assert_eq!(node.get("l").and_then(Node::as_list).map(<[_]>::len), Some(1));
     }
 
     #[test]

@@ -91,7 +91,6 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     share_socket(&place.socket());
     // `naru kubeconfig` reads it.
     fs::write(place.run_dir.join("listen"), options.listen.to_string()).context("cannot write to the run folder")?;
-    let serving = tokio::spawn(bound.serve(shutdown.clone()));
     let client = |user: &str| Client::new(server.transport(User::master(user)));
     let controllers = {
         let volumes = place.state_dir.join("volumes");
@@ -129,6 +128,9 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     });
     let agent = Arc::new(agent.await.context("the node cannot start")?);
     dialer.connect(agent.clone());
+    // The listeners were opened early, so that a taken port is found before anything is touched; they answer only now,
+    // when every part behind them does.
+    let serving = tokio::spawn(bound.serve(shutdown.clone()));
     tracing::info!(
         node = node_name,
         listen = %options.listen,

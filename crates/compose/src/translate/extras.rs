@@ -23,6 +23,8 @@ impl Context<'_> {
                 let mut aliases = vec![name.to_owned()];
                 aliases.extend(service.container_name.clone());
                 aliases.extend(reference.iter().flat_map(|r| r.aliases.iter().cloned()));
+                aliases.extend(self.linked_as(name, key));
+                aliases.dedup();
                 json!({"name": object, "aliases": aliases, "ip": reference.as_ref().and_then(|r| r.ipv4_address.clone())})
             })
             .collect();
@@ -83,6 +85,15 @@ impl Context<'_> {
             set(n::CGROUP, Value::Object(cgroup).to_string());
         }
         notes
+    }
+}
+
+impl Context<'_> {
+    /// The names under which services on the network `network` link to `name`.
+    fn linked_as(&self, name: &str, network: &str) -> Vec<String> {
+        let on_it = self.project.services.values().filter(|service| service.networks.contains_key(network));
+        let links = on_it.flat_map(|service| &service.links).filter_map(|link| link.split_once(':'));
+        links.filter(|(other, _)| *other == name).map(|(_, alias)| alias.to_owned()).collect()
     }
 }
 

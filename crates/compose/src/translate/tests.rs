@@ -240,3 +240,19 @@ fn names_that_objects_cannot_have_keep_their_original_beside() {
     assert_eq!(deployment["metadata"]["labels"]["naru.io/service"], "My_Web");
     assert!(deployment["metadata"]["name"].as_str().expect("a name").starts_with("my-web-"));
 }
+
+#[test]
+fn a_link_is_an_alias_of_its_target() {
+    let made = objects("services: {client: {image: c, links: ['web:linked', db]}, web: {image: w}, db: {image: d}}");
+    assert_eq!(note(made.pod("web"), "naru.io/networks")[0]["aliases"], json!(["web", "linked"]));
+    let gates = note(made.pod("client"), "naru.io/start-gates");
+    assert_eq!(gates.as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn host_gateway_is_left_to_the_node() {
+    let made = objects("services: {web: {image: w, extra_hosts: ['host.docker.internal:host-gateway', 'a:1.2.3.4']}}");
+    let pod = made.pod("web");
+    assert_eq!(note(pod, "naru.io/host-gateway-names"), json!(["host.docker.internal"]));
+    assert_eq!(pod["spec"]["hostAliases"], json!([{"ip": "1.2.3.4", "hostnames": ["a"]}]));
+}

@@ -61,8 +61,9 @@ pub(crate) async fn down(
     let slowest = found.iter().filter_map(|c| c.object["spec"]["terminationGracePeriodSeconds"].as_u64()).max();
     let patience = Duration::from_secs(grace.map_or(slowest.unwrap_or(10), u64::from)) + SLACK;
     pods_gone(client, target, patience).await?;
-    for container in &found {
-        eprintln!(" Container {}  Removed", container.title);
+    let titles: std::collections::BTreeSet<&str> = found.iter().map(|c| c.title.as_str()).collect();
+    for title in titles {
+        eprintln!(" Container {title}  Removed");
     }
     if volumes {
         // The namespace holds nothing but the project: with its volumes gone, it goes as a whole.

@@ -26,6 +26,7 @@ pub(crate) struct World {
     workloads: Vec<Informer<Value>>,
     sets: Informer<Value>,
     changes: Vec<watch::Receiver<u64>>,
+    stale: BTreeSet<String>,
 }
 
 impl World {
@@ -45,7 +46,17 @@ impl World {
         ];
         let sets = follow(Resource::of::<ReplicaSet>());
         let changes = workloads.iter().chain([&pods, &sets]).map(Informer::changed).collect();
-        Self { project: project.to_owned(), pods, workloads, sets, changes }
+        Self { project: project.to_owned(), pods, workloads, sets, changes, stale: BTreeSet::new() }
+    }
+
+    /// These starts of containers are over: their ends say nothing, others are under way.
+    pub fn forget(&mut self, attempts: BTreeSet<String>) {
+        self.stale = attempts;
+    }
+
+    /// The starts that are over.
+    pub fn stale(&self) -> BTreeSet<String> {
+        self.stale.clone()
     }
 
     /// Waits until the first copies are there.
@@ -65,11 +76,16 @@ impl World {
     pub fn containers(&self) -> Vec<Container> {
         let mut found: Vec<Container> =
             self.pods.list().iter().flat_map(|pod| of_pod(&self.project, &pod.view)).collect();
+        for container in &mut found {
+            if self.stale.contains(&container.attempt) && matches!(container.state, State::Exited(..)) {
+                container.state = State::Waiting(String::new(), String::new());
+            }
+        }
         found.sort_by(|a, b| (&a.service, a.number, &a.pod).cmp(&(&b.service, b.number, &b.pod)));
         found
     }
 
-    /// How far each service is that has a workload.
+    /// How far each service is: those with a workload, and those that live in another's pod.
     pub fn services(&self, goal: Goal) -> BTreeMap<String, Progress> {
         let containers = self.containers();
         let mut found = BTreeMap::new();
@@ -78,6 +94,20 @@ impl World {
             let own: Vec<&Container> = containers.iter().filter(|c| c.service == service).collect();
             let newest = self.newest_template(&workload.uid);
             found.insert(service, judge(&workload.view, newest.as_deref(), &own, goal));
+        }
+        for guest in containers.iter().filter(|c| c.state != State::Removing) {
+            if !self
+                .workloads
+                .iter()
+                .flat_map(Informer::list)
+                .any(|w| w.view["metadata"]["labels"][n::SERVICE] == *guest.service)
+            {
+                let now = judge_guest(guest, goal);
+                let worst = matches!(found.get(&guest.service), None | Some(Progress::Done(_)));
+                if worst {
+                    found.insert(guest.service.clone(), now);
+                }
+            }
         }
         found
     }
@@ -144,6 +174,12 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
         c.state != State::Removing && (newest.is_none() || mark == newest)
     };
     let live: Vec<&Container> = containers.iter().copied().filter(|c| current(c)).collect();
+    let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if let Some(back) = conditions.iter().find(|c| c["type"] == "naru.io/RolledBack" && c["status"] == "True") {
+        let title = workload["metadata"]["labels"][n::SERVICE].as_str().unwrap_or_default().to_owned();
+        let why = back["message"].as_str().unwrap_or("the new version failed");
+        return Progress::Failed(title, format!("rolled back to the version before: {why}"));
+    }
     if let Some((container, why)) = live.iter().find_map(|c| Some((c, hopeless(c)?))) {
         return Progress::Failed(container.title.clone(), why);
     }
@@ -184,6 +220,20 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
         _ => unscheduled(&container.object),
     });
     Progress::Pending(waiting.unwrap_or_else(|| format!("{ready}/{wanted} started")))
+}
+
+/// How far a container is that lives in the pod of another service.
+fn judge_guest(container: &Container, goal: Goal) -> Progress {
+    match (hopeless(container), &container.state) {
+        (Some(why), _) => Progress::Failed(container.title.clone(), why),
+        (_, State::Running(_)) if goal == Goal::Ready && matches!(container.health, "starting" | "unhealthy") => {
+            Progress::Pending(format!("health: {}", container.health))
+        }
+        (_, State::Running(_) | State::Paused) => Progress::Done("Started"),
+        (_, State::Exited(0, ..)) if !starts_again(container) => Progress::Done("Exited"),
+        (_, State::Waiting(reason, _)) => Progress::Pending(reason.clone()),
+        _ => Progress::Pending(String::new()),
+    }
 }
 
 /// Why a container will not get there by itself.

@@ -55,10 +55,11 @@ pub(crate) async fn up(place: &Place, options: UpOptions) -> anyhow::Result<Exit
     if options.no_start {
         return Ok(ExitCode::SUCCESS);
     }
-    resume(&client, &project).await?;
+    let stale = resume(&client, &project).await?;
     let services: BTreeSet<String> = project.loaded.project.services.keys().cloned().collect();
     let target = project.target();
     let mut world = World::follow(&client, &target.name, &target.namespace);
+    world.forget(stale);
     if options.detach || options.wait {
         let goal = if options.wait { Goal::Ready } else { Goal::Started };
         let timeout = options.wait_timeout.map(Duration::from_secs);
@@ -99,12 +100,13 @@ async fn foreground(
             !own.is_empty() && own.len() >= services.len() && own.iter().all(ended)
         }
     };
+    let world_stale = world.stale();
     let followed = tokio::select! {
         result = logs::follow(client, world, &target.namespace, services, &show, &mut printer, over) => {
             result?;
             true
         }
-        result = failure(client, &target.name, &target.namespace, services) => return result.map(|()| ExitCode::FAILURE),
+        result = failure(client, target, services, &world_stale) => return result.map(|()| ExitCode::FAILURE),
         _ = tokio::signal::ctrl_c() => false,
     };
     if !followed {
@@ -135,9 +137,15 @@ fn exit_code(all: &[Container], from: Option<&str>, services: &BTreeSet<String>)
 }
 
 /// Ends with an error when a service cannot start at all (no image, bad configuration): its logs would stay empty.
-async fn failure(client: &Client, name: &str, namespace: &str, services: &BTreeSet<String>) -> anyhow::Result<()> {
+async fn failure(
+    client: &Client,
+    target: &Target,
+    services: &BTreeSet<String>,
+    stale: &BTreeSet<String>,
+) -> anyhow::Result<()> {
     use super::progress::Progress;
-    let mut world = World::follow(client, name, namespace);
+    let mut world = World::follow(client, &target.name, &target.namespace);
+    world.forget(stale.clone());
     world.synced().await;
     loop {
         let containers = world.containers();
@@ -267,8 +275,9 @@ async fn recreate(client: &Client, project: &Project, changes: &[Change]) -> any
     Ok(())
 }
 
-/// Starts what an earlier `stop` left stopped.
-async fn resume(client: &Client, project: &Project) -> anyhow::Result<()> {
+/// Starts what an earlier `stop` left stopped, and what ended by itself; gives the starts that are thereby over.
+async fn resume(client: &Client, project: &Project) -> anyhow::Result<BTreeSet<String>> {
+    let mut stale = BTreeSet::new();
     let pods = client.dynamic(super::container::pods(), Some(&project.namespace));
     let list = pods.list(&naru_client::ListOptions::labels(naru_api::naru::names::SERVICE)).await?;
     for pod in list.items {
@@ -276,15 +285,16 @@ async fn resume(client: &Client, project: &Project) -> anyhow::Result<()> {
         let power = meta["annotations"][naru_api::naru::names::POWER].as_str().unwrap_or("running");
         let service = meta["labels"][naru_api::naru::names::SERVICE].as_str().unwrap_or_default();
         let ours = project.loaded.project.services.contains_key(service);
-        let ended = super::container::of_pod("", &pod).iter().any(|c| matches!(c.state, State::Exited(..)));
+        let containers = super::container::of_pod("", &pod);
+        let ended = containers.iter().any(|c| matches!(c.state, State::Exited(..)));
         if ours && (matches!(power, "stopped" | "paused") || ended) {
             let word = format!("running@{}", jiff::Timestamp::now().as_millisecond());
             let patch = json!({"metadata": {"annotations": {naru_api::naru::names::POWER: word}}});
             match pods.patch(meta["name"].as_str().unwrap_or_default(), PatchKind::Merge, &patch).await {
                 Err(error) if !error.is_not_found() => return Err(error).context("cannot start a stopped container"),
-                _ => {}
+                _ => stale.extend(containers.into_iter().map(|c| c.attempt).filter(|attempt| !attempt.is_empty())),
             }
         }
     }
-    Ok(())
+    Ok(stale)
 }

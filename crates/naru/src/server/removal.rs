@@ -34,8 +34,28 @@ pub(crate) async fn remove_everything(place: &Place) -> anyhow::Result<()> {
         let helper = Helper::start(network::helper_config(place, NodeConfig::default().dns)?);
         note("the helper".to_owned(), helper.stop().await.map_err(|error| chain(&error)));
     }
+    remove_groups(&network::cgroup(place));
     left.extend(naru_network::uninstall(&place.state_dir.join("network"), subnet(place)).await);
     if left.is_empty() { Ok(()) } else { anyhow::bail!("not everything could be removed:\n{}", left.join("\n")) }
+}
+
+/// Removes the emptied control groups, in every hierarchy; what still holds a process stays, and was said already.
+fn remove_groups(name: &str) {
+    fn remove(group: &std::path::Path) {
+        for inner in std::fs::read_dir(group).into_iter().flatten().flatten() {
+            if inner.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove(&inner.path());
+            }
+        }
+        let _ = std::fs::remove_dir(group);
+    }
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    hierarchies
+        .chain([root.to_owned()])
+        .map(|hierarchy| hierarchy.join(name))
+        .filter(|g| g.exists())
+        .for_each(|g| remove(&g));
 }
 
 /// The pod network that the server had, as it noted when it started.
