@@ -81,10 +81,20 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // By its own socket, so that also a helper that no handle knows ends.
-        if let Ok(mut stream) = std::os::unix::net::UnixStream::connect(self.options().socket) {
-            let _ = stream.write_all(b"\"stop\"\n");
-            let _ = stream.read(&mut [0; 64]);
+        // First the handle, whose task would start another helper; then every helper there is, by its own socket.
+        self.helper = None;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut absent = 0;
+        while absent < 3 && Instant::now() < deadline {
+            match std::os::unix::net::UnixStream::connect(self.options().socket) {
+                Ok(mut stream) => {
+                    absent = 0;
+                    let _ = stream.write_all(b"\"stop\"\n");
+                    let _ = stream.read(&mut [0; 64]);
+                }
+                Err(_) => absent += 1,
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
