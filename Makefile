@@ -7,7 +7,7 @@ export CARGO_TERM_COLOR ?= auto
 
 NARU := $(CARGO_TARGET_DIR)/release/naru
 
-.PHONY: help setup setup-test build demo demo-down test test-long lint bench docs install
+.PHONY: help setup setup-test build demo demo-down test test-long test-vm lint bench docs install
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test: setup-test lint ## Every test in its short form, with real containers (as 
 
 test-long: setup-test ## Sweeps, seeds and soaks
 	@NARU_LONG=1 scripts/test.sh
+
+test-vm: build ## Tests in a virtual machine: systemd, cgroup v2, reboot
+	@scripts/test-vm.sh $(NARU)
 
 bench: build setup-test ## Print every benchmark's figures
 	@scripts/bench.sh $(NARU)

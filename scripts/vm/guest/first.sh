@@ -1,0 +1,206 @@
+# The first boot: installing, limits, the network, and a server that comes and goes.
+
+test_machine_is_as_users_have_it() {
+  same "the control groups" cgroup2fs "$(stat -f -c %T /sys/fs/cgroup)"
+  same "forwarding before the server" 0 "$(cat /proc/sys/net/ipv4/ip_forward)"
+  [ ! -e /proc/sys/net/bridge ] || fail "br_netfilter is loaded"
+  same "AppArmor" Y "$(cat /sys/module/apparmor/parameters/enabled)"
+}
+
+test_install_makes_unit_and_group_and_starts() {
+  "$disk/naru" install
+  same "the unit" active "$(systemctl is-active naru)"
+  same "the unit at boot" enabled "$(systemctl is-enabled naru)"
+  getent group naru
+  until_ok 120 api /readyz
+  same "the unit's own process" "$(systemctl show -p MainPID --value naru)" "$(pgrep -f -x '/usr/local/bin/naru .*server')"
+  # Again: nothing breaks.
+  naru install
+  until_ok 120 api /readyz
+}
+
+test_doctor_finds_nothing_in_the_way() {
+  local text
+  text=$(naru doctor) || fail "naru doctor: $(grep -A1 FAIL <<<"$text" | tr '\n' ' ')"
+  echo "$text"
+  holds "naru doctor" "$text" 'control groups +version 2'
+  ! grep -q '^FAIL' <<<"$text"
+}
+
+test_members_of_the_group_need_no_sudo() {
+  useradd -G naru member
+  useradd other
+  runuser -u member -- naru ls
+  ! runuser -u other -- naru ls || fail "a user outside of the group was let in"
+}
+
+test_images_load() {
+  naru image load -i "$disk/busybox.tar"
+  naru image ls | grep -q naru.local/busybox
+}
+
+test_up_waits_until_all_is_healthy() {
+  project long up -d --wait --wait-timeout 240
+  until_ok 30 state_is long 'web running 0'
+  until_ok 30 state_is long 'keeper running 0'
+}
+
+test_limits_are_in_the_cgroup() {
+  local group
+  group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(process_of 'httpd -f -p 80')/cgroup")
+  holds "the group" "$group" '/naru.service/'
+  same memory.max 67108864 "$(cat "$group/memory.max")"
+  same memory.low-or-reservation 33554432 "$(cat "$group/memory.low" "$group/memory.high" 2>/dev/null | grep -x 33554432 | head -n1)"
+  same pids.max 50 "$(cat "$group/pids.max")"
+  same cpu.max "50000 100000" "$(cat "$group/cpu.max")"
+  # They hold: a 51st process is refused.
+  local text
+  text=$(project long exec -T web sh -c 'for i in $(seq 60); do sleep 5 & done; wait' 2>&1) || true
+  holds "sixty processes under a limit of fifty" "$text" 'fork|Resource temporarily unavailable'
+}
+
+test_supervisors_are_outside_of_their_pods_groups() {
+  local parent group
+  parent=$(process_of 'naru supervisor')
+  group=$(sed -n 's/^0:://p' "/proc/$parent/cgroup")
+  holds "the supervisor's group" "$group" '/naru.service/'
+  ! grep -q 'pod-' <<<"$group" || fail "a supervisor is in $group"
+}
+
+test_pods_start_confined_as_apparmor_asks() {
+  # No profile is asked for: unconfined, and nothing was denied.
+  holds "the label of a container" "$(cat "/proc/$(process_of 'httpd -f -p 80')/attr/current")" 'unconfined|naru|docker'
+  ! journalctl -k --no-pager | grep -i 'apparmor="DENIED"' || fail "AppArmor denied something"
+}
+
+test_running_out_of_memory_is_named() {
+  project ends up -d || true
+  until_ok 120 state_is ends 'hungry exited 137'
+  same "the reason" '"OOMKilled"' "$(pod hungry '.status.containerStatuses[0] | (.state.terminated // .lastState.terminated).reason')"
+  holds "naru ps" "$(project ends ps -a)" 'out of memory|OOM'
+  until_ok 60 state_is ends 'done exited 7'
+}
+
+test_published_port_answers_on_this_machine() {
+  same "127.0.0.1:8080" "hello from web" "$(fetch http://127.0.0.1:8080/)"
+  same "localhost:8080" "hello from web" "$(fetch http://localhost:8080/)"
+  same "[::1]:8080" "hello from web" "$(fetch 'http://[::1]:8080/')"
+  same "10.0.2.15:8080" "hello from web" "$(fetch http://10.0.2.15:8080/)"
+}
+
+# Another machine: a namespace behind a link of its own.
+elsewhere() {
+  ip netns add elsewhere
+  ip link add lan0 type veth peer name eth0 netns elsewhere
+  ip address add 192.0.2.1/24 dev lan0
+  ip link set lan0 up
+  ip -n elsewhere address add 192.0.2.2/24 dev eth0
+  ip -n elsewhere link set eth0 up
+  ip -n elsewhere link set lo up
+  ip -n elsewhere route add default via 192.0.2.1
+}
+
+test_published_port_answers_other_machines() {
+  elsewhere
+  same "from another machine" "hello from web" "$(ip netns exec elsewhere curl -sS -f --max-time 10 http://192.0.2.1:8080/)"
+}
+
+test_this_machine_does_not_become_a_router() {
+  # Forwarding was off before Naru, so what is neither from nor to a pod must not pass now.
+  local web
+  web=$(pod web .status.podIP | tr -d '"')
+  ip netns add third
+  ip link add lan1 type veth peer name eth0 netns third
+  ip address add 198.51.100.1/24 dev lan1
+  ip link set lan1 up
+  ip -n third address add 198.51.100.2/24 dev eth0
+  ip -n third link set eth0 up
+  ip -n third route add default via 198.51.100.1
+  same "forwarding" 1 "$(cat /proc/sys/net/ipv4/ip_forward)"
+  # The first link was there before; both new ones count as well.
+  if ip netns exec elsewhere ping -c 1 -W 3 198.51.100.2 2>/dev/null; then
+    report "NOTE links made after the server are routed between"
+  fi
+  # Pods' own addresses are not for the world.
+  echo "web is $web"
+}
+
+test_names_between_services() {
+  same "web by name" "hello from web" "$(project long exec -T keeper wget -q -O- http://web/)"
+  same "web by its long name" "hello from web" "$(project long exec -T keeper wget -q -O- http://web.long.svc.cluster.local/)"
+  ! project long exec -T keeper nslookup nobody.long.svc.cluster.local. || fail "a name that does not exist resolved"
+}
+
+test_works_beside_a_firewall_that_drops_forwarding() {
+  # As Docker and ufw leave it: another table with a policy of drop.
+  nft add table inet strict
+  nft 'add chain inet strict forward { type filter hook forward priority filter; policy drop; }'
+  local text
+  text=$(naru doctor || true)
+  nft delete table inet strict
+  holds "naru doctor beside a dropping table" "$text" 'strict'
+}
+
+# What runs, with its process: nothing in it may change when only the server comes and goes.
+running() { pgrep -a -f -- 'httpd -f -p 80|echo started >>/data|naru supervisor|naru helper' | sort; }
+
+test_restart_of_the_unit_keeps_containers() {
+  local before
+  before=$(running)
+  holds "what runs" "$before" httpd
+  systemctl restart naru
+  until_ok 120 api /readyz
+  same "after systemctl restart" "$before" "$(running)"
+  until_ok 60 state_is long 'web running 0'
+  same "the port" "hello from web" "$(fetch http://127.0.0.1:8080/)"
+}
+
+test_kill_of_the_server_keeps_containers_and_systemd_starts_it() {
+  local before server
+  before=$(running)
+  server=$(systemctl show -p MainPID --value naru)
+  kill -9 "$server"
+  same "the port without a server" "hello from web" "$(fetch http://127.0.0.1:8080/)"
+  until_ok 60 test "$(systemctl show -p MainPID --value naru)" != "$server"
+  until_ok 120 api /readyz
+  same "after kill -9" "$before" "$(running)"
+  until_ok 60 state_is long 'web running 0'
+}
+
+test_containers_go_on_while_the_unit_is_stopped() {
+  local before
+  before=$(running)
+  systemctl stop naru
+  same "the unit" inactive "$(systemctl is-active naru)"
+  same "while stopped" "$before" "$(running)"
+  same "the port" "hello from web" "$(fetch http://127.0.0.1:8080/)"
+  # What ends meanwhile is accounted for afterwards.
+  local web
+  web=$(process_of 'httpd -f -p 80')
+  kill -9 "$web"
+  systemctl start naru
+  until_ok 120 api /readyz
+  until_ok 120 fetch -o /dev/null http://127.0.0.1:8080/
+  same "the exit code of what ended meanwhile" 137 "$(pod web '.status.containerStatuses[0].lastState.terminated.exitCode')"
+}
+
+test_before_the_restart_of_the_machine() {
+  project ends stop stopped always
+  until_ok 60 state_is ends 'stopped exited 5'
+  containers ends | tee /var/lib/naru-test.ends
+  containers long >/var/lib/naru-test.long
+  pod web .metadata.name >/var/lib/naru-test.pod
+}
+
+for name in machine-is-as-users-have-it install-makes-unit-and-group-and-starts doctor-finds-nothing-in-the-way \
+  members-of-the-group-need-no-sudo images-load up-waits-until-all-is-healthy limits-are-in-the-cgroup \
+  supervisors-are-outside-of-their-pods-groups pods-start-confined-as-apparmor-asks running-out-of-memory-is-named \
+  published-port-answers-on-this-machine published-port-answers-other-machines this-machine-does-not-become-a-router \
+  names-between-services works-beside-a-firewall-that-drops-forwarding restart-of-the-unit-keeps-containers \
+  kill-of-the-server-keeps-containers-and-systemd-starts-it containers-go-on-while-the-unit-is-stopped \
+  before-the-restart-of-the-machine; do
+  run_test "$name"
+done
+report "NOTE restarting at $(date +%s)"
+report "STAGE done"
+systemctl reboot
