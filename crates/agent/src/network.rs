@@ -37,6 +37,15 @@ pub trait PodNetwork: Send + Sync + 'static {
     /// Connects the pod and returns its addresses, the preferred one first. A connected pod keeps what it has.
     fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Vec<IpAddr>, NetworkError>>;
 
+    /// Takes the pod out of every service of this node, while its processes still answer: returns when no new connection
+    /// is led to it. Bounded by the caller; nothing happens for a pod that is not connected.
+    fn withdraw<'a>(&'a self, _uid: &'a PodUid) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    /// Undoes [`PodNetwork::withdraw`]: a container of the pod starts again.
+    fn rejoin(&self, _uid: &PodUid) {}
+
     /// Disconnects the pod and frees its addresses; no error when it never was connected.
     fn detach<'a>(&'a self, uid: &'a PodUid) -> BoxFuture<'a, Result<(), NetworkError>>;
 }

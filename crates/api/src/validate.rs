@@ -47,6 +47,27 @@ fn whole(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
     walk::object(&schema, &root, errors);
     walk::status(&schema, &root, errors);
     rules::kind(kind, &root, errors);
+    if kind.is("apps", "StatefulSet") {
+        claimed(object, errors);
+    }
+}
+
+/// The claims of a StatefulSet are volumes of its pods: mounts of theirs lead somewhere, though the template alone does
+/// not show it.
+fn claimed(set: &Value, errors: &mut Vec<FieldError>) {
+    let templates = set.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+    let names: Vec<&str> =
+        templates.into_iter().flatten().filter_map(|claim| claim.pointer("/metadata/name")?.as_str()).collect();
+    errors.retain(|error| {
+        let of_mount = error.path.contains(".volumeMounts[") || error.path.contains(".volumeDevices[");
+        let name = set.pointer(&pointer(&error.path)).and_then(Value::as_str).unwrap_or_default();
+        !(of_mount && error.reason == FieldReason::NotFound && names.contains(&name))
+    });
+}
+
+/// A field's path as a JSON pointer.
+fn pointer(path: &str) -> String {
+    format!("/{}", path.replace(']', "").replace(['.', '['], "/"))
 }
 
 #[cfg(test)]

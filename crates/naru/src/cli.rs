@@ -64,6 +64,12 @@ pub(crate) enum Command {
     Install(InstallOptions),
     /// Remove Naru from this machine: containers, networks, and with --volumes the data
     Uninstall(UninstallOptions),
+    /// Print the versions of the program and of the server
+    Version {
+        /// Output format
+        #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
+        format: String,
+    },
     /// Print a completion script: bash, zsh, fish, elvish, powershell
     #[command(after_help = "Example:\n  naru completion bash > /etc/bash_completion.d/naru")]
     Completion {

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
+    end_quietly_when_nobody_reads();
     let cli = Cli::parse();
     // Two cryptographic backends in one process make the TLS library panic: the choice is made once, here.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -40,6 +41,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `naru ps | head -1` closes the pipe: that is no fault, and ends this program as it ends others.
+fn end_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if text.contains("failed printing to stdout") || text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        usual(info);
+    }));
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -60,10 +73,30 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Doctor(options) => doctor::run(&place, &options).await,
             Command::Install(options) => install::install(&place, &options).await,
             Command::Uninstall(options) => install::uninstall(&place, &options).await,
+            Command::Version { format } => version(&place, &format).await,
             Command::Completion { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "naru", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)
             }
         }
     })
+}
+
+/// `naru version`: the program's, and the server's when one runs.
+async fn version(place: &cli::Place, format: &str) -> anyhow::Result<ExitCode> {
+    let own = env!("CARGO_PKG_VERSION");
+    let server = match connect::connect(place) {
+        Ok(client) => {
+            let answer = client.json(http::Method::GET, "/version", "application/json", None).await;
+            answer.ok().and_then(|version| Some(version["gitVersion"].as_str()?.to_owned()))
+        }
+        Err(_) => None,
+    };
+    if format == "json" {
+        println!("{}", serde_json::json!({"version": own, "server": server}));
+    } else {
+        println!("naru {own}");
+        println!("server {}", server.as_deref().unwrap_or("(none runs)"));
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,7 @@ use naru_agent::dataplane::Dataplane;
 use naru_apiserver::{ApiServer, Config, Listeners, Settings, StoreCodec, User};
 use naru_client::Client;
 use naru_identity::{Authority, Sealer, TokenSigner};
+use naru_network::model::NodeConfig;
 use naru_runtime::image::Images;
 use naru_runtime::pod::Pods;
 use naru_store::{Options, Store};
@@ -74,7 +75,7 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
         advertise: network::node_address().map(|address| (address, options.listen.port()).into()),
         ..Settings::default()
     };
-    let names = certificate_names(&options, &settings, &node_name);
+    let names = certificate_names(&options, &settings, &plan, &node_name);
     let server = ApiServer::new(Config {
         store: store.clone(),
         registry,
@@ -109,10 +110,12 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     // `naru uninstall` reads it.
     fs::write(place.state_dir.join("network").join("pod-subnet"), plan.pod_subnet.to_string())
         .context("cannot write to the state folder")?;
+    // Before the first pod can be made anew: what belongs to none that is known on disk was left by a crash.
+    dataplane.retain(&known_pods(&place)).await;
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;
     let agent = Agent::start(naru_agent::Config {
         node_name: node_name.clone(),
-        addresses: network::addresses(),
+        addresses: network::addresses(&plan),
         state_dir: place.state_dir.clone(),
         run_dir: place.run_dir.clone(),
         client: client(&format!("system:node:{node_name}")),
@@ -142,7 +145,7 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     tracing::info!("ending; containers go on");
     shutdown.cancel();
     drop((controllers, agent, dataplane));
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), serving).await;
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), serving).await;
     store.close().await;
     let _ = fs::remove_file(place.socket());
     Ok(ExitCode::SUCCESS)
@@ -185,6 +188,12 @@ fn share_socket(path: &Path) {
     }
 }
 
+/// The pods that this machine knows of, dead or alive.
+fn known_pods(place: &Place) -> std::collections::BTreeSet<String> {
+    let entries = fs::read_dir(place.state_dir.join("pods")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 fn host_name() -> anyhow::Result<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let name: String =
@@ -193,7 +202,7 @@ fn host_name() -> anyhow::Result<String> {
     if name.is_empty() { bail!("the host has no usable name: give one with --node-name") } else { Ok(name) }
 }
 
-fn certificate_names(options: &ServerOptions, settings: &Settings, node_name: &str) -> Vec<String> {
+fn certificate_names(options: &ServerOptions, settings: &Settings, plan: &NodeConfig, node_name: &str) -> Vec<String> {
     let mut names: Vec<String> = [
         "localhost",
         "127.0.0.1",
@@ -207,7 +216,7 @@ fn certificate_names(options: &ServerOptions, settings: &Settings, node_name: &s
     .to_vec();
     names.push(node_name.to_owned());
     names.push(settings.kubernetes_address().to_string());
-    names.extend(network::addresses().iter().map(ToString::to_string));
+    names.extend(network::addresses(plan).iter().map(ToString::to_string));
     names.extend(options.names.iter().cloned());
     if !options.listen.ip().is_unspecified() {
         names.push(options.listen.ip().to_string());

@@ -177,8 +177,18 @@ impl Dataplane {
         Ok(vec![IpAddr::V4(address)])
     }
 
+    /// Marks a pod as leaving and waits until the kernel leads nothing new to it.
+    async fn part(&self, pod: &PodUid) {
+        let Some(address) = self.attached.pods.lock().get(pod).map(|(address, _)| *address) else { return };
+        if self.attached.leaving.lock().insert(pod.clone()) {
+            self.attached.changed.notify_one();
+        }
+        self.withdrawn(address).await;
+    }
+
     async fn release(&self, pod: &PodUid) -> Result<(), BoxError> {
         self.attached.pods.lock().remove(pod);
+        self.attached.leaving.lock().remove(pod);
         self.attached.changed.notify_one();
         if let Err(error) = self.helper.detach(pod).await {
             tracing::warn!(%pod, %error, "the helper may hold on to the pod's namespace");
@@ -190,6 +200,16 @@ impl Dataplane {
 }
 
 impl PodNetwork for Dataplane {
+    fn withdraw<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.part(&PodUid::from(uid.to_string())).await })
+    }
+
+    fn rejoin(&self, uid: &RuntimeUid) {
+        if self.attached.leaving.lock().remove(&PodUid::from(uid.to_string())) {
+            self.attached.changed.notify_one();
+        }
+    }
+
     fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Vec<IpAddr>, NetworkError>> {
         Box::pin(async move {
             let uid = attachment.uid.clone();

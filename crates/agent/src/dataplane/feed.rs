@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::select_all;
 use ipnet::Ipv4Net;
 use naru_network::dns::Zone;
-use naru_network::translate::facts::PodFacts;
+use naru_network::translate::facts::{EndpointFacts, PodFacts};
 use naru_network::translate::{Cluster, Translation, Viewpoint, translate};
 use naru_network::{Applier, Helper, PodUid, Relay};
 use parking_lot::Mutex;
@@ -22,11 +22,16 @@ const GATHER: Duration = Duration::from_millis(2);
 /// How often the doors that other firewalls provide are looked at: Docker or ufw may have been started or reloaded.
 const DOORS: Duration = Duration::from_secs(30);
 
+/// What is known of a pod here: its address, and its facts unless only the address is known.
+pub(super) type Here = (Ipv4Addr, Option<Arc<PodFacts>>);
+
 /// The pods attached to this node, whatever the API says of them.
 #[derive(Debug, Default)]
 pub(super) struct Attached {
     /// Each pod's facts with the address it really has; none when only the address is known (after a restart).
-    pub pods: Mutex<BTreeMap<PodUid, (Ipv4Addr, Option<Arc<PodFacts>>)>>,
+    pub pods: Mutex<BTreeMap<PodUid, Here>>,
+    /// Pods that are about to stop: services lead nothing new to them.
+    pub leaving: Mutex<BTreeSet<PodUid>>,
     /// Wakes the feed.
     pub changed: Notify,
 }
@@ -87,7 +92,8 @@ impl Feed {
 
     fn translate(&self) -> Translation {
         let mut cluster = self.sources.cluster();
-        correct(&mut cluster, &self.attached.pods.lock(), &self.viewpoint);
+        let leaving = self.attached.leaving.lock().clone();
+        correct(&mut cluster, &self.attached.pods.lock(), &leaving, &self.viewpoint);
         translate(&cluster, &self.viewpoint)
     }
 }
@@ -98,7 +104,8 @@ impl Feed {
 /// is nobody's address is dead, and does not wait for a controller to say so.
 pub(super) fn correct(
     cluster: &mut Cluster,
-    attached: &BTreeMap<PodUid, (Ipv4Addr, Option<Arc<PodFacts>>)>,
+    attached: &BTreeMap<PodUid, Here>,
+    leaving: &BTreeSet<PodUid>,
     viewpoint: &Viewpoint,
 ) {
     let mut known = BTreeSet::new();
@@ -122,7 +129,18 @@ pub(super) fn correct(
     let subnet: Ipv4Net = viewpoint.pod_subnet;
     let dead =
         |address: &Ipv4Addr| subnet.contains(address) && *address != viewpoint.gateway && !alive.contains(address);
+    let parting: BTreeSet<Ipv4Addr> =
+        attached.iter().filter(|(uid, _)| leaving.contains(*uid)).map(|(_, (address, _))| *address).collect();
+    let parts = |endpoint: &EndpointFacts| endpoint.addresses.iter().any(|address| parting.contains(address));
     for slice in &mut cluster.slices {
+        if slice.endpoints.iter().any(parts) {
+            let mut corrected = (**slice).clone();
+            for endpoint in corrected.endpoints.iter_mut().filter(|endpoint| parts(endpoint)) {
+                endpoint.ready = false;
+                endpoint.terminating = true;
+            }
+            *slice = Arc::new(corrected);
+        }
         if slice.endpoints.iter().any(|endpoint| endpoint.addresses.iter().any(dead)) {
             let mut corrected = (**slice).clone();
             corrected.endpoints.retain(|endpoint| !endpoint.addresses.iter().any(dead));
@@ -186,7 +204,7 @@ mod tests {
             (PodUid::from("early"), (ip(3), Some(pod("early", "n1", Some(ip(3)))))),
             (PodUid::from("unknown"), (ip(4), None)),
         ]);
-        correct(&mut cluster, &attached, &viewpoint());
+        correct(&mut cluster, &attached, &BTreeSet::new(), &viewpoint());
         let pods: Vec<(&str, Option<Ipv4Addr>)> = cluster.pods.iter().map(|p| (p.uid.as_str(), p.address)).collect();
         assert_eq!(
             pods,
@@ -201,8 +219,24 @@ mod tests {
         let slice = SliceFacts { endpoints: all.map(endpoint).to_vec(), ..SliceFacts::default() };
         let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };
         let attached = BTreeMap::from([(PodUid::from("a"), (ip(2), None))]);
-        correct(&mut cluster, &attached, &viewpoint());
+        correct(&mut cluster, &attached, &BTreeSet::new(), &viewpoint());
         let left: Vec<Ipv4Addr> = cluster.slices[0].endpoints.iter().map(|e| e.addresses[0]).collect();
         assert_eq!(left, [ip(1), ip(2), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)]);
+    }
+
+    #[test]
+    fn a_pod_that_is_leaving_takes_nothing_new() {
+        let endpoint = |address| EndpointFacts {
+            addresses: vec![address],
+            ready: true,
+            serving: true,
+            ..EndpointFacts::default()
+        };
+        let slice = SliceFacts { endpoints: [ip(2), ip(3)].map(endpoint).to_vec(), ..SliceFacts::default() };
+        let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };
+        let attached = BTreeMap::from([(PodUid::from("a"), (ip(2), None)), (PodUid::from("b"), (ip(3), None))]);
+        correct(&mut cluster, &attached, &BTreeSet::from([PodUid::from("b")]), &viewpoint());
+        let seen: Vec<(bool, bool)> = cluster.slices[0].endpoints.iter().map(|e| (e.ready, e.terminating)).collect();
+        assert_eq!(seen, [(true, false), (false, true)]);
     }
 }

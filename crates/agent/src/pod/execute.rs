@@ -25,6 +25,9 @@ use crate::{
     volumes::{self, Prepared},
 };
 
+/// The longest that a stop waits until no service leads to the pod any more.
+const WITHDRAWAL: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// An image as a container starts from it.
 #[derive(Clone)]
 pub(super) struct Resolved {
@@ -147,10 +150,19 @@ impl Executor {
             Effect::CreateSandbox { .. } => self.create_sandbox().await,
             Effect::Attach => self.attach().await,
             Effect::Pull { container } => self.pull(container).await,
-            Effect::Start { container, attempt } => self.start(container, *attempt).await,
+            Effect::Start { container, attempt } => {
+                self.node.config.network.rejoin(&self.uid);
+                self.start(container, *attempt).await
+            }
             Effect::PostStart { container } => self.hook(container, true).await,
             Effect::PreStop { container } => self.hook(container, false).await,
-            Effect::Terminate { container } => self.act(container, Act::Signal(self.stop_signal(container))).await,
+            Effect::Terminate { container } => {
+                // No new connection may be led to a process that has been told to end: the controller's word for it
+                // comes too late, so this node's own rules are changed first.
+                let withdrawn = self.node.config.network.withdraw(&self.uid);
+                let _ = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
+                self.act(container, Act::Signal(self.stop_signal(container))).await
+            }
             Effect::Kill { container } => self.act(container, Act::Kill).await,
             Effect::Pause { container } => self.act(container, Act::Pause).await,
             Effect::Resume { container } => self.act(container, Act::Resume).await,

@@ -98,3 +98,17 @@ pub const ROLLBACK: &str = "naru.io/rollback";
 pub const HOST_GATEWAY_NAMES: &str = "naru.io/host-gateway-names";
 /// The container's name that the user chose; answers in DNS.
 pub const CONTAINER_NAME: &str = "naru.io/container-name";
+
+// -- written by controllers alone
+/// On a ReplicaSet: `true` makes a replacement wait until what it replaces is gone.
+pub const STOP_FIRST: &str = "naru.io/stop-first";
+/// On a ReplicaSet: its rollout has ended well, so that later failures are no failures of the update.
+pub const SETTLED: &str = "naru.io/settled";
+/// On a Deployment: JSON `{"from","to","message"}`, why and to which template the last failed update was taken back.
+pub const ROLLED_BACK: &str = "naru.io/rolled-back";
+/// Condition of a Deployment: the last update failed and was taken back.
+pub const ROLLED_BACK_CONDITION: &str = "naru.io/RolledBack";
+
+// -- written by the server alone
+/// On every object of a project: what was last applied, so that the next time only its own fields are taken away.
+pub const PROJECT_APPLIED: &str = "naru.io/last-applied";

@@ -444,3 +444,30 @@ fn what_may_change_through_its_own_path() {
     new["spec"]["containers"][0]["image"] = json!("j");
     assert!(!resize(&pods, &old, &new).is_empty());
 }
+
+#[test]
+fn claims_of_a_stateful_set_are_volumes_of_its_pods() {
+    let registry = crate::Registry::builtin();
+    let kind = registry.by_resource("apps", "v1", "statefulsets").expect("served");
+    let set = |mounted: &str| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "n"},
+            "spec": {
+                "serviceName": "db", "selector": {"matchLabels": {"a": "b"}},
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [
+                    {"name": "c", "image": "i", "volumeMounts": [{"name": mounted, "mountPath": "/d"}]},
+                ]}},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+                    "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+                }}],
+            },
+        })
+    };
+    let errors = |mounted: &str| {
+        let mut object = set(mounted);
+        crate::admit::default(kind, &mut object);
+        super::create(kind, &object).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(errors("data"), Vec::<String>::new());
+    assert!(errors("other").iter().any(|e| e.contains("volumeMounts[0].name: Not found")));
+}

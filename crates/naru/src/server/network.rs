@@ -95,7 +95,7 @@ fn own_program() -> anyhow::Result<std::path::PathBuf> {
 }
 
 /// The addresses of this machine that others may reach it by, the one of the default route first.
-pub(crate) fn addresses() -> Vec<IpAddr> {
+pub(crate) fn addresses(plan: &NodeConfig) -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = node_address().into_iter().collect();
     let text = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
@@ -105,6 +105,8 @@ pub(crate) fn addresses() -> Vec<IpAddr> {
             && let Some(address) = pair[0].trim().strip_prefix("|-- ").and_then(|a| a.parse::<Ipv4Addr>().ok())
             && !address.is_loopback()
             && !address.is_link_local()
+            && !plan.cluster_cidr.contains(&address)
+            && !plan.service_cidr.contains(&address)
             && !found.contains(&IpAddr::V4(address))
         {
             found.push(IpAddr::V4(address));
