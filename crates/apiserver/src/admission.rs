@@ -5,6 +5,7 @@
 pub(crate) mod claim;
 pub(crate) mod namespace;
 pub(crate) mod pod;
+pub(crate) mod request;
 pub(crate) mod service;
 
 use bytes::Bytes;

@@ -225,7 +225,18 @@ fn change(action: Action, route: &Route, namespace: &str, name: &str, object: By
     }
 }
 
-fn allowed(core: &Core, user: &User, route: &Route, verb: &str, namespace: &str, name: &str) -> Result<(), Status> {
+/// Whether the user may do this to an object that the request's path does not name or name for another verb.
+///
+/// # Errors
+/// 403.
+pub(crate) fn allowed(
+    core: &Core,
+    user: &User,
+    route: &Route,
+    verb: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Status> {
     let (group, resource) = (&*route.kind.group, &*route.kind.plural);
     let asked = Attributes { verb, group, resource, namespace, name, ..Attributes::default() };
     if core.rbac.load().allows(user, &asked) {

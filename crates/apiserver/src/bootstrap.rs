@@ -30,6 +30,19 @@ pub(crate) async fn ensure(core: &Core) -> Result<(), Status> {
     Ok(())
 }
 
+/// Writes the API server's own service and where it leads again, where somebody removed them.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn restore(core: &Core) -> Result<(), Status> {
+    let user = User::new("system:apiserver", &[crate::user::MASTERS]);
+    ensure_one(core, &user, &core.store.snapshot(), objects::service(&core.settings)).await?;
+    for object in objects::endpoints(&core.settings) {
+        ensure_exactly(core, &user, object).await?;
+    }
+    Ok(())
+}
+
 async fn ensure_all(core: &Core, user: &User, objects: Vec<Value>) -> Result<(), Status> {
     let snapshot = core.store.snapshot();
     // At once, so that the store makes them durable together.

@@ -56,7 +56,7 @@ impl Call<'_> {
     pub(crate) async fn object(
         &self,
         body: RequestBody,
-        options: WriteOptions,
+        options: WriteOptions<'_>,
     ) -> Result<(Value, Vec<String>), Status> {
         let media = request_media(self.headers)?;
         let bytes = body.read(self.headers).await?;

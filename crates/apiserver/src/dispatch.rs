@@ -14,6 +14,7 @@ use naru_api::{Reason, Status};
 use crate::authentication::{Peer, authenticate};
 use crate::authorization::Attributes;
 use crate::call::Call;
+use crate::inert;
 use crate::plain;
 use crate::resource;
 use crate::state::Core;
@@ -95,7 +96,8 @@ impl Incoming<'_> {
             return Err(Status::unauthorized());
         }
         self.authorize(&user, upgrade.is_some())?;
-        let route = core.routes.find(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_path)?;
+        let route =
+            core.routes.find(&path.group, &path.version, &path.resource).ok_or_else(|| inert::absent(&path.group))?;
         // A right in a namespace reaches a cluster-wide object in one case only: the namespace itself.
         let itself = path.group.is_empty() && path.resource == "namespaces" && path.name == path.namespace;
         if !route.kind.is_namespaced() && path.namespace.is_some() && !itself {

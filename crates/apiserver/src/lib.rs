@@ -18,6 +18,7 @@ mod call;
 mod config;
 mod dispatch;
 mod encode;
+mod inert;
 mod listen;
 mod metrics;
 mod node_proxy;

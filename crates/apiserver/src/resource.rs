@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::authorization::reviews;
 use crate::call::Call;
+use crate::inert;
 use crate::object;
 use crate::represent::Form;
 use crate::verbs::delete::{DeleteOptions, Deleted, Propagation, delete};
@@ -51,18 +52,11 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
 }
 
 async fn post(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     let (object, mut warnings) = call.object(body, options).await?;
-    warnings.extend(unenforced(call));
+    warnings.extend(inert::warning(&call.core.store.snapshot(), call.route, &object));
     let written = create::create(call.core, call.user, call.route, call.namespace(), object, options).await?;
     written_response(call, StatusCode::CREATED, &written, &warnings)
-}
-
-/// What is kept but has no effect yet must not look as if it had one.
-fn unenforced(call: &Call<'_>) -> Option<String> {
-    let kind = &*call.route.kind.kind;
-    let limits = matches!(&*call.route.collection, "limitranges" | "resourcequotas");
-    limits.then(|| format!("this {kind} is kept, but limits of namespaces are not enforced by this version"))
 }
 
 /// Replaces a part of an object.
@@ -70,7 +64,7 @@ fn unenforced(call: &Call<'_>) -> Option<String> {
 /// # Errors
 /// Whatever refuses it.
 pub(crate) async fn put(call: &Call<'_>, body: RequestBody, part: Part) -> Result<Response<Payload>, Status> {
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     let (mut object, warnings) = call.object(body, options).await?;
     create::place(call.route, call.namespace(), &mut object)?;
     let change = |_: &Value| Ok(object.clone());
@@ -83,7 +77,7 @@ pub(crate) async fn put(call: &Call<'_>, body: RequestBody, part: Part) -> Resul
 /// # Errors
 /// Whatever refuses it.
 pub(crate) async fn patch_part(call: &Call<'_>, body: RequestBody, part: Part) -> Result<Response<Payload>, Status> {
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     let (code, written, warnings) = patch::patch(call, body, part, options).await?;
     written_response(call, code, &written, &warnings)
 }
@@ -108,7 +102,7 @@ pub(crate) fn written_response(
 /// The options of a deletion, from the body and the query.
 pub(crate) async fn delete_options(call: &Call<'_>, body: RequestBody) -> Result<DeleteOptions, Status> {
     let mut options = DeleteOptions::of(&call.document(body).await?)?;
-    options.dry_run |= WriteOptions::of(call.query)?.dry_run;
+    options.dry_run |= WriteOptions::of(call)?.dry_run;
     if let Some(seconds) = call.query.number("gracePeriodSeconds")? {
         options.grace = i64::try_from(seconds).ok();
     }

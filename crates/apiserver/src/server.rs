@@ -39,6 +39,7 @@ impl ApiServer {
         bootstrap::ensure(&core).await.map_err(StartError::Bootstrap)?;
         let ended = CancellationToken::new();
         follow_rbac(&core, &ended);
+        keep_own_service(&core, &ended);
         Ok(ApiServer { core, _followers: Arc::new(ended.drop_guard()) })
     }
 
@@ -99,6 +100,48 @@ fn follow_rbac(core: &Arc<Core>, ended: &CancellationToken) {
                 () = follow(&core, &follower, collection, after) => {}
             }
         });
+    }
+}
+
+/// Brings the API server's own service back when somebody removes it, as `kubectl delete all --all` does: pods find the
+/// API by it.
+fn keep_own_service(core: &Arc<Core>, ended: &CancellationToken) {
+    for collection in ["services", "endpoints", "endpointslices.discovery.k8s.io"] {
+        let (core, ended, after) = (core.clone(), ended.clone(), core.store.snapshot().revision());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = keep(&core, collection, after) => {}
+            }
+        });
+    }
+}
+
+async fn keep(core: &Core, collection: &str, mut after: naru_store::Revision) {
+    let prefix = Prefix::namespace(collection, "default");
+    loop {
+        let watch = core.store.watch(prefix.clone(), after);
+        if let Ok(mut watch) = watch {
+            loop {
+                match watch.next().await {
+                    Ok(batch) if batch.changes.iter().any(|c| c.key.name() == "kubernetes" && c.after.is_none()) => {
+                        restore(core).await;
+                    }
+                    Ok(_) => {}
+                    Err(WatchEnd::Lagged) => break,
+                    Err(WatchEnd::Closed) => return,
+                }
+            }
+        }
+        // What was missed may have been its removal.
+        after = core.store.snapshot().revision();
+        restore(core).await;
+    }
+}
+
+async fn restore(core: &Core) {
+    if let Err(error) = bootstrap::restore(core).await {
+        tracing::warn!(%error, "the service kubernetes cannot be brought back");
     }
 }
 

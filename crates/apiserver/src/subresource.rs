@@ -79,7 +79,7 @@ fn readable(subresource: Subresource) -> bool {
 
 /// Subresources that take one narrow thing out of the whole object that is sent.
 async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) -> Result<Response<Payload>, Status> {
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     let take = |old: &Value, given: &Value| {
         let mut new = old.clone();
         match subresource {

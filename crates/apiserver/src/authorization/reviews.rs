@@ -18,7 +18,7 @@ use crate::wire::respond;
 /// # Errors
 /// 400 for a review that asks nothing.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     let (mut review, warnings) = call.object(body, options).await?;
     create::place(call.route, call.namespace(), &mut review)?;
     let status = match call.route.kind.kind.as_ref() {

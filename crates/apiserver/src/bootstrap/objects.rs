@@ -13,12 +13,8 @@ pub(super) fn namespaces() -> Vec<Value> {
 
 /// The rest.
 pub(super) fn all(settings: &Settings) -> Vec<Value> {
-    let target = settings.advertise.map_or(6443, |a| a.port());
     vec![
-        json!({ "kind": "Service", "apiVersion": "v1",
-            "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels() },
-            "spec": { "type": "ClusterIP", "clusterIP": settings.kubernetes_address().to_string(),
-                "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": target }] } }),
+        service(settings),
         json!({ "kind": "StorageClass", "apiVersion": "storage.k8s.io/v1",
             "metadata": { "name": "local",
                 "annotations": { "storageclass.kubernetes.io/is-default-class": "true" } },
@@ -27,6 +23,15 @@ pub(super) fn all(settings: &Settings) -> Vec<Value> {
         priority("system-cluster-critical", 2_000_000_000, "the cluster cannot do without"),
         priority("system-node-critical", 2_000_001_000, "a node cannot do without"),
     ]
+}
+
+/// The API server's own service.
+pub(super) fn service(settings: &Settings) -> Value {
+    let target = settings.advertise.map_or(6443, |a| a.port());
+    json!({ "kind": "Service", "apiVersion": "v1",
+        "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels() },
+        "spec": { "type": "ClusterIP", "clusterIP": settings.kubernetes_address().to_string(),
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": target }] } })
 }
 
 /// Where the API server's own service leads.

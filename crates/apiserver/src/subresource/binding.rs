@@ -21,7 +21,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
     let target = binding["target"]["name"].as_str().filter(|n| !n.is_empty());
     let node = target.ok_or_else(|| Status::bad_request("target.name: name the node to bind the pod to"))?;
     let change = |pod: &Value| bind(call, pod, &binding, node);
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?;
     let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     Ok(respond::value(StatusCode::CREATED, call.accepted.media, &status))

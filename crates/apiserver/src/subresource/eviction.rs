@@ -24,7 +24,7 @@ const BUDGETS: &str = "poddisruptionbudgets.policy";
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
     let eviction = call.document(body).await?;
     let mut options = DeleteOptions::of(&eviction["deleteOptions"])?;
-    options.dry_run |= WriteOptions::of(call.query)?.dry_run;
+    options.dry_run |= WriteOptions::of(call)?.dry_run;
     let snapshot = call.core.store.snapshot();
     let key = call.route.key(call.namespace(), call.name());
     let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;

@@ -34,7 +34,7 @@ const OTHERS: [(&str, &str); 4] = [("v1", "Service"), ("v1", "ConfigMap"), ("v1"
 /// # Errors
 /// 400 and 422 for a project that cannot become objects (nothing is changed then), and whatever refuses an object.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     if call.verb != Verb::Create {
         return Err(Status::method_not_allowed(&call.route.kind, call.method.as_str()));
     }

@@ -19,7 +19,7 @@ use crate::wire::respond;
 /// # Errors
 /// Whatever refuses it.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let options = WriteOptions::of(call.query)?;
+    let options = WriteOptions::of(call)?;
     let served = match call.verb {
         Verb::Get => {
             let key = call.route.key(call.namespace(), call.name());

@@ -5,7 +5,7 @@ use naru_api::{Kind, Status, admit, meta, validate};
 use serde_json::Value;
 
 use super::{ATTEMPTS, WriteOptions, Written};
-use crate::admission::{self, namespace};
+use crate::admission::{self, namespace, request};
 use crate::authorization::escalation;
 use crate::encode;
 use crate::routes::Route;
@@ -24,9 +24,13 @@ pub(crate) async fn create(
     route: &Route,
     namespace: &str,
     mut object: Value,
-    options: WriteOptions,
+    options: WriteOptions<'_>,
 ) -> Result<Written, Status> {
     let kind = &route.kind;
+    if !options.applied {
+        // Owners are known from the first apply on: what another object's were means nothing here.
+        meta::unset(&mut object, "managedFields");
+    }
     place(route, namespace, &mut object)?;
     if !meta::resource_version(&object).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -61,7 +65,7 @@ async fn attempt(
     route: &Route,
     namespace: &str,
     mut object: Value,
-    options: WriteOptions,
+    options: WriteOptions<'_>,
 ) -> Result<Written, Failure> {
     let kind = route.stored_kind();
     let snapshot = core.store.snapshot();
@@ -76,6 +80,7 @@ async fn attempt(
     };
     admit::prepare_create(kind, &mut object);
     identify(kind, &mut object);
+    request::sign_off(kind, user, &mut object);
     admit::default(kind, &mut object);
     let effects = admission::create(core, &snapshot, kind, &mut object)?;
     let errors = validate::create(kind, &object);

@@ -27,6 +27,9 @@ pub(crate) struct DeleteOptions {
     pub(crate) dry_run: bool,
 }
 
+/// Namespaces that no cluster is without.
+const LASTING: [&str; 3] = ["default", "kube-system", "kube-public"];
+
 /// What becomes of the objects that an object owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Propagation {
@@ -61,13 +64,16 @@ pub(crate) enum Deleted {
 /// Deletes the object `name`.
 ///
 /// # Errors
-/// 404 without such an object, 409 when a precondition does not hold.
+/// 404 without such an object, 409 when a precondition does not hold, 403 for a namespace that every cluster has.
 pub(crate) async fn delete(
     core: &Core,
     route: &Route,
     (namespace, name): (&str, &str),
     options: &DeleteOptions,
 ) -> Result<Deleted, Status> {
+    if &*route.collection == "namespaces" && LASTING.contains(&name) {
+        return Err(Status::forbidden(&route.kind, name, "this namespace may not be deleted"));
+    }
     let key = route.key(namespace, name);
     for _ in 0..ATTEMPTS {
         let snapshot = core.store.snapshot();

@@ -1,10 +1,13 @@
 //! Changing an object: replacing it, or a part of it through a subresource.
 
+use jiff::Timestamp;
+use naru_api::apply::Writer;
 use naru_api::{Status, admit, meta, validate};
 use naru_store::{Entry, Snapshot};
 use serde_json::Value;
 use std::sync::Arc;
 
+use super::owners::Owners;
 use super::{ATTEMPTS, WriteOptions, Written};
 use crate::admission::{self, Effects};
 use crate::authorization::escalation;
@@ -44,7 +47,7 @@ pub(crate) async fn update(
     (namespace, name): (&str, &str),
     part: Part,
     change: &Change<'_>,
-    options: WriteOptions,
+    options: WriteOptions<'_>,
 ) -> Result<Written, Status> {
     let key = route.key(namespace, name);
     for _ in 0..ATTEMPTS {
@@ -69,7 +72,7 @@ struct Update<'a> {
     namespace: &'a str,
     name: &'a str,
     part: Part,
-    options: WriteOptions,
+    options: WriteOptions<'a>,
 }
 
 impl Update<'_> {
@@ -84,10 +87,12 @@ impl Update<'_> {
         let kind = route.stored_kind();
         let pinned = self.check_identity(&old, &wanted)?;
         let mut new = versions::to_stored(route, wanted);
+        let owners = Owners::take(&old, &mut new, self.options.applied);
         // Defaults first: a writer who leaves out what is the default changes nothing, also not the generation.
         admit::default(kind, &mut new);
         self.prepare(&old, &mut new);
         let effects = self.admit(snapshot, &old, &mut new)?;
+        owners.settle(kind, &old, &mut new, self.writer());
         if new == old {
             return Ok(Written { served: entry.served.clone(), changed: false });
         }
@@ -99,7 +104,8 @@ impl Update<'_> {
             && meta::deletion_grace_period(&new).unwrap_or(0) == 0
             && (kind.collection() != "namespaces" || finalized(&new));
         if self.options.dry_run {
-            return Ok(Written { served: encode::plain(&new).into(), changed: true });
+            let shown = encode::stamp(&encode::plain(&new), entry.modified);
+            return Ok(Written { served: shown.unwrap_or_default(), changed: true });
         }
         let (key, expect) = (entry.key.clone(), Expect::At(entry.modified));
         let mut plan = if gone {
@@ -177,9 +183,13 @@ impl Update<'_> {
                 }
             }
         }
-        for field in ["managedFields", "selfLink"] {
-            meta::unset(new, field);
-        }
+        meta::unset(new, "selfLink");
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        let WriteOptions { manager, subresource, .. } = self.options;
+        let manager = if manager.is_empty() { &self.user.name } else { manager };
+        Writer { manager, subresource, now: Timestamp::now() }
     }
 
     fn admit(&self, snapshot: &Snapshot, old: &Value, new: &mut Value) -> Result<Effects, Status> {

@@ -27,6 +27,12 @@ pub(crate) enum Shape {
     Discovery,
 }
 
+/// The patch languages that every writable part takes.
+pub(crate) const PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+/// The language of server-side apply: objects and their statuses.
+const APPLY: &str = "application/apply-patch+yaml";
+
 /// What a client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Accepted {
@@ -143,12 +149,11 @@ pub(crate) fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
         Some("application/json-patch+json") => Ok(PatchType::Json),
         Some("application/merge-patch+json") => Ok(PatchType::Merge),
         Some("application/strategic-merge-patch+json") => Ok(PatchType::Strategic),
-        Some("application/apply-patch+yaml") => Ok(PatchType::Apply),
-        _ => Err(Status::unsupported_media_type(&[
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/strategic-merge-patch+json",
-        ])),
+        Some(APPLY) => Ok(PatchType::Apply),
+        _ => {
+            let [json, merge, strategic] = PATCHES;
+            Err(Status::unsupported_media_type(&[json, merge, strategic, APPLY]))
+        }
     }
 }
 

@@ -83,13 +83,7 @@ pub(crate) fn warn(response: &mut Response<Payload>, warnings: &[String]) {
 
 /// Compresses a large body when the client accepts it.
 pub(crate) async fn compress(request: &HeaderMap, response: &mut Response<Payload>) {
-    let accepts = request
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .any(|v| v.trim() == "gzip" || v.trim().starts_with("gzip;") && !v.contains("q=0"));
-    if !accepts || response.headers().contains_key(CONTENT_ENCODING) {
+    if !accepts_gzip(request) || response.headers().contains_key(CONTENT_ENCODING) {
         return;
     }
     let large = match response.body() {
@@ -117,7 +111,14 @@ pub(crate) async fn compress(request: &HeaderMap, response: &mut Response<Payloa
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
 }
 
-fn gzip(pieces: impl Iterator<Item = Bytes>) -> Option<Bytes> {
+/// Whether the client takes compressed bodies.
+pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {
+    let values = request.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    values.flat_map(|v| v.split(',')).any(|v| v.trim() == "gzip" || v.trim().starts_with("gzip;") && !v.contains("q=0"))
+}
+
+/// The compressed form of a body.
+pub(crate) fn gzip(pieces: impl Iterator<Item = Bytes>) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for piece in pieces {
         encoder.write_all(&piece).ok()?;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-use crate::support::{PODS, World, config_map, pod};
+use crate::support::{PODS, World, config_map, pod, within};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const NAMESPACES: &str = "/api/v1/namespaces";
@@ -196,4 +196,51 @@ async fn limits_that_are_not_enforced_say_so() {
     let answer = world.root().post("/api/v1/namespaces/default/resourcequotas", &quota).await;
     answer.expect(201);
     assert!(answer.headers["warning"].to_str().expect("text").contains("not enforced"));
+}
+
+#[tokio::test]
+async fn the_servers_own_service_comes_back() {
+    let world = World::start().await;
+    let root = world.root();
+    for path in ["/api/v1/namespaces/default/services/kubernetes", "/api/v1/namespaces/default/endpoints/kubernetes"] {
+        let before = root.get(path).await.expect(200);
+        root.delete(path).await.expect(200);
+        let restored = async {
+            loop {
+                let now = root.get(path).await;
+                if now.code == 200 {
+                    break now.expect(200);
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let after = within(restored).await;
+        assert_ne!(before["metadata"]["uid"], after["metadata"]["uid"]);
+        assert_eq!(
+            (&before["spec"]["clusterIP"], &before["subsets"]),
+            (&after["spec"]["clusterIP"], &after["subsets"])
+        );
+    }
+}
+
+#[tokio::test]
+async fn namespaces_that_every_cluster_has_stay() {
+    let world = World::start().await;
+    let root = world.root();
+    for name in ["default", "kube-system", "kube-public"] {
+        let message = root.delete(&format!("{NAMESPACES}/{name}")).await.refused(403);
+        assert!(message.contains("this namespace may not be deleted"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_request_says_who_made_it() {
+    let world = World::start().await;
+    let kim = world.user("kim", &["system:masters"]);
+    let request = json!({"metadata": {"name": "kim"}, "spec": {"signerName": "example.com/signer", "usages": ["client auth"],
+        "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "username": "someone-else", "uid": "7"}});
+    let made = kim.post("/apis/certificates.k8s.io/v1/certificatesigningrequests", &request).await.expect(201);
+    assert_eq!(made["spec"]["username"], "kim");
+    assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
+    assert!(made["spec"].get("uid").is_none(), "{made}");
 }

@@ -88,6 +88,8 @@ async fn the_three_patch_languages_and_no_other() {
     let containers = strategic["spec"]["containers"].as_array().expect("a list");
     assert_eq!((containers.len(), &containers[0]["image"]), (1, &json!("web:2")), "merged by name");
     root.patch(&path, "apply-patch", &json!({})).await.refused(415);
+    let stale = json!([{"op": "replace", "path": "/metadata/resourceVersion", "value": "1"}]);
+    root.patch(&path, "json-patch", &stale).await.refused(409);
     let old = json!({"metadata": {"resourceVersion": "1"}, "data": {}});
     root.patch(&path, "merge-patch", &old).await.refused(409);
 }

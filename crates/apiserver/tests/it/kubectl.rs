@@ -149,12 +149,49 @@ async fn typed_commands_work_whatever_encoding_they_send() {
 }
 
 #[tokio::test]
+async fn applies_on_the_servers_side() {
+    let Some(k) = Kubectl::find().await else { return };
+    let file = |text: String| std::fs::write(k.world.dir.path().join("web.yaml"), text).expect("a file");
+    k.ok("apply --server-side -f web.yaml", &["deployment.apps/web serverside-applied"]).await;
+    k.ok("get deploy web -o yaml --show-managed-fields", &["manager: kubectl", "operation: Apply", "f:replicas"]).await;
+    let (shown, _) = k.run("get deploy web -o yaml").await;
+    assert!(!shown.contains("managedFields"), "{shown}");
+    k.ok("scale deploy web --replicas=5", &["scaled"]).await;
+    k.fails("apply --server-side -f web.yaml", "Apply failed with 1 conflict: conflict with \"kubectl\"").await;
+    k.ok("apply --server-side --force-conflicts -f web.yaml", &["serverside-applied"]).await;
+    k.ok("get deploy web -o jsonpath={.spec.replicas}", &["2"]).await;
+    k.ok("apply --server-side --dry-run=server -f web.yaml", &["serverside-applied (server dry run)"]).await;
+    k.ok("diff --server-side -f web.yaml", &[]).await;
+    file(MANIFEST.replace("data: {key: value}", "data: {other: value}"));
+    k.ok("apply --server-side -f web.yaml", &["configmap/conf serverside-applied"]).await;
+    k.ok("get cm conf -o jsonpath={.data}", &["{\"other\":\"value\"}"]).await;
+}
+
+#[tokio::test]
+async fn a_client_side_applier_moves_to_the_servers_side_and_back() {
+    let Some(k) = Kubectl::find().await else { return };
+    let file = |text: String| std::fs::write(k.world.dir.path().join("web.yaml"), text).expect("a file");
+    k.ok("apply -f web.yaml", &["configmap/conf created"]).await;
+    k.ok("apply --server-side -f web.yaml", &["configmap/conf serverside-applied"]).await;
+    file(MANIFEST.replace("data: {key: value}", "data: {other: value}"));
+    k.ok("apply --server-side -f web.yaml", &["configmap/conf serverside-applied"]).await;
+    k.ok("get cm conf -o jsonpath={.data}", &["{\"other\":\"value\"}"]).await;
+    file(MANIFEST.replace("data: {key: value}", "data: {third: value}"));
+    k.ok("apply -f web.yaml", &["configmap/conf configured"]).await;
+    k.ok("get cm conf -o jsonpath={.data}", &["{\"third\":\"value\"}"]).await;
+}
+
+#[tokio::test]
 async fn describes_kinds_and_their_fields() {
     let Some(k) = Kubectl::find().await else { return };
     k.ok("api-resources", &["deployments", "networks", "naru.io/v1"]).await;
     k.ok("api-versions", &["apps/v1", "rbac.authorization.k8s.io/v1"]).await;
     k.ok("explain deployment.spec.replicas", &["replicas", "integer"]).await;
+    k.ok("explain pods --recursive", &["containers", "image"]).await;
     k.ok("get all -A", &["service/kubernetes"]).await;
+    k.ok("create deployment web --image=web:1", &["created"]).await;
+    k.fails("autoscale deploy web --max=3", "set the number of replicas").await;
+    k.ok("create ingress i --rule=a.b/*=web:80", &["Warning: this Ingress is kept, but no ingress controller"]).await;
     k.ok("cluster-info", &["is running at"]).await;
     std::fs::write(k.world.dir.path().join("wrong.yaml"), MANIFEST.replace("replicas", "replicaz")).expect("a file");
     k.fails("apply -f wrong.yaml", "replicaz").await;

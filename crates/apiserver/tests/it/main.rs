@@ -8,6 +8,7 @@ mod kubectl;
 mod listing;
 mod nodes;
 mod representation;
+mod server_side_apply;
 mod subresources;
 mod support;
 mod watching;

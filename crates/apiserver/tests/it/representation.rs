@@ -105,3 +105,20 @@ async fn health_version_and_counters() {
     let metrics = root.get("/metrics").await.text();
     assert!(metrics.contains("apiserver_storage_objects{resource=\"namespaces\"} 4"), "{metrics}");
 }
+
+#[tokio::test]
+async fn openapi_documents_are_the_same_compressed_or_not() {
+    let world = World::start().await;
+    let root = world.root();
+    for path in ["/openapi/v2", "/openapi/v3/api/v1"] {
+        let zipped = root.with("accept-encoding", "gzip").get(path).await;
+        assert_eq!(zipped.headers["content-encoding"], "gzip", "{path}");
+        let plain = root.get(path).await;
+        assert!(!plain.headers.contains_key("content-encoding"), "{path}");
+        assert_eq!(plain.headers["etag"], zipped.headers["etag"]);
+        let mut unzipped = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&zipped.bytes[..]), &mut unzipped).expect("gzip");
+        assert_eq!(unzipped, plain.bytes);
+        plain.expect(200);
+    }
+}
