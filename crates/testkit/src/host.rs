@@ -256,6 +256,12 @@ impl Host {
         Running::spawn(command)
     }
 
+    /// Starts any command of [`Self::command`], to run beside the test.
+    #[track_caller]
+    pub fn spawn(command: Command) -> Running {
+        Running::spawn(command)
+    }
+
     fn kubectl_command(&self) -> Command {
         let mut command = self.command("kubectl");
         command.arg("--kubeconfig").arg(self.kubeconfig());
