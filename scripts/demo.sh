@@ -15,11 +15,10 @@ if [ ! -e "$web" ] || [ examples/hello/web.rs -nt "$web" ]; then
   rustc --edition 2024 -O -C target-feature=+crt-static -C panic=abort -C strip=symbols -o "$web" examples/hello/web.rs
 fi
 scripts/pack-image.sh --name naru.local/hello-web:1 --add "$web:/web" --entrypoint '["/web"]' --expose 8080 -o "$cache/images/hello-web.tar"
-scripts/pack-image.sh --name naru.local/redis:7 --deb redis-server --entrypoint '["redis-server"]' \
-  --cmd '["--bind","0.0.0.0","--protected-mode","no","--dir","/data"]' --volume /data --expose 6379 -o "$cache/images/redis.tar"
+scripts/pack-images.sh -d "$cache/archives" redis >/dev/null
 
 "${sudo[@]}" "$naru" image load -i "$cache/images/hello-web.tar"
-"${sudo[@]}" "$naru" image load -i "$cache/images/redis.tar"
+"${sudo[@]}" "$naru" image load -i "$cache/archives/redis.tar"
 "${sudo[@]}" "$naru" -f examples/hello/compose.yaml up -d --wait --wait-timeout 60
 "${sudo[@]}" "$naru" -f examples/hello/compose.yaml ps
 

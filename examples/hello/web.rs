@@ -39,7 +39,9 @@ fn answer(mut stream: &TcpStream) -> std::io::Result<()> {
         },
         _ => ("404 Not Found", "not here\n".to_owned()),
     };
-    println!("{request} {status}");
+    if path != "/healthz" {
+        println!("{request} {status}");
+    }
     write!(stream, "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
