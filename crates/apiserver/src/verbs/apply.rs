@@ -3,6 +3,8 @@
 //! Who owns which field, and what follows from that, is decided by `naru_api::apply`; here the present state is brought
 //! and the result is written through the same doors as any other write.
 
+mod handover;
+
 use http::StatusCode;
 use jiff::Timestamp;
 use naru_api::apply::{Writer, apply as merge};
@@ -48,7 +50,15 @@ pub(crate) async fn apply(
     let options = WriteOptions { applied: true, ..options };
     let merged = |live: Option<&Value>| {
         let writer = Writer { manager, subresource: options.subresource, now: Timestamp::now() };
-        let mut object = merge(kind, live, &config, writer, force)?;
+        let mut object = match merge(kind, live, &config, writer, force) {
+            Err(conflict) if live.is_some_and(|live| handover::owns(manager, live, &conflict)) => {
+                merge(kind, live, &config, writer, true)?
+            }
+            merged => merged?,
+        };
+        if part == Part::Main {
+            handover::record(manager, &config, &mut object);
+        }
         // It is for whatever is there, unless the configuration says for which state.
         match config["metadata"].get("resourceVersion") {
             Some(version) => meta::set(&mut object, "resourceVersion", version.clone()),

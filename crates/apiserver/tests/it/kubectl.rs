@@ -172,7 +172,10 @@ async fn a_client_side_applier_moves_to_the_servers_side_and_back() {
     let Some(k) = Kubectl::find().await else { return };
     let file = |text: String| std::fs::write(k.world.dir.path().join("web.yaml"), text).expect("a file");
     k.ok("apply -f web.yaml", &["configmap/conf created"]).await;
+    // Another value than the one the same client applied before is no conflict.
+    file(MANIFEST.replace("replicas: 2", "replicas: 3"));
     k.ok("apply --server-side -f web.yaml", &["configmap/conf serverside-applied"]).await;
+    k.ok("get deploy web -o jsonpath={.spec.replicas}", &["3"]).await;
     file(MANIFEST.replace("data: {key: value}", "data: {other: value}"));
     k.ok("apply --server-side -f web.yaml", &["configmap/conf serverside-applied"]).await;
     k.ok("get cm conf -o jsonpath={.data}", &["{\"other\":\"value\"}"]).await;
