@@ -41,8 +41,9 @@ pub(crate) fn connect(place: &Place) -> anyhow::Result<Client> {
 /// # Errors
 /// When it cannot be started; says what its log says.
 pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
-    if let Ok(client) = connect(place) {
-        wait_until_ready(place, &client, None).await?;
+    if let Ok(client) = connect(place)
+        && wait_until_ready(place, &client, None).await?
+    {
         return Ok(client);
     }
     if UnixStream::connect(place.socket()).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied) {
@@ -76,20 +77,24 @@ pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let client = client(&place.socket());
-    wait_until_ready(place, &client, Some(deadline)).await?;
-    Ok(client)
+    match wait_until_ready(place, &client, Some(deadline)).await? {
+        true => Ok(client),
+        false => bail!("the server ended while it started:\n{}", last_lines(&log_path(place), 5)),
+    }
 }
 
 fn client(socket: &Path) -> Client {
     Client::new(Arc::new(HttpTransport::unix(socket)))
 }
 
-/// Waits until the server says that it is ready.
-async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Instant>) -> anyhow::Result<()> {
+/// Waits until the server says that it is ready; false when it has gone meanwhile (the socket of one that was just
+/// killed takes one more connection).
+async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Instant>) -> anyhow::Result<bool> {
     let deadline = deadline.unwrap_or_else(|| Instant::now() + START_DEADLINE);
     loop {
         match client.send(http::Method::GET, "/readyz", None, naru_client::empty_body()).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(true),
+            Err(_) if UnixStream::connect(place.socket()).is_err() => return Ok(false),
             Err(error) if Instant::now() > deadline => {
                 return Err(anyhow::Error::new(error)
                     .context(format!("the server is not ready: see {}", log_path(place).display())));
