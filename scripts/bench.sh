@@ -1,14 +1,48 @@
 #!/usr/bin/env bash
 # Runs every benchmark and prints its figures, with the peer's and the ratio where the peer is installed.
-# Usage: bench.sh PATH-TO-NARU [NAME…]
+# Usage: bench.sh [--fetch-peer] PATH-TO-NARU [NAME…]
+#
+# Names: of whole benchmarks (engine, start, ruleset, product) or of one of the product's (pod-start, scale, recovery,
+# cold-start, memory, update, api).
+# --fetch-peer unpacks Debian's docker.io with what it needs into the cache and uses it from there: nothing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export NARU_BENCH_BINARY=${1:?the path of the program}
+peer=${NARU_CACHE:-$HOME/.cache/naru}/peer
+fetch_peer() {
+  local packages=(docker.io containerd runc tini iptables libip4tc2 libip6tc2 libxtables12 libnftnl11 libmnl0 libnetfilter-conntrack3 libnfnetlink0)
+  local folder
+  folder=$(mktemp -d)
+  (cd "$folder" && apt-get download -qq "${packages[@]}" && for package in *.deb; do dpkg -x "$package" "$peer"; done)
+  rm -rf "$folder"
+  local name
+  for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
+    ln -sf xtables-nft-multi "$peer/usr/sbin/$name"
+  done
+}
+if [ "${1:-}" = --fetch-peer ]; then
+  shift
+  [ -x "$peer/usr/sbin/dockerd" ] || fetch_peer
+fi
+if [ -x "$peer/usr/sbin/dockerd" ] && ! command -v dockerd >/dev/null; then
+  libraries=$(dirname "$(find "$peer/usr/lib" -name 'libxtables.so.*' | head -n 1)")
+  export PATH="$peer/usr/sbin:$peer/usr/bin:$PATH" LD_LIBRARY_PATH="$libraries" XTABLES_LIBDIR="$libraries/xtables"
+fi
+
+NARU_BENCH_BINARY=$(realpath "${1:?the path of the program}")
+export NARU_BENCH_BINARY
 shift
-for bench in ${*:-engine start dns rules}; do
-  echo "== $bench"
-  package=$(grep -lE "^name = \"$bench\"" crates/*/Cargo.toml | head -n 1)
-  [ -n "$package" ] || { echo "no such benchmark"; continue; }
-  cargo bench -q --locked --manifest-path "$package" --bench "$bench"
+
+echo "$(uname -sr), $(nproc) processors, $("$NARU_BENCH_BINARY" --version)"
+for wanted in ${*:-engine start ruleset product}; do
+  case $wanted in
+    pod-start | scale | recovery | cold-start | memory | update | api) bench=product names=$wanted ;;
+    *) bench=$wanted names= ;;
+  esac
+  echo
+  echo "== $bench ${names:+($names)}"
+  # The API server's own benchmark measures that crate alone; `api` here is the whole program's.
+  manifest=$(grep -lE "^name = \"$bench\"" crates/*/Cargo.toml | head -n 1)
+  [ -n "$manifest" ] || { echo "no such benchmark"; continue; }
+  cargo bench -q --locked --manifest-path "$manifest" --bench "$bench" -- $names
 done
