@@ -14,6 +14,7 @@ mod query;
 mod reply;
 mod router;
 mod session;
+mod signal;
 mod spdy;
 mod stats;
 #[cfg(test)]

@@ -14,12 +14,12 @@ use super::{
     archive, forward, images, logs,
     query::{Query, decode},
     reply::{Refusal, Reply, json_reply, typed},
-    session, stats,
+    session, signal, stats,
 };
 use crate::{
     fleet::Fleet,
     machine::Observed,
-    pod::{Executor, Node},
+    pod::{Executor, Input, Node},
 };
 
 /// Serves one byte stream until it ends.
@@ -49,6 +49,7 @@ pub(super) struct Found {
     pub executor: Arc<Executor>,
     pub observed: Arc<Observed>,
     pub view: tokio::sync::watch::Receiver<Arc<Observed>>,
+    pub inbox: tokio::sync::mpsc::UnboundedSender<Input>,
 }
 
 async fn answer(fleet: Fleet, request: Request<Incoming>) -> Response<Body> {
@@ -68,6 +69,9 @@ async fn route(call: Call) -> Reply {
         ["exec", ..] | ["attach", ..] | ["portForward", ..] if reads || method == Method::POST => stream(call).await,
         ["stats", rest @ ..] if reads => stats::stats(&call, rest).await,
         ["top", namespace, pod, container] if reads => stats::top(&call, namespace, pod, container).await,
+        ["signal", namespace, pod, container] if method == Method::POST => {
+            signal::signal(&call, namespace, pod, container).await
+        }
         ["archive", _, _, _] => archive::archive(call).await,
         ["images", ..] => images::images(call).await,
         _ => {
@@ -116,7 +120,8 @@ impl Call {
         fitting.sort_by_key(|worker| worker.pod().metadata.deletion_timestamp.is_some());
         let worker = fitting.first().ok_or_else(|| Refusal::absent(format!("pods {name:?} not found on this node")))?;
         let observed = worker.view.borrow().clone();
-        Ok(Found { pod: worker.pod(), executor: worker.executor.clone(), observed, view: worker.view.clone() })
+        let (view, inbox) = (worker.view.clone(), worker.inbox.clone());
+        Ok(Found { pod: worker.pod(), executor: worker.executor.clone(), observed, view, inbox })
     }
 }
 

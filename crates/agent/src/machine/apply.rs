@@ -92,6 +92,14 @@ impl Observed {
         seen.ready = ready.unwrap_or(seen.ready);
     }
 
+    /// A container gets a signal that ends it, on request: as after `docker kill`, its restart rule no longer holds.
+    /// Kubernetes knows no such thing. `held` false takes it back.
+    pub fn hold(&mut self, desired: &Desired, name: &str, held: bool) {
+        if let Some(seen) = self.containers.get_mut(name) {
+            seen.held = held && desired.docker;
+        }
+    }
+
     /// Something outside changed that a failed effect may have waited for: it may be tried at once.
     pub fn poke(&mut self, now: Timestamp) {
         for trouble in self.trouble.values_mut() {
@@ -207,7 +215,7 @@ impl Observed {
         }
         seen.starts = attempt + 1;
         seen.sandbox = sandbox;
-        seen.wish = None;
+        (seen.wish, seen.held) = (None, false);
         let (pid, since) = match outcome {
             Outcome::Started { pid, at, id } => {
                 seen.id = (!id.is_empty()).then_some(id);
@@ -242,6 +250,7 @@ impl Observed {
         for seen in self.containers.values_mut() {
             let stays = matches!(seen.state, State::Running { stop: None, .. });
             seen.wish = wish.filter(|wish| wish.needs_stop() || !stays);
+            seen.held = seen.held && wish.is_none();
         }
         self.power = Some(power.clone());
     }

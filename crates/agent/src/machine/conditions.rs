@@ -1,6 +1,9 @@
 //! The conditions that the node owns.
 
-use naru_api::k8s::{api::core::v1::PodCondition, apimachinery::pkg::apis::meta::v1::Time};
+use naru_api::{
+    k8s::{api::core::v1::PodCondition, apimachinery::pkg::apis::meta::v1::Time},
+    naru::names as annotations,
+};
 
 use super::{Phase, Presence, Role, Sandbox, StatusInput, rules, status::is_ready};
 
@@ -31,7 +34,11 @@ pub(super) fn conditions(input: &StatusInput<'_>, phase: Phase) -> Vec<PodCondit
     let containers = containers_ready(input, phase);
     let ready = ready(input, &containers);
     let sandbox = Judged { kind: "PodReadyToStartContainers", holds: sandboxed, reason: None, message: None };
-    let judged = [sandbox, initialized(input, phase), ready, containers, Judged::holds("PodScheduled")];
+    let mut judged = vec![sandbox, initialized(input, phase), ready, containers, Judged::holds("PodScheduled")];
+    if !input.tested.is_empty() {
+        // The spec does not show these tests: whoever shows a container's health finds them here.
+        judged.push(Judged { message: Some(input.tested.join(" ")), ..Judged::holds(annotations::IMAGE_HEALTH) });
+    }
     judged.into_iter().map(|judged| stamp(input, judged)).collect()
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Gate, Pace};
+use super::{Gate, Pace, Why};
 
 /// A container's name, shared by every map that is keyed by it.
 pub type Name = Arc<str>;
@@ -24,8 +24,12 @@ pub struct Desired {
     pub pace: Pace,
     /// `spec.activeDeadlineSeconds`, counted from the pod's start time.
     pub active_deadline: Option<Duration>,
+    /// Docker's rules hold (`naru.io/restart` is there): a killed container stays down, an unhealthy one comes back.
+    pub docker: bool,
     /// Default time between TERM and KILL.
     pub grace: Duration,
+    /// The same where power stops or restarts (`naru.io/power-grace`).
+    pub power_grace: Option<Duration>,
     /// Whether the pod gets links and an address of its own (not with `hostNetwork`, nor where it wants no network).
     pub networked: bool,
     /// The pod lives in the host's network and shows the host's addresses.
@@ -124,6 +128,13 @@ impl Desired {
     #[must_use]
     pub fn container(&self, name: &str) -> Option<&Wanted> {
         self.containers.iter().find(|wanted| &*wanted.name == name)
+    }
+
+    /// Time between TERM and KILL for a stop of this kind.
+    #[must_use]
+    pub fn grace_for(&self, why: &Why) -> Duration {
+        let asked = self.power_grace.filter(|_| matches!(why, Why::Power | Why::Restart));
+        asked.unwrap_or(self.grace)
     }
 
     /// Containers of one role, in the order of the spec.

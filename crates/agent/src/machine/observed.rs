@@ -84,6 +84,8 @@ pub struct Seen {
     pub ready: bool,
     /// A wish for one start outside the restart policy.
     pub wish: Option<Wish>,
+    /// Killed on request where Docker's rules hold: only a wish starts it again.
+    pub held: bool,
     /// The runtime's name of the attempt.
     pub id: Option<Arc<str>>,
 }

@@ -29,6 +29,8 @@ pub fn parse(pod: &Pod, gate: Gate) -> Desired {
         endless: policy == "Always",
         pace: if docker { Pace::DOCKER } else { Pace::KUBERNETES },
         active_deadline: seconds(spec.active_deadline_seconds),
+        docker,
+        power_grace: annotations.get(names::POWER_GRACE).and_then(|text| text.parse().ok()).map(Duration::from_secs),
         grace: seconds(spec.termination_grace_period_seconds).unwrap_or(Duration::from_secs(30)),
         networked: !on_host && annotations.get(names::NETWORK_MODE).is_none_or(|mode| mode != "none"),
         on_host,

@@ -26,19 +26,25 @@ pub(super) fn again(desired: &Desired, wanted: &Wanted, seen: &Seen, now: Timest
     if matches!(exit.why, Some(Why::Restart | Why::ImageChanged)) {
         return Again::At(now);
     }
-    let allowed = match wanted.role {
-        Role::Ephemeral => false,
-        Role::Sidecar => true,
-        Role::Init => exit.code != 0 && (desired.endless || desired.restart != Restart::Never),
-        Role::App => match desired.restart {
-            Restart::Always => true,
-            Restart::Never => false,
-            Restart::OnFailure { max } => {
-                let used = seen.starts.saturating_sub(1).saturating_sub(seen.starts_base);
-                exit.code != 0 && max.is_none_or(|max| used < max)
-            }
-        },
-    };
+    if seen.held {
+        return Again::Never;
+    }
+    // Whoever stops a container for its health's sake owes it a start, whatever its rule says.
+    let owed = desired.docker && wanted.role == Role::App && matches!(exit.why, Some(Why::Unhealthy(_)));
+    let allowed = owed
+        || match wanted.role {
+            Role::Ephemeral => false,
+            Role::Sidecar => true,
+            Role::Init => exit.code != 0 && (desired.endless || desired.restart != Restart::Never),
+            Role::App => match desired.restart {
+                Restart::Always => true,
+                Restart::Never => false,
+                Restart::OnFailure { max } => {
+                    let used = seen.starts.saturating_sub(1).saturating_sub(seen.starts_base);
+                    exit.code != 0 && max.is_none_or(|max| used < max)
+                }
+            },
+        };
     if !allowed {
         return Again::Never;
     }

@@ -26,6 +26,8 @@ pub struct StatusInput<'a> {
     pub conditions: &'a [PodCondition],
     /// `spec.readinessGates[].conditionType`.
     pub readiness_gates: &'a [String],
+    /// Containers whose health their image tests.
+    pub tested: &'a [String],
     /// `namespace/name` and uid, for messages.
     pub pod: &'a str,
     /// The node's addresses.

@@ -186,7 +186,7 @@ impl<'a> Turn<'a> {
         };
         let grace = match deadline {
             Some(deadline) => std::time::Duration::try_from(deadline.duration_since(self.now)).unwrap_or_default(),
-            None => self.desired.grace,
+            None => self.desired.grace_for(why),
         };
         let Some(stop) = stop else {
             return self.offer(Effect::BeginStop { container: wanted.name.clone(), why: why.clone(), grace });
@@ -287,7 +287,9 @@ impl<'a> Turn<'a> {
                 changed.then_some(Why::ImageChanged)
             }
         };
-        why.and_then(|why| self.offer(Effect::BeginStop { container: container(), why, grace: self.desired.grace }))
+        let why = why?;
+        let grace = self.desired.grace_for(&why);
+        self.offer(Effect::BeginStop { container: container(), why, grace })
     }
 
     /// Containers whose turn it is, with the earliest instant of their start.

@@ -1,7 +1,7 @@
 //! Effects against the real node.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::{Node, Note, ServiceView, hooks, images, objects::Watched, service_variables, start};
 use crate::{
     Attachment,
-    machine::{self, Desired, Effect, EffectError, ImageSeen, Outcome},
+    machine::{self, Desired, Effect, EffectError, ImageSeen, Observed, Outcome},
     probes::Target,
     translate::{self, Facts, Paths},
     volumes::{self, Prepared},
@@ -27,6 +27,9 @@ use crate::{
 
 /// The longest that a stop waits until no service leads to the pod any more.
 const WITHDRAWAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The reason of a mount that waits for a claim's volume.
+pub(super) const UNBOUND: &str = "ClaimNotBound";
 
 /// An image as a container starts from it.
 #[derive(Clone)]
@@ -41,6 +44,10 @@ struct Made {
     pod: Arc<Pod>,
     desired: Option<Arc<Desired>>,
     images: HashMap<String, Resolved>,
+    /// Images of containers that ran before this process did.
+    recalled: HashMap<String, Arc<ImageRecord>>,
+    /// Warnings that a user of this pod has seen.
+    warned: BTreeSet<String>,
     sandbox: Option<PodCreated>,
     prepared: Prepared,
     addresses: Vec<IpAddr>,
@@ -113,6 +120,34 @@ impl Executor {
 
     pub(super) fn resolved(&self, container: &str) -> Option<Resolved> {
         self.made.lock().images.get(container).cloned()
+    }
+
+    /// The image of a container that was started by this process or found running.
+    pub(super) fn image(&self, container: &str) -> Option<Arc<ImageRecord>> {
+        let made = self.made.lock();
+        made.images.get(container).map(|found| &found.image).or_else(|| made.recalled.get(container)).cloned()
+    }
+
+    /// Finds the images of containers that ran before this process did, by what was told of them.
+    pub(super) async fn recall(&self, observed: &Observed) {
+        for (name, seen) in &observed.containers {
+            let Some(ImageSeen { reference, shown, .. }) = &seen.image else { continue };
+            for known in [shown, reference] {
+                if let Ok(Some(image)) = self.node.config.images.resolve(known).await {
+                    self.made.lock().recalled.insert(name.to_string(), Arc::new(image));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Tells once what this machine could not do for the pod: it is no fault of the pod's, and does not change.
+    pub(super) fn degraded(&self, warnings: &[String]) {
+        for warning in warnings {
+            if self.made.lock().warned.insert(warning.clone()) {
+                self.note(Note::normal("Degraded", warning.clone()));
+            }
+        }
     }
 
     pub(super) fn prepared(&self) -> Prepared {
@@ -223,6 +258,7 @@ impl Executor {
             Err(volumes::VolumeError::Api { ref source, .. }) if self.remembered(source).is_some() => {
                 return Ok(Outcome::Done);
             }
+            Err(error @ volumes::VolumeError::Unbound { .. }) => return Err(EffectError::chain(UNBOUND, &error)),
             Err(error) => return Err(failed(&error)),
         };
         prepared.refresh_at = refresh_at;
@@ -267,9 +303,7 @@ impl Executor {
             },
             Err(error) => return Err(failed(&error)),
         };
-        for warning in &created.warnings {
-            self.note(Note::warning("Degraded", warning.clone()));
-        }
+        self.degraded(&created.warnings);
         self.made.lock().sandbox = Some(created);
         Ok(Outcome::Done)
     }
@@ -310,9 +344,10 @@ impl Executor {
         Ok(Outcome::Done)
     }
 
-    fn stop_signal(&self, name: &str) -> i32 {
+    /// The signal that asks a container to stop.
+    pub fn stop_signal(&self, name: &str) -> i32 {
         let pod = self.pod();
-        let image = self.resolved(name).map(|resolved| resolved.image);
+        let image = self.image(name);
         let container = start::find(&pod, name).map(|(container, _)| container).unwrap_or_default();
         translate::stop_signal(&pod, &container, image.as_ref().map(|image| &image.config))
     }

@@ -25,6 +25,10 @@ impl Executor {
         let Some(Resolved { image, rootfs }) = self.resolved(name) else {
             return Err(EffectError::new("CreateContainerError", "the image was not resolved"));
         };
+        if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
+            let text = "volumeDevices: this node gives containers no block devices: mount the volume with volumeMounts";
+            return Err(EffectError::new("CreateContainerConfigError", text));
+        }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
         let references = translate::references(&container);
         let lookup = self.node.objects.lookup(namespace, &references).await;
@@ -72,9 +76,8 @@ impl Executor {
             Ok(started) => started,
             Err(error) => return self.judge_failure(name, attempt, error).await,
         };
-        for warning in &started.warnings {
-            self.note(super::Note::warning("Degraded", warning.clone()).of(name));
-        }
+        self.note(super::Note::normal("Created", format!("Created container {name}")).of(name));
+        self.degraded(&started.warnings);
         self.tidy(name, attempt);
         Ok(Outcome::Started { pid: started.pid, at: started.started_at, id: self.container_id(name, attempt) })
     }

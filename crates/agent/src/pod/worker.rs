@@ -10,16 +10,19 @@ use tokio::{
     task::{Id, JoinHandle, JoinSet},
 };
 
-use super::{Executor, Node, Note, ObjectChange, events, start, status::StatusWriter};
+use super::{Executor, Node, Note, ObjectChange, events, execute, start, status::StatusWriter};
 use crate::{
     machine::{
         self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Observed, Outcome, Power, Presence,
         Sandbox, Seen, Slot, State, StatusInput, Step, Why, step,
     },
     probes::{Prober, Verdict},
-    translate::{References, qos},
+    translate::{References, qos, with_image_health},
     volumes,
 };
+
+/// How long a claim may be without its volume before anybody is told.
+const CLAIM_PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(3);
 
 /// What is wanted: the newest object, or its absence.
 #[derive(Clone)]
@@ -44,6 +47,13 @@ pub(crate) enum Input {
     },
     /// The supervisor is gone.
     SupervisorLost,
+    /// A container is about to get a signal that ends it, on request; or (`held` false) did not get it.
+    Hold {
+        /// Which container.
+        container: String,
+        /// Whether it stays down.
+        held: bool,
+    },
     /// A probe's verdict changed.
     Probe(Verdict),
     /// An object of the pod's namespace changed.
@@ -99,12 +109,14 @@ pub(crate) struct Spawn {
     pub record: Option<PodRecord>,
     /// The power wish acted on before, as the annotation's text.
     pub power: Option<String>,
+    /// Containers that were killed on request before.
+    pub held: Vec<String>,
     pub judge: Judge,
 }
 
 /// Starts a worker; `ended` is called when its pod is gone.
 pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Handle {
-    let Spawn { node, uid, pod, record, power, judge } = spawn;
+    let Spawn { node, uid, pod, record, power, held, judge } = spawn;
     let sandbox = record.as_ref().and_then(|record| match &record.liveness {
         PodLiveness::Alive(created) => Some(created.clone()),
         PodLiveness::SupervisorLost => None,
@@ -115,7 +127,16 @@ pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Hand
     let now = Timestamp::now();
     let desired = Arc::new(machine::desired(&pod, Gate::Open));
     let power = power.map(|text| machine::power(&text));
-    let observed = machine::adopt(&desired, record.as_ref(), pod.status.as_ref(), power, now);
+    let adopted = record.is_some();
+    let adopt = {
+        let pod = pod.clone();
+        move |desired: &Desired| {
+            let mut observed = machine::adopt(desired, record.as_ref(), pod.status.as_ref(), power.clone(), now);
+            held.iter().for_each(|name| observed.hold(desired, name, true));
+            observed
+        }
+    };
+    let observed = adopt(&desired);
     let (view_sender, view) = watch::channel(Arc::new(observed.clone()));
     let mut worker = Worker {
         status: StatusWriter::start(node.clone(), pod.clone()),
@@ -127,6 +148,8 @@ pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Hand
         view: view_sender,
         judge,
         gates: Vec::new(),
+        probed: pod.clone(),
+        tested: Vec::new(),
         pod,
         gone_at: None,
         desired,
@@ -139,6 +162,12 @@ pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Hand
         saved: None,
     };
     let task = tokio::spawn(async move {
+        if adopted {
+            worker.executor.recall(&worker.observed).await;
+            worker.want();
+            // Whether a container is ready is told anew where its image tests that.
+            worker.observed = adopt(&worker.desired);
+        }
         worker.take_wish();
         worker.run().await;
         ended();
@@ -171,6 +200,10 @@ struct Worker {
     judge: Judge,
     gates: Vec<GateSpec>,
     pod: Arc<Pod>,
+    /// The pod with the health tests of its images.
+    probed: Arc<Pod>,
+    /// The containers that have such a test.
+    tested: Vec<String>,
     gone_at: Option<Timestamp>,
     desired: Arc<Desired>,
     observed: Observed,
@@ -181,7 +214,7 @@ struct Worker {
     early: Vec<(String, u32, RuntimeExit)>,
     probers: BTreeMap<machine::Name, Prober>,
     refresh: Refresh,
-    saved: Option<(Arc<Pod>, Option<Power>)>,
+    saved: Option<(Arc<Pod>, Option<Power>, Vec<String>)>,
 }
 
 impl Worker {
@@ -261,10 +294,14 @@ impl Worker {
         match (self.running.remove(&id), done) {
             (Some(effect), Done::Effect(result)) => {
                 tracing::trace!(pod = %self.executor.uid, ?effect, ?result, "ends");
-                if let Some(note) = events::of_effect(&effect, &result) {
+                if let Some(note) = events::of_effect(&effect, &result).filter(|_| !self.is_early_wait(&result, now)) {
                     self.executor.note(note);
                 }
                 self.observed.apply(&self.desired, &effect, result, now);
+                if matches!(effect, Effect::Pull { .. }) {
+                    // The image may bring a health test along.
+                    self.want();
+                }
                 if matches!(effect, Effect::Start { .. }) {
                     for (container, attempt, exit) in std::mem::take(&mut self.early) {
                         self.exited(container, attempt, exit);
@@ -286,6 +323,13 @@ impl Worker {
         }
     }
 
+    /// A new claim gets its volume a moment after its pod: only a wait that lasts is news.
+    fn is_early_wait(&self, result: &Result<Outcome, EffectError>, now: Timestamp) -> bool {
+        let unbound = result.as_ref().is_err_and(|error| error.reason == execute::UNBOUND);
+        let waits = self.observed.started_at.map(|since| now.duration_since(since));
+        unbound && waits.is_some_and(|waits| waits < CLAIM_PATIENCE)
+    }
+
     fn take(&mut self, input: Input) {
         let now = Timestamp::now();
         match input {
@@ -297,6 +341,7 @@ impl Worker {
                     self.observed.lose_sandbox(&self.desired, text, now);
                 }
             }
+            Input::Hold { container, held } => self.observed.hold(&self.desired, &container, held),
             Input::Probe(verdict) => self.probed(verdict, now),
             Input::Object(change) if self.refers_to(&change) => {
                 self.observed.poke(now);
@@ -391,7 +436,12 @@ impl Worker {
 
     fn want(&mut self) {
         let gate = if self.gates.is_empty() { Gate::Open } else { (self.judge)(self.pod.namespace(), &self.gates) };
-        let mut desired = machine::desired(&self.pod, gate);
+        let spec = self.pod.spec.as_ref();
+        let names = spec.into_iter().flat_map(|spec| &spec.containers).map(|container| &container.name);
+        let images: BTreeMap<&String, _> = names.filter_map(|name| Some((name, self.executor.image(name)?))).collect();
+        let found = with_image_health(&self.pod, |name| images.get(&name.to_owned()).map(|image| &image.config));
+        (self.probed, self.tested) = found;
+        let mut desired = machine::desired(&self.probed, gate);
         if let Some(at) = self.gone_at {
             // Nobody can say any more how long to wait.
             desired.deletion = Some(Deletion { deadline: at, forced: true });
@@ -450,7 +500,7 @@ impl Worker {
             if self.probers.contains_key(name) {
                 continue;
             }
-            let Some((container, _)) = start::find(&self.pod, name) else { continue };
+            let Some((container, _)) = start::find(&self.probed, name) else { continue };
             let inbox = self.inbox.clone();
             let told = move |verdict| inbox.send(Input::Probe(verdict)).is_ok();
             if let Some(prober) = Prober::start(self.executor.clone(), container, seen, told) {
@@ -469,6 +519,7 @@ impl Worker {
             observed: &self.observed,
             conditions,
             readiness_gates: &readiness_gates,
+            tested: &self.tested,
             pod: &format!("{}_{}({})", self.pod.name(), self.pod.namespace(), self.executor.uid),
             host: &self.node.config.addresses,
             generation: self.pod.metadata.generation,
@@ -488,13 +539,18 @@ impl Worker {
     /// Keeps the ledger in step with the object and the power wish.
     fn save(&mut self) {
         let power = self.observed.power.clone();
-        let same = self.saved.as_ref().is_some_and(|(pod, known)| Arc::ptr_eq(pod, &self.pod) && *known == power);
-        if same {
+        let held = self.observed.containers.iter().filter(|(_, seen)| seen.held).map(|(name, _)| name.to_string());
+        let held: Vec<String> = held.collect();
+        let same = |(pod, known, down): &(Arc<Pod>, Option<Power>, Vec<String>)| {
+            Arc::ptr_eq(pod, &self.pod) && *known == power && *down == held
+        };
+        if self.saved.as_ref().is_some_and(same) {
             return;
         }
-        self.saved = Some((self.pod.clone(), power.clone()));
         let text = power.as_ref().map(machine::Power::text);
-        if let Err(error) = self.node.ledger.save(self.executor.uid.as_str(), &self.pod, text.as_deref()) {
+        let saved = self.node.ledger.save(self.executor.uid.as_str(), &self.pod, text.as_deref(), &held);
+        self.saved = Some((self.pod.clone(), power, held));
+        if let Err(error) = saved {
             tracing::warn!(pod = %self.executor.uid, %error, "the pod was not saved and is not found while the API is away");
         }
     }

@@ -66,7 +66,7 @@ pub fn container(input: ContainerInput<'_>) -> Result<ContainerConfig, Translate
     let mut config = ContainerConfig::new(name, attempt, root, args);
     config.env = environment(image, input.hostname, &own);
     config.cwd = workdir(container, image);
-    config.user = security::run_as(pod, container, image);
+    config.user = security::run_as(pod, container, image, &extras);
     config.policy = security::policy(pod, container, &extras)?;
     config.readonly_root =
         container.security_context.as_ref().and_then(|own| own.read_only_root_filesystem) == Some(true);
@@ -140,7 +140,8 @@ pub fn stop_signal(pod: &Pod, container: &Container, image: Option<&ImageConfig>
 }
 
 /// A signal by name (with or without `SIG`), number, or as an offset from the real-time ones.
-fn signal(name: &str) -> Option<i32> {
+#[must_use]
+pub fn signal(name: &str) -> Option<i32> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
         "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",

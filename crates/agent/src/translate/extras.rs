@@ -14,6 +14,10 @@ use super::TranslateError;
 pub struct Extras {
     /// Process limits.
     pub ulimits: Vec<Rlimit>,
+    /// `user[:group]`, names or numbers of the image's.
+    pub user: Option<String>,
+    /// Further groups, names or numbers of the image's.
+    pub group_add: Vec<String>,
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<u64>,
     /// A small init as the first process.
@@ -78,6 +82,8 @@ impl Extras {
         let labels = pod.metadata.labels.as_ref();
         Ok(Extras {
             ulimits: text(names::ULIMITS).map_or(Ok(Vec::new()), ulimits)?,
+            user: text(names::USER).map(str::to_owned),
+            group_add: text(names::GROUP_ADD).map_or(Ok(Vec::new()), groups)?,
             shm_size: text(names::SHM_SIZE).map(|size| bytes(names::SHM_SIZE, size)).transpose()?,
             init: text(names::INIT) == Some("true"),
             logging: text(names::LOGGING).map_or(Ok(LogLimits::default()), logging)?,
@@ -103,6 +109,7 @@ impl Extras {
         resources.cpuset_cpus = word("cpuset").or_else(|| resources.cpuset_cpus.take());
         resources.cpuset_mems = word("cpuset_mems").or_else(|| resources.cpuset_mems.take());
         resources.memory_reservation = number("mem_reservation")?.or(resources.memory_reservation);
+        resources.memory_swappiness = number("mem_swappiness")?;
         let unlimited = self.cgroup.get("memswap_limit").and_then(Value::as_i64) == Some(-1);
         let swap = if unlimited { Some(u64::MAX) } else { number("memswap_limit")? };
         resources.memory_swap_limit = swap.or(resources.memory_swap_limit);
@@ -147,11 +154,19 @@ fn ulimits(text: &str) -> Result<Vec<Rlimit>, TranslateError> {
     Ok(limits.collect())
 }
 
+fn groups(text: &str) -> Result<Vec<String>, TranslateError> {
+    let list: Vec<Value> = json(names::GROUP_ADD, text)?;
+    let one = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Ok(list.iter().map(one).collect())
+}
+
 fn logging(text: &str) -> Result<LogLimits, TranslateError> {
     let options: BTreeMap<String, Value> = json(names::LOGGING, text)?;
     let mut limits = LogLimits::default();
     if let Some(value) = options.get("max-size") {
-        limits.max_size = size(names::LOGGING, value)?;
+        // Docker's word for no limit.
+        let unlimited = value == "-1" || *value == Value::from(-1);
+        limits.max_size = if unlimited { 0 } else { size(names::LOGGING, value)? };
     }
     if let Some(value) = options.get("max-file") {
         let files = size(names::LOGGING, value)?;

@@ -2,13 +2,12 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use naru_api::k8s::api::core::v1::Pod;
+use naru_api::{k8s::api::core::v1::Pod, naru::names};
 
 use crate::Dns;
 
-/// The pod's host table: loopback, its own name, and `hostAliases`.
-///
-/// `host-gateway` as an alias's address stands for the node, whose address is `gateway`.
+/// The pod's host table: loopback, its own name, `hostAliases`, and the names that mean the node
+/// (`naru.io/host-gateway-names`), whose address is `gateway`.
 #[must_use]
 pub fn hosts_file(
     pod: &Pod,
@@ -35,9 +34,12 @@ pub fn hosts_file(
         }
     }
     for alias in spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten()) {
-        let node = gateway.filter(|_| alias.ip == "host-gateway").map(|address| address.to_string());
-        let address = node.unwrap_or_else(|| alias.ip.clone());
-        let _ = writeln!(text, "{address}\t{}", alias.hostnames.clone().unwrap_or_default().join("\t"));
+        let _ = writeln!(text, "{}\t{}", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t"));
+    }
+    let note = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(names::HOST_GATEWAY_NAMES));
+    let names: Vec<String> = note.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    if let Some(gateway) = gateway.filter(|_| !names.is_empty()) {
+        let _ = writeln!(text, "{gateway}\t{}", names.join("\t"));
     }
     text
 }

@@ -1,9 +1,6 @@
 //! Users, capabilities, filters: the container's security context over the pod's, over the image's.
 
-use naru_api::{
-    k8s::api::core::v1::{AppArmorProfile, Container, Pod, SeccompProfile, SecurityContext},
-    naru::names,
-};
+use naru_api::k8s::api::core::v1::{AppArmorProfile, Container, Pod, SeccompProfile, SecurityContext};
 use naru_runtime::{
     image::ImageConfig,
     pod::{AppArmor, Capabilities, ContainerConfig, ProcessPolicy, RunAs, Seccomp},
@@ -12,28 +9,26 @@ use naru_runtime::{
 use super::{Extras, TranslateError};
 
 /// User and groups.
-pub(super) fn run_as(pod: &Pod, container: &Container, image: &ImageConfig) -> RunAs {
+pub(super) fn run_as(pod: &Pod, container: &Container, image: &ImageConfig, extras: &Extras) -> RunAs {
     let outer = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let inner = container.security_context.as_ref();
     let uid = inner.and_then(|own| own.run_as_user).or_else(|| outer.and_then(|outer| outer.run_as_user));
     let gid = inner.and_then(|own| own.run_as_group).or_else(|| outer.and_then(|outer| outer.run_as_group));
-    let note = |name: &str| pod.metadata.annotations.as_ref().and_then(|notes| notes.get(name));
-    let named = note(names::USER).cloned();
-    let base = named.or_else(|| uid.map(|uid| uid.to_string())).unwrap_or_else(|| image.user.clone());
-    let user = match gid {
-        Some(gid) => {
+    let base = uid.map_or_else(|| image.user.clone(), |uid| uid.to_string());
+    let user = match (&extras.user, gid) {
+        (Some(named), _) => named.clone(),
+        (None, Some(gid)) => {
             let name = base.split(':').next().filter(|name| !name.is_empty()).unwrap_or("0").to_owned();
             format!("{name}:{gid}")
         }
-        None => base,
+        (None, None) => base,
     };
     let number = |group: i64| u32::try_from(group).ok();
     let mut groups: Vec<u32> =
         outer.iter().flat_map(|outer| outer.supplemental_groups.iter().flatten()).copied().filter_map(number).collect();
     groups.extend(outer.and_then(|outer| outer.fs_group).and_then(number));
     let non_root = inner.and_then(|own| own.run_as_non_root).or_else(|| outer.and_then(|outer| outer.run_as_non_root));
-    let group_names = note(names::GROUP_ADD).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    RunAs { user, groups, group_names, must_not_be_root: non_root == Some(true) }
+    RunAs { user, groups, group_names: extras.group_add.clone(), must_not_be_root: non_root == Some(true) }
 }
 
 /// Capabilities, filter, profile and limits of processes.

@@ -282,13 +282,13 @@ fn resolver_follows_the_policy() {
 #[test]
 fn hosts_hold_the_pods_own_name_and_aliases() {
     let spec = json!({"containers": [], "subdomain": "db", "hostAliases": [
-        {"ip": "10.1.1.1", "hostnames": ["a", "b"]}, {"ip": "host-gateway", "hostnames": ["me"]}]});
-    let pod = pod(json!({}), spec);
+        {"ip": "10.1.1.1", "hostnames": ["a", "b"]}]});
+    let pod = pod(json!({"naru.io/host-gateway-names": "[\"me\", \"us\"]"}), spec);
     let text =
         hosts_file(&pod, "web-0", &["10.42.0.2".parse().unwrap()], "192.0.2.1".parse().ok(), "cluster.local", None);
     assert!(text.contains("127.0.0.1\tlocalhost\n"));
     assert!(text.contains("10.42.0.2\tweb-0.db.shop.svc.cluster.local\tweb-0\n"), "{text}");
-    assert!(text.contains("10.1.1.1\ta\tb\n192.0.2.1\tme\n"));
+    assert!(text.contains("10.1.1.1\ta\tb\n192.0.2.1\tme\tus\n"));
     let host = hosts_file(&pod, "node", &[], None, "cluster.local", Some("127.0.0.1 localhost\n10.0.0.1 node\n"));
     assert!(host.starts_with("127.0.0.1 localhost\n10.0.0.1 node\n10.1.1.1"));
 }

@@ -31,10 +31,7 @@ pub(super) async fn resolve(
     let bound = found.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
     let name = found.spec.as_ref().and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty());
     let Some(name) = name.filter(|_| bound) else {
-        let problem = format!(
-            "persistentvolumeclaim {claim:?} is not bound yet: see `kubectl describe pvc {claim} -n {namespace}`"
-        );
-        return Err(VolumeError::unusable(volume, problem));
+        return Err(VolumeError::Unbound { volume: volume.to_owned(), claim: claim.to_owned() });
     };
     let found = client.api::<PersistentVolume>(None).get_opt(&name).await;
     let found = found.map_err(failed(format!("persistentvolume {name:?}")))?;

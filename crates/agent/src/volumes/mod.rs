@@ -49,6 +49,14 @@ pub(crate) enum VolumeError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A claim that has no volume yet: the ordinary state of a new one.
+    #[error("volume {volume:?}: persistentvolumeclaim {claim:?} is not bound yet: see `kubectl describe pvc {claim}`")]
+    Unbound {
+        /// The volume.
+        volume: String,
+        /// Its claim.
+        claim: String,
+    },
     /// The API did not answer.
     #[error("volume {volume:?}: cannot read {object}")]
     Api {

@@ -94,14 +94,17 @@ fn copied_volumes(pod: &Pod) -> Vec<String> {
     chosen.map(|volume| volume.name.clone()).collect()
 }
 
-/// Paths that the image declares as volumes, for pods that follow Docker's rules.
+/// Paths that the image declares as volumes, for pods that follow Docker's rules, and those that the annotation adds.
 fn anonymous(pod: &Pod, container: &Container, image: &ImageConfig) -> Vec<PathBuf> {
-    let Some(text) = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(names::VOLUMES_FROM_IMAGE)) else {
+    let note = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(names::VOLUMES_FROM_IMAGE));
+    let listed: BTreeMap<String, Vec<String>> =
+        note.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let own = listed.get(&container.name);
+    let compose = pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(names::PROJECT));
+    if own.is_none() && !compose {
         return Vec::new();
-    };
-    let listed: BTreeMap<String, Vec<String>> = serde_json::from_str(text).unwrap_or_default();
-    let Some(own) = listed.get(&container.name) else { return Vec::new() };
-    let mut all: Vec<PathBuf> = own.iter().chain(&image.volumes).map(PathBuf::from).collect();
+    }
+    let mut all: Vec<PathBuf> = own.into_iter().flatten().chain(&image.volumes).map(PathBuf::from).collect();
     all.sort();
     all.dedup();
     all

@@ -100,6 +100,15 @@ impl Api {
             {"name": name, "namespace": "default", "uid": uid, "annotations": annotations, "labels": {"app": name}}, "spec": spec}));
     }
 
+    /// The same for a pod of a Compose project.
+    pub fn run_compose(&self, name: &str, mut spec: Value, annotations: Value) {
+        spec["nodeName"] = json!("node");
+        let uid = format!("uid-{name}");
+        let labels = json!({"naru.io/project": "shop", "naru.io/service": name});
+        self.put("pods", json!({"apiVersion": "v1", "kind": "Pod", "metadata":
+            {"name": name, "namespace": "default", "uid": uid, "annotations": annotations, "labels": labels}, "spec": spec}));
+    }
+
     pub fn annotate(&self, name: &str, key: &str, value: &str) {
         let mut pod = self.pod(name).unwrap();
         pod["metadata"]["annotations"][key] = json!(value);

@@ -45,7 +45,7 @@ async fn a_pod_runs_is_told_and_leaves_nothing() {
     machine.api.delete("web", 5);
     machine.api.until_gone("web").await;
     assert_eq!(machine.leftovers(), Default::default());
-    for reason in ["Pulled", "Started", "Killing"] {
+    for reason in ["Pulled", "Created", "Started", "Killing"] {
         assert_eq!(machine.api.events(reason).len(), 1, "{reason}");
     }
 }

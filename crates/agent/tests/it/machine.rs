@@ -15,7 +15,7 @@ use std::{
 use naru_agent::{Agent, Attachment, Config, Dns, NetworkError, PodNetwork};
 use naru_client::BoxFuture;
 use naru_runtime::{
-    image::{ImageConfig, Images, Reference, Source},
+    image::{Healthcheck, ImageConfig, Images, Reference, Source},
     pod::{PodUid, Pods, PodsConfig, Runtime, SupervisorCommand},
 };
 use parking_lot::Mutex;
@@ -77,6 +77,16 @@ pub async fn machine() -> Option<Machine> {
     let images = Images::open(scratch.path().join("images")).await.unwrap();
     let config = ImageConfig { env: vec!["PATH=/bin".into()], volumes: vec!["/data".into()], ..ImageConfig::default() };
     let reference = Reference::parse("box:1").unwrap();
+    images.import_rootfs(Source::Folder(rootfs.clone()), config.clone(), Some(&reference)).await.unwrap();
+    let check = Healthcheck {
+        test: vec!["CMD-SHELL".into(), "test -e /well".into()],
+        interval: Some(std::time::Duration::from_secs(1)),
+        retries: Some(1),
+        start_period: Some(std::time::Duration::from_secs(300)),
+        ..Healthcheck::default()
+    };
+    let config = ImageConfig { healthcheck: Some(check), ..config };
+    let reference = Reference::parse("tested:1").unwrap();
     images.import_rootfs(Source::Folder(rootfs), config, Some(&reference)).await.unwrap();
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);

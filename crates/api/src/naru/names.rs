@@ -26,6 +26,8 @@ pub const COMPOSE_ONEOFF: &str = "com.docker.compose.oneoff";
 pub const RESTART: &str = "naru.io/restart";
 /// On a pod: `running`, `stopped`, `paused`, `restart@<n>`.
 pub const POWER: &str = "naru.io/power";
+/// On a pod: seconds between the stop signal and KILL for what [`POWER`] stops or restarts.
+pub const POWER_GRACE: &str = "naru.io/power-grace";
 /// JSON `[{"name":"<Network>","aliases":["db"],"ip":null}]`.
 pub const NETWORKS: &str = "naru.io/networks";
 /// JSON `[{"service":"db","condition":"service_healthy","required":true}]`.
@@ -40,6 +42,10 @@ pub const PORTS: &str = "naru.io/ports";
 pub const ALL_PORTS: &str = "naru.io/all-ports";
 /// `false` turns off the restart of unhealthy containers.
 pub const HEALTHCHECK_RESTART: &str = "naru.io/healthcheck-restart";
+/// `true` ignores the health check that an image brings along.
+pub const NO_HEALTHCHECK: &str = "naru.io/no-healthcheck";
+/// Condition of a pod: its message names the containers, parted by spaces, whose health is tested by their image's test.
+pub const IMAGE_HEALTH: &str = "naru.io/ImageHealth";
 /// The signal that stops the container.
 pub const STOP_SIGNAL: &str = "naru.io/stop-signal";
 /// Size of `/dev/shm`.
@@ -106,6 +112,9 @@ pub const STOP_FIRST: &str = "naru.io/stop-first";
 pub const SETTLED: &str = "naru.io/settled";
 /// On a Deployment: JSON `{"from","to","message"}`, why and to which template the last failed update was taken back.
 pub const ROLLED_BACK: &str = "naru.io/rolled-back";
+/// On a Deployment: JSON `{"of","message","resumed"}`, why the update to the template of that hash was paused, and
+/// whether somebody has told it to go on nevertheless.
+pub const UPDATE_PAUSED: &str = "naru.io/update-paused";
 /// Condition of a Deployment: the last update failed and was taken back.
 pub const ROLLED_BACK_CONDITION: &str = "naru.io/RolledBack";
 

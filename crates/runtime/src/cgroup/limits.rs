@@ -45,6 +45,9 @@ pub(super) fn v1(r: &Resources) -> Vec<Setting> {
     if let Some(bytes) = r.memory_reservation {
         out.push(set("memory", "memory.soft_limit_in_bytes", bytes));
     }
+    if let Some(swappiness) = r.memory_swappiness {
+        out.push(try_set("memory", "memory.swappiness", swappiness));
+    }
     if let Some(limit) = r.pids_limit {
         out.push(set("pids", "pids.max", or_unlimited(limit, "max")));
     }
@@ -144,6 +147,7 @@ mod tests {
             cpu_shares: Some(1024),
             cpu_quota_us: Some(50_000),
             memory_limit: Some(1 << 20),
+            memory_swappiness: Some(7),
             pids_limit: Some(u64::MAX),
             throttles: vec![Throttle { major: 8, minor: 0, read_bps: 7, ..Throttle::default() }],
             ..Resources::default()
@@ -156,6 +160,7 @@ mod tests {
                 "cpu.cfs_quota_us=50000",
                 "memory.limit_in_bytes=1048576",
                 "memory.memsw.limit_in_bytes=1048576",
+                "memory.swappiness=7",
                 "pids.max=max",
                 "blkio.throttle.read_bps_device=8:0 7"
             ]

@@ -31,6 +31,9 @@ pub struct Resources {
     /// Bytes protected from reclaim when memory is short (v1: soft limit; v2: `memory.low`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_reservation: Option<u64>,
+    /// How readily memory is swapped out, 0 to 100. v1 only: v2 knows it for the whole machine alone, and ignores it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swappiness: Option<u64>,
     /// Number of processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids_limit: Option<u64>,

@@ -108,6 +108,47 @@ fn dockers_back_off_starts_at_a_tenth_of_a_second() {
 }
 
 #[test]
+fn a_killed_container_stays_down_where_dockers_rules_hold() {
+    let kill = |world: &mut World| {
+        let desired = world.desired.clone();
+        world.observed.hold(&desired, "web", true);
+        world.exit("web", 137).settle();
+    };
+    let mut docker = World::new(annotated("always"));
+    docker.settle();
+    kill(&mut docker);
+    assert!(docker.running().is_empty() && docker.real.sandbox, "down, and kept");
+    docker.desired.power = Power::Running("1".into());
+    docker.settle();
+    assert_eq!(docker.running(), ["web"]);
+    docker.exit("web", 1).settle();
+    assert_eq!(docker.running(), ["web"], "its rule holds again");
+    let mut kubernetes = World::new(single("Always"));
+    kubernetes.settle();
+    kill(&mut kubernetes);
+    assert_eq!(kubernetes.running(), ["web"]);
+}
+
+#[test]
+fn power_has_a_grace_of_its_own() {
+    let mut world = World::new(annotated("always"));
+    world.real.deaf.push("web".into());
+    world.settle();
+    world.desired.power_grace = Some(Duration::from_secs(2));
+    let asked = world.now;
+    world.desired.power = Power::Stopped;
+    world.settle();
+    assert!(world.running().is_empty());
+    assert_eq!(world.now.duration_since(asked).as_secs(), 2);
+    world.desired.power = Power::Restart("1".into());
+    world.settle();
+    world.desired.power = Power::Restart("2".into());
+    let asked = world.now;
+    world.run(Duration::from_secs(2));
+    assert_eq!((web(&world).starts, world.now.duration_since(asked).as_secs()), (3, 2));
+}
+
+#[test]
 fn power_stops_keeps_and_starts_again() {
     let mut world = World::new(annotated("unless-stopped"));
     world.settle();

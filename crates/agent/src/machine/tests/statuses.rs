@@ -9,6 +9,7 @@ use crate::machine::{Effect, EffectError, Exit, Gate, StatusInput, status};
 
 fn project(world: &World) -> PodStatus {
     status(&StatusInput {
+        tested: &[],
         desired: &world.desired,
         observed: &world.observed,
         conditions: &[],

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::world::{World, full, single};
-use crate::machine::{Effect, Outcome, State, Why};
+use serde_json::json;
+
+use super::world::{World, full, pod, single};
+use crate::machine::{self, Effect, Gate, Outcome, State, Why};
 
 fn position(world: &World, text: &str) -> usize {
     world.log.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text} is not in {:?}", world.log))
@@ -80,6 +82,26 @@ fn an_unhealthy_container_of_a_pod_that_never_restarts_stays_down() {
     world.observed.apply(&world.desired.clone(), &stop, Ok(Outcome::Done), world.now);
     world.settle();
     assert!(world.running().is_empty());
+}
+
+#[test]
+fn an_unhealthy_container_comes_back_where_dockers_rules_hold() {
+    let mut pod = pod(json!({"restartPolicy": "Always", "containers": [{"name": "web", "image": "w"}]}));
+    pod.metadata.annotations = Some([("naru.io/restart".to_owned(), "no".to_owned())].into());
+    let mut world = World::new(machine::desired(&pod, Gate::Open));
+    world.settle();
+    for starts in 2..5 {
+        let stop =
+            Effect::BeginStop { container: "web".into(), why: Why::Unhealthy("x".into()), grace: Duration::ZERO };
+        world.observed.apply(&world.desired.clone(), &stop, Ok(Outcome::Done), world.now);
+        let stopped = world.now;
+        world.settle();
+        assert_eq!((world.running(), world.observed.containers["web"].starts), (vec!["web"], starts));
+        let waited = world.now.duration_since(stopped).as_millis();
+        assert_eq!(waited, [0, 100, 200][starts as usize - 2], "with a back-off");
+    }
+    world.exit("web", 1).settle();
+    assert!(world.running().is_empty(), "what ends by itself follows its rule");
 }
 
 #[test]
