@@ -55,6 +55,21 @@ pub(crate) fn parse(served: &[u8]) -> Value {
     serde_json::from_slice(served).unwrap_or(Value::Null)
 }
 
+/// Takes away metadata that is empty: to say that there are no labels is to say nothing.
+pub(crate) fn tidy(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let empty = match metadata.get(field) {
+            Some(Value::Object(map)) => map.is_empty(),
+            Some(Value::Array(list)) => list.is_empty(),
+            _ => false,
+        };
+        if empty {
+            metadata.remove(field);
+        }
+    }
+}
+
 /// A map of text to text, empty where there is none.
 pub(crate) fn strings(value: &Value) -> BTreeMap<String, String> {
     let entries = value.as_object().into_iter().flatten();

@@ -1,5 +1,7 @@
 //! One stored object served as several versions: events, which two groups show under different field names.
 
+use std::borrow::Cow;
+
 use naru_api::Kind;
 use serde_json::Value;
 
@@ -31,6 +33,14 @@ pub(crate) fn to_served(route: &Route, object: Value) -> Value {
     match &route.stored {
         None => object,
         Some(_) => renamed(object, &route.kind, |pair| pair),
+    }
+}
+
+/// As [`to_served`], without copying where nothing changes.
+pub(crate) fn shown<'o>(route: &Route, object: &'o Value) -> Cow<'o, Value> {
+    match &route.stored {
+        None => Cow::Borrowed(object),
+        Some(_) => Cow::Owned(to_served(route, object.clone())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pods: service account and its token, tolerations of lost nodes, priority.
 
+use memchr::memmem;
 use naru_api::{Kind, Status, meta};
 use naru_store::{Key, Prefix, Snapshot};
 use rand::seq::IndexedRandom;
@@ -138,6 +139,8 @@ fn priority(snapshot: &Snapshot, kind: &Kind, pod: &mut Value) -> Result<(), Sta
         }
         None => snapshot
             .range(&Prefix::collection("priorityclasses.scheduling.k8s.io"))
+            // Hardly ever is there one: this is asked for every pod, so none is parsed in vain.
+            .filter(|e| memmem::find(&e.served, b"\"globalDefault\":true").is_some())
             .map(|e| object::parse(&e.served))
             .filter(|c| c["globalDefault"] == true)
             .min_by_key(|c| c["value"].as_i64()),

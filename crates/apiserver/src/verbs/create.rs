@@ -8,6 +8,7 @@ use super::{ATTEMPTS, WriteOptions, Written};
 use crate::admission::{self, namespace, request};
 use crate::authorization::escalation;
 use crate::encode;
+use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
 use crate::user::User;
@@ -79,6 +80,7 @@ async fn attempt(
         namespace => Some(namespace::open(&snapshot, kind, namespace, &name)?),
     };
     admit::prepare_create(kind, &mut object);
+    object::tidy(&mut object);
     identify(kind, &mut object);
     request::sign_off(kind, user, &mut object);
     admit::default(kind, &mut object);

@@ -54,7 +54,7 @@ pub(crate) async fn update(
         let snapshot = core.store.snapshot();
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?.clone();
         let old = object::parse(&entry.served);
-        let wanted = change(&versions::to_served(route, old.clone()))?;
+        let wanted = change(&versions::shown(route, &old))?;
         let update = Update { core, user, route, namespace, name, part, options };
         match update.attempt(&snapshot, &entry, old, wanted).await {
             Ok(written) => return Ok(written),
@@ -91,6 +91,7 @@ impl Update<'_> {
         // Defaults first: a writer who leaves out what is the default changes nothing, also not the generation.
         admit::default(kind, &mut new);
         self.prepare(&old, &mut new);
+        object::tidy(&mut new);
         let effects = self.admit(snapshot, &old, &mut new)?;
         owners.settle(kind, &old, &mut new, self.writer());
         if new == old {

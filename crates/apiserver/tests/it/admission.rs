@@ -244,3 +244,15 @@ async fn a_certificate_request_says_who_made_it() {
     assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
     assert!(made["spec"].get("uid").is_none(), "{made}");
 }
+
+#[tokio::test]
+async fn a_pod_without_class_gets_the_default_one() {
+    let world = World::start().await;
+    let root = world.root();
+    let first = root.post(PODS, &pod("first")).await.expect(201);
+    assert_eq!(first["spec"]["priority"], 0);
+    let class = json!({"metadata": {"name": "usual"}, "value": 7, "globalDefault": true});
+    root.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await.expect(201);
+    let second = root.post(PODS, &pod("second")).await.expect(201);
+    assert_eq!((&second["spec"]["priority"], &second["spec"]["priorityClassName"]), (&json!(7), &json!("usual")));
+}
