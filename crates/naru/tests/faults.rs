@@ -17,7 +17,7 @@ fn host() -> Option<&'static Host> {
 
 /// A file of a project, and what its refusal says.
 const REFUSED: &[(&str, &[&str])] = &[
-    ("services:\n  web:\n    image: [unclosed\n", &["compose.yaml", "line"]),
+    ("services:\n  web:\n    image: [unclosed\n", &["compose.yaml:3", "unclosed"]),
     ("services:\n  web:\n\timage: x\n", &["compose.yaml", "3"]),
     ("services:\n  web:\n    image: naru.local/probe:1\n    imagee: x\n", &["compose.yaml:4", "services.web.imagee"]),
     ("services:\n  web:\n    image: naru.local/probe:1\n    image: naru.local/probe:2\n", &["compose.yaml:4", "image"]),

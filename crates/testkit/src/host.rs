@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::http::{Answer, get};
+use crate::http::{Answer, get_here};
 use crate::images::{self, Image};
 use crate::namespace::{self, Namespace};
 use crate::process::{Output, Running, run};
@@ -328,7 +328,7 @@ impl Host {
     /// When nothing answers.
     pub fn get(&self, address: impl Into<IpAddr>, port: u16, path: &str) -> Result<Answer, String> {
         let address = address.into();
-        self.node.run(|| get(address, port, path))
+        self.node.run(|| get_here(address, port, path))
     }
 
     /// Asks an HTTP server from the neighbour: another machine on the host's wire.
@@ -337,7 +337,7 @@ impl Host {
     /// When nothing answers.
     pub fn get_from_outside(&self, address: impl Into<IpAddr>, port: u16, path: &str) -> Result<Answer, String> {
         let address = address.into();
-        self.neighbour.run(|| get(address, port, path))
+        self.neighbour.run(|| get_here(address, port, path))
     }
 
     /// Waits until a server answers 200 at 127.0.0.1 and gives the body.

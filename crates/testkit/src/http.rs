@@ -16,8 +16,11 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks `http://<address>:<port><path>` from the namespace of this thread.
-pub(crate) fn get(address: IpAddr, port: u16, path: &str) -> Result<Answer, String> {
+/// Asks `http://<address>:<port><path>` from the namespace of this thread (see [`crate::Host::inside`]).
+///
+/// # Errors
+/// When nothing answers.
+pub fn get_here(address: IpAddr, port: u16, path: &str) -> Result<Answer, String> {
     let to = SocketAddr::new(address, port);
     let fault = |error: std::io::Error| format!("http://{to}{path}: {error}");
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).map_err(fault)?;

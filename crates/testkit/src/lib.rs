@@ -22,7 +22,7 @@ mod wait;
 
 pub use address::{NEIGHBOUR, NODE};
 pub use host::{Host, HostOptions, shared_host};
-pub use http::Answer;
+pub use http::{Answer, get_here};
 pub use images::Image;
 pub use leaks::Leaks;
 pub use process::{Output, Running};
