@@ -2,7 +2,7 @@
 # Runs every benchmark and prints its figures, with the peer's and the ratio where the peer is installed.
 # Usage: bench.sh [--fetch-peer] PATH-TO-NARU [NAME…]
 #
-# Names: of whole benchmarks (engine, start, ruleset, product) or of one of the product's (pod-start, scale, recovery,
+# Names: of whole benchmarks (engine, start, dns, ruleset, product) or of one of the product's (pod-start, scale, recovery,
 # cold-start, memory, update, api).
 # --fetch-peer unpacks Debian's docker.io with what it needs into the cache and uses it from there: nothing is installed.
 set -euo pipefail
@@ -34,7 +34,7 @@ export NARU_BENCH_BINARY
 shift
 
 echo "$(uname -sr), $(nproc) processors, $("$NARU_BENCH_BINARY" --version)"
-for wanted in ${*:-engine start ruleset product}; do
+for wanted in ${*:-engine start dns ruleset product}; do
   case $wanted in
     pod-start | scale | recovery | cold-start | memory | update | api) bench=product names=$wanted ;;
     *) bench=$wanted names= ;;
