@@ -6,6 +6,7 @@ use naru_store::{Prefix, Snapshot};
 use serde_json::Value;
 
 use crate::routes::Route;
+use crate::subresource::approval::SIGNER;
 
 /// The refusal of a kind that is not served.
 pub(crate) fn absent(group: &str) -> Status {
@@ -30,7 +31,12 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
             "this version does not count its pods: evictions of running pods that it selects are refused"
         }
         "certificatesigningrequests.certificates.k8s.io" if signed_by_cluster(object) => {
-            "this version signs no certificates, also when it is approved"
+            "this version signs only for kubernetes.io/kube-apiserver-client"
+        }
+        "certificatesigningrequests.certificates.k8s.io"
+            if meta::text(object, "spec.signerName") == SIGNER && object["spec"].get("expirationSeconds").is_some() =>
+        {
+            "its certificate will be valid for a year, whatever expirationSeconds says"
         }
         // As in every cluster, somebody has to install what serves it; the class is how that shows.
         "ingresses.networking.k8s.io"
@@ -44,7 +50,8 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
 }
 
 fn signed_by_cluster(request: &Value) -> bool {
-    meta::text(request, "spec.signerName").starts_with("kubernetes.io/")
+    let signer = meta::text(request, "spec.signerName");
+    signer.starts_with("kubernetes.io/") && signer != SIGNER
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Requests below an object.
 
+pub(crate) mod approval;
 mod binding;
 mod eviction;
 mod project;
@@ -84,7 +85,11 @@ async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) ->
         let mut new = old.clone();
         match subresource {
             Subresource::Finalize => new["spec"]["finalizers"] = given["spec"]["finalizers"].clone(),
-            Subresource::Approval => new["status"]["conditions"] = given["status"]["conditions"].clone(),
+            Subresource::Approval => {
+                approval::allowed(call, old)?;
+                new["status"]["conditions"] = given["status"]["conditions"].clone();
+                approval::sign(&call.core.authority, &mut new);
+            }
             _ => resize(&mut new, given),
         }
         match given["metadata"].get("resourceVersion").filter(|_| *call.method == Method::PUT) {

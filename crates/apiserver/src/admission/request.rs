@@ -1,14 +1,24 @@
-//! Certificate requests say who made them: whoever approves one relies on it, so nobody can say it for themselves.
+//! Certificate requests say who made them: whoever approves one relies on it, so nobody can say it for themselves. And
+//! nobody becomes all-mighty by request.
 
-use naru_api::Kind;
+use naru_api::{Kind, Status, meta};
 use serde_json::{Value, json};
 
-use crate::user::User;
+use crate::subresource::approval;
+use crate::user::{MASTERS, User};
 
 /// Writes the user into a new certificate request.
-pub(crate) fn sign_off(kind: &Kind, user: &User, object: &mut Value) {
+///
+/// # Errors
+/// 403 for one that asks to be one of [`MASTERS`].
+pub(crate) fn sign_off(kind: &Kind, user: &User, object: &mut Value) -> Result<(), Status> {
     if kind.collection() != "certificatesigningrequests.certificates.k8s.io" || !object["spec"].is_object() {
-        return;
+        return Ok(());
+    }
+    let for_master = || approval::read(object).is_some_and(|(_, subject)| subject.groups.iter().any(|g| g == MASTERS));
+    if meta::text(object, "spec.signerName") == approval::SIGNER && for_master() {
+        let why = format!("use of {} signer with {MASTERS} group is not allowed", approval::SIGNER);
+        return Err(Status::forbidden(kind, meta::name(object), &why));
     }
     let extra = (!user.extra.is_empty()).then(|| json!(user.extra));
     let uid = (!user.uid.is_empty()).then(|| json!(user.uid));
@@ -21,4 +31,5 @@ pub(crate) fn sign_off(kind: &Kind, user: &User, object: &mut Value) {
             _ => {}
         }
     }
+    Ok(())
 }

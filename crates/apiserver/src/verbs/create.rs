@@ -82,7 +82,7 @@ async fn attempt(
     admit::prepare_create(kind, &mut object);
     object::tidy(&mut object);
     identify(kind, &mut object);
-    request::sign_off(kind, user, &mut object);
+    request::sign_off(kind, user, &mut object)?;
     admit::default(kind, &mut object);
     let effects = admission::create(core, &snapshot, kind, &mut object)?;
     let errors = validate::create(kind, &object);

@@ -1,5 +1,6 @@
 //! Requests below objects.
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
 use crate::support::{PODS, World, pod};
@@ -141,4 +142,59 @@ async fn resources_of_containers_change_through_resize_and_nothing_else_does() {
     let added = root.patch(&path, "strategic-merge-patch", &ephemeral).await.expect(200);
     assert_eq!(added["spec"]["ephemeralContainers"][0]["name"], "debug");
     assert!(added["spec"].get("nodeName").is_none());
+}
+
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+fn request(name: &str, csr: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth"], "request": BASE64.encode(csr)}})
+}
+
+#[tokio::test]
+async fn an_approved_request_of_a_client_is_signed() {
+    let world = World::start().await;
+    let root = world.root();
+    let mut made = root.post(REQUESTS, &request("kim", include_str!("../data/kim.csr"))).await.expect(201);
+    let path = format!("{REQUESTS}/kim/approval");
+    made["status"]["conditions"] = json!([{"type": "Approved", "status": "True", "reason": "Test", "message": ""}]);
+    // The right to write approvals is not the right to approve for this signer.
+    let role = |resource: &str, verb: &str| {
+        json!({"metadata": {"name": resource.replace('/', "-")},
+            "rules": [{"apiGroups": ["certificates.k8s.io"], "resources": [resource], "verbs": [verb]}]})
+    };
+    let kim = world.user("kim", &["approvers"]);
+    for (resource, verb) in [("certificatesigningrequests/approval", "update"), ("signers", "approve")] {
+        kim.put(&path, &made).await.refused(403);
+        let name = resource.replace('/', "-");
+        root.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", &role(resource, verb)).await.expect(201);
+        let binding = json!({"metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "Group", "name": "approvers", "apiGroup": "rbac.authorization.k8s.io"}]});
+        root.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await.expect(201);
+    }
+    let signed = kim.put(&path, &made).await.expect(200);
+    let pem = BASE64.decode(signed["status"]["certificate"].as_str().expect("a certificate")).expect("base64");
+    let (_, block) = x509_parser::pem::parse_x509_pem(&pem).expect("PEM");
+    let certificate = block.parse_x509().expect("a certificate");
+    assert_eq!(certificate.subject().to_string(), "O=devs, CN=kim");
+    let again = kim.put(&path, &signed).await.expect(200);
+    assert_eq!(again["status"]["certificate"], signed["status"]["certificate"], "signed once");
+}
+
+#[tokio::test]
+async fn what_cannot_be_signed_says_why() {
+    let world = World::start().await;
+    let root = world.root();
+    let message = root.post(REQUESTS, &request("m", include_str!("../data/masters.csr"))).await.refused(403);
+    assert!(message.contains("system:masters"), "{message}");
+    let mut wrong = request("wrong", include_str!("../data/kim.csr"));
+    wrong["spec"]["usages"] = json!(["server auth", "client auth"]);
+    let mut made = root.post(REQUESTS, &wrong).await.expect(201);
+    made["status"]["conditions"] = json!([{"type": "Approved", "status": "True", "reason": "Test", "message": ""}]);
+    let failed = root.put(&format!("{REQUESTS}/wrong/approval"), &made).await.expect(200);
+    assert_eq!(
+        (&failed["status"]["conditions"][1]["type"], &failed["status"]["certificate"]),
+        (&json!("Failed"), &Value::Null)
+    );
 }
