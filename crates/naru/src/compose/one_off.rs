@@ -51,6 +51,10 @@ fn change(project: &mut Project, options: &RunOptions, tty: bool) -> anyhow::Res
     }
     if let Some(entrypoint) = &options.entrypoint {
         service.entrypoint = Some(shell_words::split(entrypoint).context("--entrypoint: a quote is not closed")?);
+        // The service's arguments are for its own entry point.
+        if options.command.is_empty() {
+            service.command = Some(Vec::new());
+        }
     }
     for pair in &options.env {
         let (name, value) = match pair.split_once('=') {
