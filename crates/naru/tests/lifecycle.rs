@@ -196,6 +196,7 @@ services:
     assert!(output.stdout.ends_with("b\n"), "{output}");
     assert_eq!(project.container("db")["State"], "running", "what it depends on is started");
     project.naru(&["run", "--rm", "-T", "-e", "A=c", "web", "echo $A"]).ok().says(&["c\n"]);
+    // Another entry point takes none of the service's arguments.
     let fed = project.naru_fed(b"from here\n", &["run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", "web"]).ok();
     assert!(fed.stdout.contains("from here"), "{fed}");
     until("--rm removes it", || project.ps().len(), |count| *count == 1);
@@ -213,7 +214,7 @@ fn logs_show_what_was_written() {
         r#"
 services:
   web: {image: naru.local/probe:1, ports: ["8092:8080"]}
-  talk: {image: naru.local/busybox:1, command: [sh, -c, "echo one; echo two >&2; echo three; sleep 600"], stop_signal: KILL}
+  talk: {image: naru.local/busybox:1, command: [sh, -c, "echo one; echo two; echo three; sleep 600"], stop_signal: KILL}
 "#,
     );
     project.up(&[]);
@@ -251,8 +252,9 @@ fn up_in_the_foreground_shows_logs_and_stops_on_interrupt() {
         "services:\n  web: {image: naru.local/probe:1}\n  db: {image: naru.local/probe:1, command: [--ignore-term], stop_grace_period: 2s}\n",
     );
     let mut up = project.start(&["up"]);
-    up.shows("web-1  | probe listens");
-    up.shows("db-1   | probe listens");
+    for name in ["web-1", "db-1"] {
+        until(name, || up.stdout(), |text| text.lines().any(|line| line.starts_with(name) && line.contains("| probe listens")));
+    }
     up.interrupt();
     let output = up.wait();
     assert_eq!(output.code, 130, "{output}");
