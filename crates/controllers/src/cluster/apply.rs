@@ -23,6 +23,12 @@ pub enum ApplyError {
         /// What was to be written.
         what: String,
     },
+    /// Its namespace ends or has ended: nobody's fault, and nothing that could be tried again.
+    #[error("the namespace of what was to be written is on its way out: {what}")]
+    Ending {
+        /// What was to be written.
+        what: String,
+    },
     /// A write failed.
     #[error("cannot {what}")]
     Write {
@@ -60,8 +66,8 @@ impl Cluster {
     /// Makes all writes, a bounded number at once, then waits until they are visible in the informers.
     ///
     /// # Errors
-    /// The first write that failed, if any did; the others are made nevertheless. Objects to be deleted that are gone
-    /// are no error.
+    /// The gravest failure of a write, if any failed; the others are made nevertheless. Objects to be deleted that are
+    /// gone are no error.
     pub async fn apply(&self, writes: Vec<Write>, notices: Vec<Notice>) -> Result<(), ApplyError> {
         for notice in notices {
             self.notices.tell(notice);
@@ -72,9 +78,11 @@ impl Cluster {
         while let Some(written) = writing.next().await {
             match written {
                 Ok(expect) => expected.push(expect),
-                // An error says more than a conflict.
-                Err(error) if outcome.is_ok() || !matches!(error, ApplyError::Conflict { .. }) => outcome = Err(error),
-                Err(_) => {}
+                Err(error) => {
+                    if outcome.as_ref().err().is_none_or(|known: &ApplyError| known.weight() < error.weight()) {
+                        outcome = Err(error);
+                    }
+                }
             }
         }
         let visible = async {
@@ -97,6 +105,7 @@ impl Cluster {
             Err(error) if error.is_conflict() && matches!(write, Write::Delete { .. }) => Ok(Expect::Nothing),
             Err(error) if error.is_conflict() => Err(ApplyError::Conflict { what: text }),
             Err(error) if error.is_already_exists() => Err(ApplyError::Conflict { what: text }),
+            Err(error) if is_ending(&error) => Err(ApplyError::Ending { what: text }),
             Err(error) if error.is_not_found() && !matches!(write, Write::Create { .. }) => {
                 Err(ApplyError::Conflict { what: text })
             }
@@ -163,11 +172,56 @@ impl Cluster {
     }
 }
 
+// === impl ApplyError ===
+
+impl ApplyError {
+    /// What says more about a plan's outcome: an error more than a conflict, and that more than a namespace's end.
+    fn weight(&self) -> u8 {
+        match self {
+            ApplyError::Ending { .. } => 0,
+            ApplyError::Conflict { .. } => 1,
+            ApplyError::Write { .. } | ApplyError::Outside { .. } | ApplyError::Bug { .. } => 2,
+        }
+    }
+}
+
+/// Whether the server refuses because the namespace is being terminated or is not there.
+fn is_ending(error: &ClientError) -> bool {
+    let Some(status) = error.status() else { return false };
+    status.details.as_ref().is_some_and(|details| {
+        let terminating = details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating");
+        (status.is_forbidden() && terminating) || (status.is_not_found() && details.kind == "namespaces")
+    })
+}
+
 /// A write in a few words, for errors.
 fn short(write: &Write) -> String {
     let text = write.to_string();
     match text.find('{') {
         Some(end) => text[..end].trim_end().to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_api::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(code: u16, reason: &str, details: &Value) -> ClientError {
+        let body = json!({ "kind": "Status", "status": "Failure", "code": code, "reason": reason, "details": details });
+        let status = Status::from_json(&body).expect("a status");
+        ClientError::Refused { request: "POST /x".into(), status: Box::new(status) }
+    }
+
+    #[test]
+    fn a_namespace_on_its_way_out_is_told_from_other_refusals() {
+        let causes = json!({ "causes": [{ "reason": "NamespaceTerminating", "message": "" }] });
+        assert!(is_ending(&refused(403, "Forbidden", &causes)));
+        assert!(is_ending(&refused(404, "NotFound", &json!({ "kind": "namespaces", "name": "shop" }))));
+        assert!(!is_ending(&refused(403, "Forbidden", &json!({}))));
+        assert!(!is_ending(&refused(404, "NotFound", &json!({ "kind": "pods", "name": "web" }))));
     }
 }

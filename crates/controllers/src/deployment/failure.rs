@@ -5,11 +5,12 @@
 //! later is no failure of the update.
 
 use jiff::{SignedDuration, Timestamp};
+use naru_api::naru::names;
 use naru_client::PatchKind;
 use serde_json::{Value, json};
 
 use super::plan::Rollout;
-use super::revision::{self, ROLLED_BACK, SETTLED};
+use super::revision;
 use super::template;
 use super::update::{FailureAction, UpdateRule};
 use crate::ownership::key;
@@ -65,11 +66,61 @@ pub(super) struct Record {
 
 /// The record of the last rollback, if the Deployment still has the template gone back to.
 pub(super) fn record(deployment: &Deployment) -> Option<Record> {
-    let text = deployment.metadata.annotation(ROLLED_BACK)?;
-    let value: Value = serde_json::from_str(text).ok()?;
+    let value = note(deployment, names::ROLLED_BACK)?;
     let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let record = Record { to: field("to"), message: field("message") };
     (record.to == template::hash(&deployment.spec.template, None)).then_some(record)
+}
+
+fn note(deployment: &Deployment, annotation: &str) -> Option<Value> {
+    serde_json::from_str(deployment.metadata.annotation(annotation)?).ok()
+}
+
+/// A pause that we, and nobody else, have ordered.
+///
+/// It is a Deployment's own pause, so that every tool sees it and `kubectl rollout resume` ends it; the record beside it
+/// tells it from a person's pause, which only people end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// None, or a person's.
+    Foreign,
+    /// The update to the present template is paused, for this reason.
+    Standing(String),
+    /// Somebody has resumed the update just now: that must be written down.
+    Ended(Value),
+    /// Somebody has resumed the update, and it is judged no more.
+    Overruled,
+    /// A newer template has overtaken it.
+    Overtaken,
+}
+
+pub(super) fn pause(deployment: &Deployment) -> Pause {
+    let Some(mut record) = note(deployment, names::UPDATE_PAUSED) else { return Pause::Foreign };
+    let (present, resumed) = (template::hash(&deployment.spec.template, None), record["resumed"] == true);
+    match (record["of"] == present, deployment.spec.paused) {
+        (true, true) if !resumed => Pause::Standing(record["message"].as_str().unwrap_or_default().to_owned()),
+        (true, false) if !resumed => {
+            record["resumed"] = true.into();
+            Pause::Ended(record)
+        }
+        (true, _) => Pause::Overruled,
+        // Whoever pauses after having resumed means it for what comes next as well.
+        (false, true) if resumed => Pause::Foreign,
+        (false, _) => Pause::Overtaken,
+    }
+}
+
+/// Ends our pause because a newer template is there.
+pub(super) fn lift(plan: &mut Plan, deployment: &Deployment) {
+    plan.reason = "a newer template ends the pause".into();
+    let patch = json!({
+        "metadata": {
+            "resourceVersion": deployment.metadata.resource_version,
+            "annotations": { names::UPDATE_PAUSED: null },
+        },
+        "spec": { "paused": false },
+    });
+    plan.push(Write::merge(DEPLOYMENTS, key(&deployment.metadata), patch));
 }
 
 /// The judgement on the update that is under way.
@@ -84,7 +135,7 @@ pub(super) enum Verdict {
 }
 
 pub(super) fn judge(rollout: &Rollout<'_>, rule: &UpdateRule, now: Timestamp) -> Verdict {
-    let Some(new) = rollout.new.filter(|new| new.metadata.annotation(SETTLED).is_none()) else {
+    let Some(new) = rollout.new.filter(|new| new.metadata.annotation(names::SETTLED).is_none()) else {
         return Verdict::Pending(None);
     };
     let pods = rollout.pods_of(new);
@@ -125,8 +176,13 @@ pub(super) fn act(plan: &mut Plan, rollout: &Rollout<'_>, rule: &UpdateRule, why
         (_, None) => return false,
         _ => {
             plan.reason = format!("pausing the update: {why}").into();
+            let of = template::hash(&deployment.spec.template, None);
+            let record = json!({ "of": of, "message": why }).to_string();
             let patch = json!({
-                "metadata": { "resourceVersion": deployment.metadata.resource_version },
+                "metadata": {
+                    "resourceVersion": deployment.metadata.resource_version,
+                    "annotations": { names::UPDATE_PAUSED: record },
+                },
                 "spec": { "paused": true },
             });
             plan.push(Write::merge(DEPLOYMENTS, key(&deployment.metadata), patch));
@@ -145,11 +201,11 @@ fn rollback(rollout: &Rollout<'_>, target: &ReplicaSet, why: &str) -> Write {
         "message": why,
     });
     // A JSON patch, because a merge would keep the fields that only the failed template has. The annotations exist:
-    // the update rule is one of them.
+    // the update rule is one of them. The version is written and not tested, so that a stale one is a conflict.
     let patch = json!([
-        { "op": "test", "path": "/metadata/resourceVersion", "value": meta.resource_version },
+        { "op": "add", "path": "/metadata/resourceVersion", "value": meta.resource_version },
         { "op": "replace", "path": "/spec/template", "value": before },
-        { "op": "add", "path": format!("/metadata/annotations/{}", ROLLED_BACK.replace('/', "~1")),
+        { "op": "add", "path": format!("/metadata/annotations/{}", names::ROLLED_BACK.replace('/', "~1")),
           "value": record.to_string() },
     ]);
     Write::Patch { resource: DEPLOYMENTS, key: key(meta), subresource: None, kind: PatchKind::Json, patch }

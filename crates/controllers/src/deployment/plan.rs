@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::View;
 use super::bounds::Bounds;
-use super::failure::{self, Verdict};
-use super::revision::{self, DESIRED, MOST, ROLLED_BACK, SETTLED};
+use super::failure::{self, Pause, Verdict};
+use super::revision::{self, DESIRED, MOST};
 use super::rolling::{self, Hold, Size};
 use super::scale::{self, Share};
 use super::status::{self, Doing};
@@ -42,6 +42,8 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     } else if ownership(&mut plan, view) {
         // Whose the sets are must be certain before any of them changes.
         return plan;
+    } else if deployment.spec.paused && failure::pause(deployment) == Pause::Overtaken {
+        failure::lift(&mut plan, deployment);
     } else if deployment.spec.paused || rollout.is_scaled() {
         plan.reason = if deployment.spec.paused { "paused" } else { "scaling" }.into();
         rollout.scale(&mut plan);
@@ -191,6 +193,10 @@ impl<'a> Rollout<'a> {
     fn judged(&self, plan: &mut Plan, now: Timestamp) -> bool {
         let Some(rule) = &self.rule else { return false };
         match failure::judge(self, rule, now) {
+            // Whoever resumes a paused update wants it, failures or not.
+            Verdict::Failed(_) if matches!(failure::pause(self.deployment), Pause::Ended(_) | Pause::Overruled) => {
+                false
+            }
             Verdict::Failed(why) => failure::act(plan, self, rule, &why),
             Verdict::Pending(again) => {
                 again.into_iter().for_each(|again| plan.again_at(again));
@@ -198,7 +204,7 @@ impl<'a> Rollout<'a> {
             }
             Verdict::Good => {
                 if let Some(new) = self.new {
-                    let settled = Map::from_iter([(SETTLED.to_owned(), "true".into())]);
+                    let settled = Map::from_iter([(names::SETTLED.to_owned(), "true".into())]);
                     plan.push(revision::resize(new, None, settled, Value::Null));
                 }
                 false
@@ -260,7 +266,7 @@ impl<'a> Rollout<'a> {
         let mut annotations = revision::difference(set, &wanted).unwrap_or_default();
         if annotations.contains_key(names::DEPLOYMENT_REVISION) {
             // A template that comes back is judged anew.
-            annotations.insert(SETTLED.into(), Value::Null);
+            annotations.insert(names::SETTLED.into(), Value::Null);
         }
         let mut extra = Map::new();
         if set.spec.min_ready_seconds != self.deployment.spec.min_ready_seconds {
@@ -321,7 +327,8 @@ impl<'a> Rollout<'a> {
         Doing { creates: Some(name), collision: false }
     }
 
-    /// Shows the revision on the Deployment itself, and forgets a rollback that a newer template has overtaken.
+    /// Shows the revision on the Deployment itself, and forgets a rollback or a pause that a newer template has
+    /// overtaken.
     fn revise(&self, plan: &mut Plan) {
         let meta = &self.deployment.metadata;
         let mut annotations = Map::new();
@@ -331,8 +338,13 @@ impl<'a> Rollout<'a> {
                 annotations.insert(names::DEPLOYMENT_REVISION.into(), wanted.into());
             }
         }
-        if meta.annotation(ROLLED_BACK).is_some() && failure::record(self.deployment).is_none() {
-            annotations.insert(ROLLED_BACK.into(), Value::Null);
+        if meta.annotation(names::ROLLED_BACK).is_some() && failure::record(self.deployment).is_none() {
+            annotations.insert(names::ROLLED_BACK.into(), Value::Null);
+        }
+        match failure::pause(self.deployment) {
+            Pause::Ended(record) => drop(annotations.insert(names::UPDATE_PAUSED.into(), record.to_string().into())),
+            Pause::Overtaken => drop(annotations.insert(names::UPDATE_PAUSED.into(), Value::Null)),
+            Pause::Foreign | Pause::Standing(_) | Pause::Overruled => {}
         }
         let rolls_back = |write: &Write| *write.resource() == DEPLOYMENTS;
         if !annotations.is_empty() && !plan.writes.iter().any(rolls_back) {

@@ -14,24 +14,19 @@ use crate::views::{Deployment, Meta, ReplicaSet};
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 pub(super) const MOST: &str = "deployment.kubernetes.io/max-replicas";
-/// Annotation of a set: its rollout has ended well, so that later failures are no failures of the update.
-pub(super) const SETTLED: &str = "naru.io/settled";
-/// Annotation of a Deployment: why and where to the last failed update was taken back.
-pub(super) const ROLLED_BACK: &str = "naru.io/rolled-back";
-
-/// Annotation of a set: a replacement waits until what it replaces is gone.
-pub(crate) const STOP_FIRST: &str = "naru.io/stop-first";
 
 /// Annotations of a Deployment that its sets do not take over.
-const OWN: [&str; 9] = [
+const OWN: [&str; 11] = [
     names::LAST_APPLIED,
+    names::PROJECT_APPLIED,
     names::DEPLOYMENT_REVISION,
     HISTORY,
     DESIRED,
     MOST,
-    SETTLED,
-    ROLLED_BACK,
-    STOP_FIRST,
+    names::SETTLED,
+    names::ROLLED_BACK,
+    names::UPDATE_PAUSED,
+    names::STOP_FIRST,
     "deprecated.deployment.rollback.to",
 ];
 
@@ -58,7 +53,7 @@ pub(super) fn annotations(deployment: &Deployment, bounds: &Bounds, revision: i6
     annotations.insert(names::DEPLOYMENT_REVISION.into(), revision.to_string());
     annotations.extend(sizes(bounds));
     if bounds.counts_leaving && deployment.spec.strategy.kind != "Recreate" {
-        annotations.insert(STOP_FIRST.into(), "true".into());
+        annotations.insert(names::STOP_FIRST.into(), "true".into());
     }
     annotations
 }
@@ -78,8 +73,8 @@ pub(super) fn difference(set: &ReplicaSet, wanted: &BTreeMap<String, String>) ->
         }
     }
     // Annotations that others gave the set stay; but this one is ours, and its absence means something.
-    if present.contains_key(STOP_FIRST) && !wanted.contains_key(STOP_FIRST) {
-        patch.insert(STOP_FIRST.into(), Value::Null);
+    if present.contains_key(names::STOP_FIRST) && !wanted.contains_key(names::STOP_FIRST) {
+        patch.insert(names::STOP_FIRST.into(), Value::Null);
     }
     if patch.contains_key(names::DEPLOYMENT_REVISION) && of(&set.metadata) > 0 {
         // The number it had before is kept, so that `rollout undo --to-revision` can explain itself.

@@ -1,6 +1,7 @@
 //! The status of a Deployment, as `kubectl rollout status` reads it.
 
 use jiff::{SignedDuration, Timestamp};
+use naru_api::naru::names;
 use serde_json::{Value, json};
 
 use super::failure;
@@ -10,9 +11,6 @@ use crate::plan::{Plan, Write};
 use crate::replicaset::or_absent;
 use crate::resources::DEPLOYMENTS;
 use crate::views::{Condition, DeploymentStatus};
-
-/// Condition: the last update failed and was taken back.
-const ROLLED_BACK: &str = "naru.io/RolledBack";
 
 /// What this plan does that the status should tell.
 #[derive(Debug, Default)]
@@ -75,11 +73,12 @@ fn seen(plan: &mut Plan, rollout: &Rollout<'_>, doing: &Doing, now: Timestamp) -
     let mut conditions = vec![condition("Available", status, reason, message.into())];
     conditions.extend(progressing(plan, rollout, doing, &seen, now));
     if let Some(record) = failure::record(deployment) {
-        conditions.push(condition(ROLLED_BACK, "True", "UpdateFailed", record.message));
+        conditions.push(condition(names::ROLLED_BACK_CONDITION, "True", "UpdateFailed", record.message));
     }
     seen.conditions = conditions.into_iter().map(|new| stamped(new, &before.conditions, now)).collect();
     // Conditions that others have added stay.
-    let foreign = |known: &&Condition| !["Available", "Progressing", ROLLED_BACK].contains(&known.kind.as_str());
+    let foreign =
+        |known: &&Condition| !["Available", "Progressing", names::ROLLED_BACK_CONDITION].contains(&known.kind.as_str());
     seen.conditions.extend(before.conditions.iter().filter(foreign).cloned());
     seen
 }
@@ -122,7 +121,11 @@ fn progressing(
         return is("True", "NewReplicaSetCreated", format!("Created new replica set \"{name}\""));
     }
     if deployment.spec.paused {
-        return is("Unknown", "DeploymentPaused", "Deployment is paused".into());
+        let why = match failure::pause(deployment) {
+            failure::Pause::Standing(why) => format!("Deployment is paused: {why}"),
+            _ => "Deployment is paused".into(),
+        };
+        return is("Unknown", "DeploymentPaused", why);
     }
     let name = rollout.new.map_or(deployment.metadata.name.as_str(), |new| new.metadata.name.as_str());
     let text = |what: &str| format!("ReplicaSet \"{name}\" {what}");

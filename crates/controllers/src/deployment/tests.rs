@@ -87,13 +87,12 @@ impl World {
                 if *kind == PatchKind::Json {
                     for operation in patch.as_array().unwrap() {
                         match operation["op"].as_str().unwrap() {
-                            "test" => assert_eq!(
-                                object.pointer(operation["path"].as_str().unwrap()),
-                                Some(&operation["value"])
-                            ),
                             "replace" => {
                                 *object.pointer_mut(operation["path"].as_str().unwrap()).unwrap() =
                                     operation["value"].clone()
+                            }
+                            "add" if operation["path"] == "/metadata/resourceVersion" => {
+                                assert_eq!(object["metadata"]["resourceVersion"], operation["value"])
                             }
                             _ => {
                                 let name =
@@ -380,6 +379,79 @@ fn a_failed_update_pauses_or_goes_on_where_the_rule_says_so() {
         world.turn();
         assert_eq!(world.deployment["spec"]["paused"], paused, "{action}");
     }
+}
+
+/// A service whose update to `v2` was paused because it fails.
+fn paused_update() -> World {
+    let mut world = World::new(2, json!({}), rule(r#"{"order":"start-first","failureAction":"pause"}"#));
+    world.settle();
+    world.image("v2");
+    world.turn();
+    world.replicate();
+    break_new_pods(&mut world);
+    world.settle();
+    assert_eq!((world.sizes(), &world.deployment["spec"]["paused"]), (sized(&[("v1", 2), ("v2", 1)]), &json!(true)));
+    assert_eq!(world.condition("Progressing").1, "DeploymentPaused");
+    world
+}
+
+fn resume(world: &mut World) {
+    world.deployment["spec"]["paused"] = false.into();
+    world.bump();
+}
+
+#[test]
+fn a_newer_template_ends_the_pause_of_a_failed_update() {
+    let mut world = paused_update();
+    world.image("v3");
+    world.settle();
+    assert_eq!(world.deployment["spec"]["paused"], false);
+    assert_eq!(world.sizes(), sized(&[("v1", 0), ("v2", 0), ("v3", 2)]));
+    let annotations = world.deployment["metadata"]["annotations"].as_object().unwrap();
+    assert!(!annotations.contains_key("naru.io/update-paused"), "{annotations:?}");
+}
+
+#[test]
+fn whoever_resumes_a_failed_update_has_it_go_on() {
+    let mut world = paused_update();
+    resume(&mut world);
+    world.settle();
+    assert_eq!(world.deployment["spec"]["paused"], false, "it is not paused again");
+    for (_, pod) in &mut world.pods {
+        pod["status"].as_object_mut().unwrap().remove("containerStatuses");
+    }
+    world.settle();
+    assert_eq!(world.sizes(), sized(&[("v1", 0), ("v2", 2)]));
+}
+
+#[test]
+fn a_persons_pause_outlives_a_newer_template() {
+    for again in [false, true] {
+        let mut world = if again { paused_update() } else { World::new(2, json!({}), rule("{}")) };
+        if again {
+            resume(&mut world);
+        }
+        world.settle();
+        world.deployment["spec"]["paused"] = true.into();
+        world.bump();
+        world.settle();
+        let before = world.sizes();
+        world.image("v3");
+        world.settle();
+        assert_eq!((world.sizes(), &world.deployment["spec"]["paused"]), (before, &json!(true)), "{again}");
+    }
+}
+
+#[test]
+fn sets_do_not_take_over_what_was_applied() {
+    let applied =
+        json!({ "naru.io/last-applied": "{}", "kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "a" });
+    let mut world = World::new(1, json!({}), applied);
+    world.settle();
+    let names: Vec<&String> = world.sets[0]["metadata"]["annotations"].as_object().unwrap().keys().collect();
+    let of_deployments =
+        ["desired-replicas", "max-replicas", "revision"].map(|n| format!("deployment.kubernetes.io/{n}"));
+    assert_eq!(names, of_deployments.iter().chain(&["team".to_owned()]).collect::<Vec<_>>());
 }
 
 #[test]

@@ -232,6 +232,8 @@ async fn turn(name: &'static str, controller: Arc<dyn Turn>, keys: Keys, board: 
             let again = turned.again.map(|again| now + until(at, again));
             (Done::Settled(again), turned.reason, None)
         }
+        // Whatever is still to happen to the key will be a change of its object.
+        Err(ApplyError::Ending { what }) => (Done::Settled(None), format!("its namespace ends: {what}"), None),
         Err(ApplyError::Conflict { what }) => (Done::Conflict, format!("conflict: {what}"), None),
         Err(error) => (Done::Failed, format!("failed: {}", turned.reason), Some(chain(&error))),
     };

@@ -103,6 +103,7 @@ impl Controller for Toy {
             match (&*key.name, self.broken.load(Ordering::SeqCst)) {
                 ("fails", true) => Err(ApplyError::Bug { what }),
                 ("conflicts", true) => Err(ApplyError::Conflict { what }),
+                ("ends", true) => Err(ApplyError::Ending { what }),
                 _ => Ok(()),
             }
         })
@@ -124,7 +125,7 @@ async fn keys_are_repeated_until_they_settle_and_the_status_says_so() {
     let shutdown = CancellationToken::new();
     let running = start(toy.clone(), DriverOptions::default(), shutdown.clone());
     until("the first scan looks at everything", || toy.turns("scanned") == 1).await;
-    for name in ["fails", "panics", "conflicts", "again"] {
+    for name in ["ends", "fails", "panics", "conflicts", "again"] {
         toy.add(name);
     }
     until("a plan may ask to look again", || toy.turns("again") == 3).await;
@@ -138,6 +139,7 @@ async fn keys_are_repeated_until_they_settle_and_the_status_says_so() {
     assert!(failure.count > 1 && failure.error == "fails");
     toy.broken.store(false, Ordering::SeqCst);
     until("what has been mended settles", || running.status().failing.is_empty()).await;
+    assert_eq!(toy.turns("ends"), 1, "what ends with its namespace is not tried again");
     assert!(running.status().iterations > 8);
     assert_eq!(running.status().last.map(|last| last.reason), Some("done".into()));
     shutdown.cancel();

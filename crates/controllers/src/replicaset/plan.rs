@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use naru_api::naru::names;
 use serde_json::{Value, json};
 
 use super::View;
-use crate::deployment::revision::STOP_FIRST;
 use crate::ownership::{adopt, controller_of, key, release, selector};
 use crate::plan::{Plan, Write};
 use crate::pods::{self, Availability, availability};
@@ -76,7 +76,7 @@ fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
 /// A service that stops before it starts keeps to that in replacements too: two containers over one data folder would
 /// destroy it.
 fn waits_for_stops(set: &ReplicaSet) -> bool {
-    set.metadata.annotation(STOP_FIRST) == Some("true")
+    set.metadata.annotation(names::STOP_FIRST) == Some("true")
 }
 
 fn status(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestamp) {

@@ -2,4 +2,5 @@
 
 mod cleanup;
 mod support;
+mod updates;
 mod workloads;
