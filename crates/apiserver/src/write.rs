@@ -119,6 +119,10 @@ impl Plan {
 /// next request. Not for ever: the write itself is done.
 async fn follow(core: &Core, revision: Revision) {
     let mut known = core.rbac_revision.subscribe();
+    // Zero: nobody follows yet, for the server is just being set up.
+    if *known.borrow() == 0 {
+        return;
+    }
     let _ = tokio::time::timeout(Duration::from_secs(1), known.wait_for(|r| *r >= revision.0)).await;
 }
 

@@ -53,13 +53,13 @@ pub(crate) async fn install(place: &Place, options: &InstallOptions) -> anyhow::
 }
 
 /// The unit. Containers live on when the server ends or is upgraded: only its own process is killed
-/// (`KillMode=process`), and their control groups are Naru's (`Delegate=yes`).
+/// (`KillMode=process`), and their control groups are at the top of the tree, where systemd leaves them alone.
 fn unit(place: &Place, options: &InstallOptions) -> String {
     format!(
         "[Unit]\nDescription=Naru container orchestrator\nDocumentation=https://github.com/naru-io/naru\n\
          After=network-online.target nss-lookup.target firewalld.service ufw.service docker.service\n\
          Wants=network-online.target\n\n[Service]\nType=exec\n\
-         ExecStart={} --state-dir {} --run-dir {} server\nRestart=always\nRestartSec=1\nKillMode=process\nDelegate=yes\n\
+         ExecStart={} --state-dir {} --run-dir {} server\nRestart=always\nRestartSec=1\nKillMode=process\n\
          OOMScoreAdjust=-999\nLimitNOFILE=1048576\nTasksMax=infinity\nRuntimeDirectory=naru\n\
          RuntimeDirectoryPreserve=yes\n\n[Install]\nWantedBy=multi-user.target\n",
         options.to.display(),

@@ -12,6 +12,10 @@ use crate::cli::{KubeconfigOptions, Place};
 /// Writes the file.
 pub(crate) async fn run(place: &Place, options: &KubeconfigOptions) -> anyhow::Result<ExitCode> {
     let pki = place.state_dir.join("pki");
+    // Only its owner may look into the folder, so that "not there" cannot be told from "not allowed" by others.
+    if !rustix::process::geteuid().is_root() {
+        bail!("the cluster's key is root's alone: run `sudo naru kubeconfig`");
+    }
     if !pki.join("ca.crt").exists() {
         bail!(
             "no cluster is on this machine yet ({} is not there): start one with `naru up` or `naru server`",

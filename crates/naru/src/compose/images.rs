@@ -22,20 +22,28 @@ pub(crate) fn image_of(project: &naru_compose::Project, name: &str) -> String {
 /// missing image then leaves what runs as it is.
 pub(crate) async fn fetch(client: &Client, project: &mut Project) -> anyhow::Result<()> {
     let mut wanted: BTreeMap<String, bool> = BTreeMap::new();
+    let mut must_be_here: Vec<(String, String)> = Vec::new();
     for (name, service) in &project.loaded.project.services {
         let policy = service.pull_policy.as_deref().unwrap_or("missing");
         if service.build.is_some() && policy != "always" {
             continue;
         }
         let always = policy == "always";
-        if policy != "never" && policy != "build" {
+        if policy == "never" {
+            must_be_here.push((name.clone(), image_of(&project.loaded.project, name)));
+        } else if policy != "build" {
             *wanted.entry(image_of(&project.loaded.project, name)).or_default() |= always;
         }
     }
-    if wanted.is_empty() {
+    if wanted.is_empty() && must_be_here.is_empty() {
         return Ok(());
     }
     let images = NodeImages::find(client).await?;
+    for (service, image) in must_be_here {
+        if !images.has(&image).await? {
+            bail!("services.{service}.image: {image} is not on this machine, and `pull_policy: never` forbids to pull it");
+        }
+    }
     for (image, always) in wanted {
         if always || !images.has(&image).await? {
             eprintln!(" Image {image}  Pulling");

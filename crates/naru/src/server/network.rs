@@ -13,7 +13,8 @@ use crate::cli::{Place, ServerOptions};
 
 /// The plan of addresses that the options ask for.
 pub(crate) fn plan(options: &ServerOptions) -> anyhow::Result<NodeConfig> {
-    let pods = options.pod_network;
+    let pods = options.pod_network.trunc();
+    // A node takes 256 addresses of the range, or all of a smaller one.
     let pod_subnet = pods
         .subnets(pods.prefix_len().max(24))
         .ok()

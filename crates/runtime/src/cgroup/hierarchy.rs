@@ -48,8 +48,7 @@ impl Hierarchy {
         let found = if Path::new(name).is_absolute() {
             Self::V2(name.into())
         } else {
-            Self::detect(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?, name)
-                .ok_or(NoCgroups::NotMounted)?
+            Self::detect(&read("/proc/self/mountinfo")?, name).ok_or(NoCgroups::NotMounted)?
         };
         for folder in found.folders() {
             fs::create_dir_all(&folder).map_err(|source| NoCgroups::Io {
@@ -60,18 +59,23 @@ impl Hierarchy {
         }
         if let Self::V2(base) = &found {
             let above = base.parent().unwrap_or(base);
-            if delegate(above).is_err() {
-                // A group with processes of its own cannot hand controllers down: move them into a leaf beside ours.
-                let _ = move_processes(above, &above.join("daemon"));
-                let _ = delegate(above);
+            // Only the root group may hold processes *and* hand controllers down. Inside of a container the top that is
+            // seen is no root: its processes go into a leaf first. Handing down before that would make it "threaded",
+            // and everything below it useless.
+            if above.join("cgroup.type").exists() {
+                empty_into(above, &above.join("daemon"));
             }
-            let _ = delegate(base);
+            for group in [above, base] {
+                if let Err(error) = delegate(group) {
+                    tracing::warn!(group = %group.display(), %error, "not every limit can be enforced");
+                }
+            }
         }
         Ok(found)
     }
 
-    /// Decides from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
-    pub(super) fn detect(mountinfo: &str, own: &str, name: &str) -> Option<Self> {
+    /// Decides from the text of `/proc/self/mountinfo`.
+    pub(super) fn detect(mountinfo: &str, name: &str) -> Option<Self> {
         let mut v1 = BTreeMap::new();
         let mut v2 = None;
         for line in mountinfo.lines() {
@@ -93,13 +97,9 @@ impl Hierarchy {
         if !v1.is_empty() {
             return Some(Self::V1(v1));
         }
-        let mount = v2?;
-        let path = own.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or("/");
-        // A service that systemd delegated: stay below it. "daemon" is the leaf of an earlier start.
-        let path = path.strip_suffix("/daemon").unwrap_or(path);
-        let delegated = path.ends_with(".service") || path.ends_with(".scope") && path.contains("naru");
-        let base = if delegated { mount.join(path.trim_start_matches('/')) } else { mount };
-        Some(Self::V2(base.join(name)))
+        // At the top of the tree, beside systemd's slices, as Docker's own driver does. Not below the service's group:
+        // systemd puts the next start's process into that, which the kernel refuses once controllers are handed down.
+        Some(Self::V2(v2?.join(name)))
     }
 
     /// Every base folder, once.
@@ -132,13 +132,19 @@ pub(super) fn delegate(group: &Path) -> io::Result<()> {
     result
 }
 
-fn move_processes(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for pid in fs::read_to_string(from.join("cgroup.procs"))?.lines() {
-        // Kernel threads and processes that just ended refuse.
-        let _ = fs::write(to.join("cgroup.procs"), pid);
+/// Moves every process of a group into another; new ones may appear meanwhile, hence the rounds.
+fn empty_into(from: &Path, to: &Path) {
+    let _ = fs::create_dir_all(to);
+    for _ in 0..16 {
+        let Ok(list) = fs::read_to_string(from.join("cgroup.procs")) else { return };
+        if list.is_empty() {
+            return;
+        }
+        for pid in list.lines() {
+            // Processes that just ended refuse.
+            let _ = fs::write(to.join("cgroup.procs"), pid);
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -153,7 +159,7 @@ mod tests {
 
     #[test]
     fn hybrid_is_treated_as_v1_and_co_mounted_controllers_share() {
-        let found = Hierarchy::detect(HYBRID, "0::/\n", "naru").unwrap();
+        let found = Hierarchy::detect(HYBRID, "naru").unwrap();
         let Hierarchy::V1(controllers) = &found else { panic!("not v1: {found:?}") };
         assert_eq!(controllers.keys().collect::<Vec<_>>(), ["cpu", "cpuacct", "memory"]);
         assert_eq!(
@@ -163,13 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn v2_stays_below_a_delegated_service() {
+    fn v2_groups_are_at_the_top_of_the_tree() {
         let mount = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
-        let of = |own: &str| Hierarchy::detect(mount, own, "naru");
-        assert_eq!(of("0::/user.slice/x.scope\n"), Some(Hierarchy::V2("/sys/fs/cgroup/naru".into())));
-        let service = Some(Hierarchy::V2("/sys/fs/cgroup/system.slice/naru.service/naru".into()));
-        assert_eq!(of("0::/system.slice/naru.service\n"), service);
-        assert_eq!(of("0::/system.slice/naru.service/daemon\n"), service);
-        assert_eq!(Hierarchy::detect("22 27 0:21 / /proc rw - proc proc rw", "", "naru"), None);
+        assert_eq!(Hierarchy::detect(mount, "naru"), Some(Hierarchy::V2("/sys/fs/cgroup/naru".into())));
+        assert_eq!(Hierarchy::detect("22 27 0:21 / /proc rw - proc proc rw", "naru"), None);
     }
 }
