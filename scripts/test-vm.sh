@@ -3,9 +3,10 @@
 # Debian in QEMU (scripts/vm/machine.sh makes it, once) on a disk that is thrown away, and runs scripts/vm/guest in it.
 # Three boots of one machine: `first` installs and restarts it, `second` looks whether all came back and writes until
 # QEMU is killed, `third` looks what outlived that and uninstalls.
-# Usage: test-vm.sh PATH-TO-NARU   (as root; asks sudo)
+# Usage: test-vm.sh PATH-TO-NARU [shell]   (as root; asks sudo)
+# `shell` runs no test: a machine with Naru installed, until Ctrl-C, with a root shell at $NARU_VM_KEEP/shell.
 # NARU_VM_ACCEL=kvm uses the processor's virtualisation (default: emulation, which works everywhere).
-# NARU_VM_KEEP=FOLDER keeps the disk and the consoles there.
+# NARU_VM_KEEP=FOLDER keeps the disk and the consoles there, with a root shell of the machine at FOLDER/shell.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 naru=${1:?the path of the program}
@@ -58,6 +59,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 # -- the second disk: the program, the images, the tests
+rm -rf "$work/disk"
 mkdir -p "$work/disk"
 cp -r "$here/vm/guest" "$work/disk/guest"
 # Without symbols: a debug build is read over an emulated disk.
@@ -65,8 +67,8 @@ strip -o "$work/disk/naru" "$naru" 2>/dev/null || cp "$naru" "$work/disk/naru"
 chmod 755 "$work/disk/naru"
 "$here/pack-images.sh" -d "$work/images" busybox >/dev/null
 cp "$work/images/busybox.tar" "$work/disk/"
-rm -f "$work/disk.ext4" "$work/root.qcow2"
-mkfs.ext4 -q -d "$work/disk" "$work/disk.ext4" "$(($(du -sm "$work/disk" | cut -f1) * 5 / 4 + 32))M"
+rm -f "$work/disk.ext4" "$work/root.qcow2" "$work"/*.results
+mkfs.ext4 -q -d "$work/disk" "$work/disk.ext4" "$(($(du -sm "$work/disk" | cut -f1) * 5 / 4 + 32))M" >/dev/null
 qemu-img create -q -f qcow2 -F raw -b "$machine/root.ext4" "$work/root.qcow2"
 
 accel=(-accel tcg,thread=multi -cpu max,la57=off)
@@ -76,16 +78,18 @@ accel=(-accel tcg,thread=multi -cpu max,la57=off)
 boot() {
   local stage=$1
   shift
+  local shell=()
+  [ -z "${NARU_VM_KEEP:-}" ] || shell=(-serial "unix:$work/shell,server=on,wait=off")
   results=$work/$stage.results
   console=$work/$stage.console
   : >"$results"
   qemu-system-x86_64 -M q35 "${accel[@]}" -smp 2 -m 1536 -nodefaults -display none -no-reboot \
     -kernel "$machine/kernel" -initrd "$machine/initrd" \
-    -append "console=ttyS0 quiet loglevel=4 panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 naru.stage=$stage $*" \
+    -append "console=ttyS0 quiet loglevel=4 panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 ${shell:+systemd.debug_shell=ttyS2} naru.stage=$stage $*" \
     -drive "file=$work/root.qcow2,if=virtio,format=qcow2,cache=writeback" \
     -drive "file=$work/disk.ext4,if=virtio,format=raw,readonly=on" \
     -nic user,restrict=on,model=virtio-net-pci \
-    -device virtio-rng-pci -serial "file:$console" -serial "file:$results" </dev/null >"$work/$stage.qemu" 2>&1 &
+    -device virtio-rng-pci -serial "file:$console" -serial "file:$results" "${shell[@]}" </dev/null >"$work/$stage.qemu" 2>&1 &
   qemu=$!
 }
 
@@ -134,6 +138,13 @@ ended() {
   echo "TEST ok $2" | tee -a "$results" | sed 's/^/  /'
   echo "  NOTE going down took $((SECONDS - began)) s"
 }
+
+if [ "${2:-}" = shell ]; then
+  boot shell
+  say "a root shell: socat -,raw,echo=0 unix-connect:$work/shell"
+  wait "$qemu"
+  exit
+fi
 
 slow=${NARU_VM_PATIENCE:-1}
 began=$SECONDS

@@ -84,7 +84,7 @@ chroot "$tree" systemctl -q mask getty@tty1.service serial-getty@ttyS0.service s
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer \
   systemd-networkd-wait-online.service
 rm -rf "$tree"/usr/share/{doc,man,locale,info} "$tree"/var/cache/apt/*
-mkfs.ext4 -q -d "$tree" -E lazy_itable_init=1 -O ^metadata_csum_seed "$scratch/root.ext4" 4G
+mkfs.ext4 -q -d "$tree" -E lazy_itable_init=1 -O ^metadata_csum_seed "$scratch/root.ext4" 8G >/dev/null
 
 rm -rf --one-file-system "$tree" "$initrd" "$scratch/log"
 mkdir -p "$done"
