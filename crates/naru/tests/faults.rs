@@ -351,6 +351,71 @@ fn a_registry_that_is_down_or_lies() {
 }
 
 #[test]
+fn a_full_disk_is_told_and_leaves_nothing_half() {
+    let options = HostOptions { idle: true, ..HostOptions::default() };
+    let Some(host) = Host::start_with(PROGRAM, options) else { return };
+    let images = host.state_dir().join("images");
+    fs::create_dir_all(&images).expect("a folder");
+    let mut mount = host.command("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=16m", "none"]).arg(&images);
+    host.run(mount, b"").ok();
+    host.start_server();
+    let load = |image: Image| {
+        let archive = image.archive().expect("an archive");
+        host.naru(&["image", "load", "-i", &archive.to_string_lossy()])
+    };
+    load(Image::Busybox).ok();
+    // Bytes that do not compress: an archive larger than the disk.
+    let folder = host.folder().join("large");
+    fs::create_dir_all(&folder).expect("a folder");
+    let script = "set -e; head -c 12000000 /dev/urandom > file; tar -cf layer.tar file; id=$(sha256sum layer.tar | cut -d' ' -f1); \
+        echo '{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:'$id'\"]}}' > config.json; \
+        echo '[{\"Config\":\"config.json\",\"RepoTags\":[\"naru.local/large:1\"],\"Layers\":[\"layer.tar\"]}]' > manifest.json; \
+        tar -cf large.tar manifest.json config.json layer.tar";
+    let mut command = host.command("sh");
+    command.args(["-c", script]).current_dir(&folder);
+    host.run(command, b"").ok();
+    let archive = folder.join("large.tar");
+    let output = host.naru(&["image", "load", "-i", &archive.to_string_lossy()]);
+    output.refuses(&["large.tar", "space"]);
+    host.naru(&["image", "ls"]).ok().says(&["naru.local/busybox"]).hides(&["large"]);
+    load(Image::Probe).ok();
+    let project = host.project("roomy", "services:\n  web: {image: naru.local/probe:1, ports: ['8471:8080']}\n");
+    project.up(&[]);
+    host.fetch(8471, "/host");
+}
+
+#[test]
+fn what_the_machine_lacks_is_told() {
+    let Some(host) = host() else { return };
+    let project = host.project("builds", "services:\n  web: {build: .}\n");
+    project.write("Dockerfile", "FROM scratch\n");
+    if ["/usr/bin", "/bin", "/usr/sbin"]
+        .iter()
+        .all(|folder| !PathBuf::from(folder).join("buildah").exists() && !PathBuf::from(folder).join("docker").exists())
+    {
+        project
+            .naru_with(&[("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")], &["up", "-d", "--build"])
+            .refuses(&["Docker", "buildah", "buildctl"]);
+    }
+    if missing(&["setpriv"]) {
+        return;
+    }
+    let mut doctor = host.command("setpriv");
+    doctor
+        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"])
+        .arg(PROGRAM)
+        .args(["doctor", "--format", "json"]);
+    let report = host.run(doctor, b"").exits(1).json();
+    let finding =
+        report["findings"].as_array().into_iter().flatten().find(|finding| finding["check"] == "capabilities").cloned();
+    assert!(
+        finding.is_some_and(|finding| finding.to_string().contains("SYS_ADMIN") && finding["level"] == "error"),
+        "{report}"
+    );
+}
+
+#[test]
 fn doctor_and_completion_answer() {
     let Some(host) = host() else { return };
     let report = host.naru(&["doctor", "--format", "json"]).ok().json();

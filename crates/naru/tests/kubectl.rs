@@ -101,7 +101,10 @@ fn objects_are_made_shown_changed_and_deleted() {
     space.apply(PROBE).says(&["pod/probe created"]);
     space.apply(PROBE).says(&["pod/probe unchanged"]);
     space.wait("pod/probe", "condition=Ready");
-    space.kubectl(&["get", "pods"]).ok().says(&["NAME", "READY", "STATUS", "RESTARTS", "AGE", "probe", "1/1", "Running"]);
+    space
+        .kubectl(&["get", "pods"])
+        .ok()
+        .says(&["NAME", "READY", "STATUS", "RESTARTS", "AGE", "probe", "1/1", "Running"]);
     space.kubectl(&["get", "pods", "-o", "wide"]).ok().says(&["NODE", "node-1", "10.42."]);
     space.kubectl(&["get", "pods", "-A", "-l", "app=probe", "--no-headers"]).ok().says(&["crud"]);
     space.kubectl(&["get", "pods", "--field-selector=status.phase=Running", "-o", "name"]).ok().says(&["pod/probe"]);
@@ -109,7 +112,11 @@ fn objects_are_made_shown_changed_and_deleted() {
     space.kubectl(&["label", "pod", "probe", "tier=front"]).ok();
     space.kubectl(&["annotate", "pod", "probe", "note=here"]).ok();
     space.kubectl(&["create", "configmap", "words", "--from-literal=a=b"]).ok();
-    for (kind, patch) in [("merge", r#"{"data":{"c":"d"}}"#), ("strategic", r#"{"data":{"e":"f"}}"#), ("json", r#"[{"op":"remove","path":"/data/a"}]"#)] {
+    for (kind, patch) in [
+        ("merge", r#"{"data":{"c":"d"}}"#),
+        ("strategic", r#"{"data":{"e":"f"}}"#),
+        ("json", r#"[{"op":"remove","path":"/data/a"}]"#),
+    ] {
         space.kubectl(&["patch", "configmap", "words", "--type", kind, "-p", patch]).ok();
     }
     assert_eq!(space.get(&["configmap", "words"])["data"], serde_json::json!({"c": "d", "e": "f"}));
@@ -123,7 +130,10 @@ fn objects_are_made_shown_changed_and_deleted() {
     space.kubectl(&["delete", "pod", "probe"]).ok();
     space.kubectl(&["get", "pod", "probe"]).refuses(&["NotFound", "probe"]);
     for (yaml, says) in [
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: Bad_Name}\nspec: {containers: [{name: a, image: x}]}\n", "metadata.name"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: Bad_Name}\nspec: {containers: [{name: a, image: x}]}\n",
+            "metadata.name",
+        ),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, imagee: x}]}\n", "imagee"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n", "containers"),
         ("apiVersion: v1\nkind: Nosuch\nmetadata: {name: a}\n", "no matches for kind \"Nosuch\""),
@@ -144,7 +154,8 @@ fn the_server_describes_itself() {
     host.kubectl(&["describe", "node", "node-1"]).ok().says(&["Capacity", "Allocated resources", "MemoryPressure"]);
     host.kubectl(&["get", "storageclass"]).ok().says(&["(default)"]);
     host.kubectl(&["auth", "can-i", "create", "deployments"]).ok().says(&["yes"]);
-    let nobody = host.kubectl(&["auth", "can-i", "create", "deployments", "--as", "system:serviceaccount:default:default"]);
+    let nobody =
+        host.kubectl(&["auth", "can-i", "create", "deployments", "--as", "system:serviceaccount:default:default"]);
     assert!(nobody.code == 1 && nobody.stdout.starts_with("no"), "{nobody}");
     host.kubectl(&["auth", "whoami"]).ok().says(&["naru-admin", "system:masters"]);
     host.kubectl(&["get", "pods", "--as", "somebody"]).refuses(&["forbidden", "somebody"]);
@@ -213,13 +224,21 @@ fn deployments_roll_and_roll_back() {
     let images = || space.get(&["pods", "-l", "app=web"])["items"].to_string();
     assert!(!images().contains("nosuch"), "a paused one does not roll");
     space.kubectl(&["rollout", "resume", "deployment/web"]).ok();
-    until("the bad image is named", || space.kubectl(&["get", "pods"]).stdout, |text| text.contains("ErrImagePull") || text.contains("ImagePullBackOff"));
+    until(
+        "the bad image is named",
+        || space.kubectl(&["get", "pods"]).stdout,
+        |text| text.contains("ErrImagePull") || text.contains("ImagePullBackOff"),
+    );
     let ready = space.get(&["deployment", "web"])["status"]["readyReplicas"].clone();
     assert!(ready.as_u64() >= Some(2), "a bad image takes no more than one away: {ready}");
     space.kubectl(&["rollout", "undo", "deployment/web"]).ok();
     space.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).ok();
     space.kubectl(&["scale", "deployment/web", "--replicas=1"]).ok();
-    until("one is left", || space.get(&["pods", "-l", "app=web"])["items"].as_array().map(Vec::len), |count| *count == Some(1));
+    until(
+        "one is left",
+        || space.get(&["pods", "-l", "app=web"])["items"].as_array().map(Vec::len),
+        |count| *count == Some(1),
+    );
     space.kubectl(&["delete", "deployment", "web", "--cascade=foreground"]).ok();
     until("its pods go with it", || space.get(&["pods"])["items"].as_array().map(Vec::len), |count| *count == Some(0));
 }
@@ -253,7 +272,8 @@ spec:
 #[test]
 fn daemon_sets_and_stateful_names() {
     let Some(space) = Space::new("daemons") else { return };
-    space.apply("
+    space.apply(
+        "
 apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: every}
@@ -262,15 +282,18 @@ spec:
   template:
     metadata: {labels: {app: every}}
     spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: 'naru.local/probe:1'}]}
-");
+",
+    );
     space.kubectl(&["rollout", "status", "daemonset/every", "--timeout=60s"]).ok();
     let pods = space.get(&["pods", "-l", "app=every"]);
     assert_eq!(pods["items"].as_array().map(Vec::len), Some(1), "one a node");
     let name = pods["items"][0]["metadata"]["name"].as_str().expect("a name").to_owned();
     space.kubectl(&["delete", "pod", &name]).ok();
-    until("it is made anew", || space.get(&["pods", "-l", "app=every"]), |pods| {
-        pods["items"].as_array().is_some_and(|items| items.len() == 1 && items[0]["metadata"]["name"] != *name)
-    });
+    until(
+        "it is made anew",
+        || space.get(&["pods", "-l", "app=every"]),
+        |pods| pods["items"].as_array().is_some_and(|items| items.len() == 1 && items[0]["metadata"]["name"] != *name),
+    );
 }
 
 #[test]
@@ -314,7 +337,10 @@ spec:
 ");
     space.wait("pod/probe", "condition=Ready");
     let look = |script: &str| space.kubectl(&["exec", "probe", "--", "sh", "-c", script]).ok().stdout;
-    assert_eq!(look("cat /words/greeting; echo; cat /keys/password; echo; stat -Lc %a /keys/password; cat /scratch/made"), "hello\ns3cret\n400\nfrom-init\n");
+    assert_eq!(
+        look("cat /words/greeting; echo; cat /keys/password; echo; stat -Lc %a /keys/password; cat /scratch/made"),
+        "hello\ns3cret\n400\nfrom-init\n"
+    );
     assert_eq!(look("echo $GREETING $PASSWORD $BOTH"), "hello s3cret probe-hello\n");
     assert_eq!(look("test $POD_IP = $(hostname -i) && cat /about/labels").trim(), "kept=\"label\"");
     assert_eq!(look("cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"), "volumes");
@@ -339,7 +365,8 @@ spec:
 fn probes_and_memory() {
     let Some(space) = Space::new("probes") else { return };
     let pod = |name: &str, more: &str| {
-        format!("
+        format!(
+            "
 ---
 apiVersion: v1
 kind: Pod
@@ -350,7 +377,8 @@ spec:
   - name: main
     image: naru.local/probe:1
     {more}
-")
+"
+        )
     };
     space.apply(&[
         pod("ready", "readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1, failureThreshold: 1}"),
@@ -363,7 +391,11 @@ spec:
         space.wait(&format!("pod/{name}"), "condition=Ready");
     }
     space.kubectl(&["expose", "pod", "ready", "--port=8080"]).ok();
-    let endpoints = || space.get(&["endpointslices", "-l", "kubernetes.io/service-name=ready"])["items"].to_string().contains("\"ready\":true");
+    let endpoints = || {
+        space.get(&["endpointslices", "-l", "kubernetes.io/service-name=ready"])["items"]
+            .to_string()
+            .contains("\"ready\":true")
+    };
     until("it is an endpoint", endpoints, |ready| *ready);
     space.ask("ready", "127.0.0.1:8080/health/bad").expect("told");
     space.wait("pod/ready", "condition=Ready=false");
@@ -371,7 +403,11 @@ spec:
     assert_eq!(space.get(&["pod", "ready"])["status"]["containerStatuses"][0]["restartCount"], 0);
 
     space.ask("alive", "127.0.0.1:8080/health/bad").expect("told");
-    until("it is restarted", || space.get(&["pod", "alive"])["status"]["containerStatuses"][0]["restartCount"].clone(), |count| *count == 1);
+    until(
+        "it is restarted",
+        || space.get(&["pod", "alive"])["status"]["containerStatuses"][0]["restartCount"].clone(),
+        |count| *count == 1,
+    );
     space.kubectl(&["get", "events"]).ok().says(&["Unhealthy", "Killing"]);
     assert_eq!(space.get(&["pod", "never"])["status"]["containerStatuses"][0]["ready"], false);
 
@@ -388,7 +424,8 @@ spec:
 fn services_of_every_kind() {
     let Some(space) = Space::new("services") else { return };
     space.apply(&deployment("web", 2, ""));
-    space.apply("
+    space.apply(
+        "
 apiVersion: v1
 kind: Service
 metadata: {name: headless}
@@ -408,7 +445,8 @@ apiVersion: v1
 kind: Service
 metadata: {name: balanced}
 spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 8511, targetPort: 8080}]}
-");
+",
+    );
     space.apply(PROBE);
     space.wait("pod/probe", "condition=Ready");
     space.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).ok();
@@ -419,16 +457,26 @@ spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 8511, targetPort
     until("a headless name is all pods", || resolve("headless"), |found| found.len() == 2);
     let plain = until("a plain one is one address", || resolve("plain"), |found| found.len() == 1);
     until("an external one is another name", || resolve("elsewhere"), |found| *found == plain);
-    let answers: BTreeSet<String> = (0..6).map(|_| eventually("plain", || space.ask("probe", "plain:80/host"))).collect();
+    let answers: BTreeSet<String> =
+        (0..6).map(|_| eventually("plain", || space.ask("probe", "plain:80/host"))).collect();
     assert_eq!(answers.len(), 1, "session affinity keeps a client where it was");
-    let srv = space.kubectl(&["exec", "probe", "--", "nslookup", "-type=srv", "_http._tcp.headless.services.svc.cluster.local"]).ok();
+    let srv = space
+        .kubectl(&["exec", "probe", "--", "nslookup", "-type=srv", "_http._tcp.headless.services.svc.cluster.local"])
+        .ok();
     assert!(srv.stdout.contains("8080"), "{srv}");
     eventually("a load balancer is the host's address", || space.host.get_from_outside(NODE, 8511, "/host"));
-    until("its address is told", || space.get(&["service", "balanced"])["status"].to_string(), |text| text.contains(&NODE.to_string()));
+    until(
+        "its address is told",
+        || space.get(&["service", "balanced"])["status"].to_string(),
+        |text| text.contains(&NODE.to_string()),
+    );
     // A pod knows its API server, with its own token.
     let call = "wget -q -O- --no-check-certificate --header \"Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)\" https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/version";
     let version = space.kubectl(&["exec", "probe", "--", "sh", "-c", call]);
-    assert!(version.code == 0 && version.stdout.contains("gitVersion") || version.stderr.contains("ssl_client"), "{version}");
+    assert!(
+        version.code == 0 && version.stdout.contains("gitVersion") || version.stderr.contains("ssl_client"),
+        "{version}"
+    );
 }
 
 #[test]
@@ -443,7 +491,8 @@ fn network_policies_deny_what_they_do_not_allow() {
     for from in ["friend", "stranger"] {
         eventually("without a policy everybody comes in", || space.ask(from, &url));
     }
-    space.apply("
+    space.apply(
+        "
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: guard}
@@ -451,15 +500,18 @@ spec:
   podSelector: {matchLabels: {app: server}}
   policyTypes: [Ingress]
   ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 8080}]}]
-");
+",
+    );
     until("a stranger is kept out", || space.ask("stranger", &url).is_err(), |out| *out);
     eventually("a friend comes in", || space.ask("friend", &url));
-    space.apply("
+    space.apply(
+        "
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: silent}
 spec: {podSelector: {matchLabels: {app: friend}}, policyTypes: [Egress]}
-");
+",
+    );
     until("a friend gets nowhere", || space.ask("friend", &url).is_err(), |out| *out);
     space.kubectl(&["delete", "networkpolicy", "--all"]).ok();
     eventually("without policies everybody comes in", || space.ask("stranger", &url));
@@ -474,7 +526,16 @@ fn service_accounts_may_what_their_roles_say() {
     let token = space.kubectl(&["create", "token", "robot"]).ok().text().to_owned();
     let robot = |arguments: &[&str]| {
         let mut command = space.host.command("kubectl");
-        command.args(["--server=https://127.0.0.1:6443", "--insecure-skip-tls-verify", "-n", "accounts", "--token", &token]).args(arguments);
+        command
+            .args([
+                "--server=https://127.0.0.1:6443",
+                "--insecure-skip-tls-verify",
+                "-n",
+                "accounts",
+                "--token",
+                &token,
+            ])
+            .args(arguments);
         space.host.run(command, b"")
     };
     robot(&["get", "pods"]).ok();
@@ -497,21 +558,31 @@ volumes: {data: {}}
     );
     project.up(&[]);
     host.kubectl(&["get", "namespace", "kube", "--show-labels"]).ok().says(&["naru.io/project=kube"]);
-    project.kubectl(&["get", "deployments,pods,services,pvc", "-l", "naru.io/project=kube"]).ok().says(&["deployment.apps/web", "2/2", "service/web"]);
+    project.kubectl(&["get", "deployments,pods,services,pvc", "-l", "naru.io/project=kube"]).ok().says(&[
+        "deployment.apps/web",
+        "2/2",
+        "service/web",
+    ]);
     let pods = || project.kubectl(&["get", "pods", "-l", "naru.io/service=web", "-o", "json"]).ok().json();
     let name = |pods: &Value, at: usize| pods["items"][at]["metadata"]["name"].as_str().expect("a name").to_owned();
     let first = name(&pods(), 0);
     project.kubectl(&["delete", "pod", &first]).ok();
     project.until("web", "another took its place and its number", |rows| {
         let names: BTreeSet<&str> = rows.iter().filter_map(|row| row["Name"].as_str()).collect();
-        rows.iter().all(|row| row["State"] == "running" && row["Pod"] != *first) && names == BTreeSet::from(["kube-web-1", "kube-web-2"])
+        rows.iter().all(|row| row["State"] == "running" && row["Pod"] != *first)
+            && names == BTreeSet::from(["kube-web-1", "kube-web-2"])
     });
     project.kubectl(&["scale", "deployment/web", "--replicas=4"]).ok();
     project.until("web", "four run", |rows| rows.len() == 4 && rows.iter().all(|row| row["State"] == "running"));
     project.kubectl(&["get", "projects.naru.io", "kube", "-o", "yaml"]).ok().says(&["my_db"]);
     // The next up makes it what the file says.
     project.up(&[]);
-    project.until("web", "two, as the file says", |rows| rows.iter().filter(|row| row["State"] == "running").count() == 2);
+    project
+        .until("web", "two, as the file says", |rows| rows.iter().filter(|row| row["State"] == "running").count() == 2);
     host.kubectl(&["delete", "namespace", "kube"]).ok();
-    until("the project is gone", || host.naru(&["ls", "-a", "-q"]).ok().stdout, |text| !text.lines().any(|line| line == "kube"));
+    until(
+        "the project is gone",
+        || host.naru(&["ls", "-a", "-q"]).ok().stdout,
+        |text| !text.lines().any(|line| line == "kube"),
+    );
 }

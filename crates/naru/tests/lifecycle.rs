@@ -253,7 +253,11 @@ fn up_in_the_foreground_shows_logs_and_stops_on_interrupt() {
     );
     let mut up = project.start(&["up"]);
     for name in ["web-1", "db-1"] {
-        until(name, || up.stdout(), |text| text.lines().any(|line| line.starts_with(name) && line.contains("| probe listens")));
+        until(
+            name,
+            || up.stdout(),
+            |text| text.lines().any(|line| line.starts_with(name) && line.contains("| probe listens")),
+        );
     }
     up.interrupt();
     let output = up.wait();

@@ -30,7 +30,8 @@ volumes: {data: {}}
     );
     assert!(text.contains("naru.local/redis:7"), "the example runs the same Redis");
     project.up(&[]);
-    let redis = |words: &[&str]| project.exec("cache", &[&["redis-cli", "-h", "cache"], words].concat()).ok().text().to_owned();
+    let redis =
+        |words: &[&str]| project.exec("cache", &[&["redis-cli", "-h", "cache"], words].concat()).ok().text().to_owned();
     assert_eq!(redis(&["set", "kept", "yes"]), "OK");
     assert_eq!(redis(&["save"]), "OK");
     project.naru(&["down"]).ok();
@@ -98,7 +99,8 @@ volumes: {rows: {}}
     );
     project.up(&[]);
     let sql = |text: &str| {
-        let psql = ["exec", "-T", "-e", "PGPASSWORD=secret", "db", "psql", "-U", "postgres", "-h", "127.0.0.1", "-tAc", text];
+        let psql =
+            ["exec", "-T", "-e", "PGPASSWORD=secret", "db", "psql", "-U", "postgres", "-h", "127.0.0.1", "-tAc", text];
         project.naru(&psql).ok().text().to_owned()
     };
     sql("create table t (n int)");
@@ -149,7 +151,10 @@ fn images_are_listed_saved_loaded_and_removed() {
 #[test]
 fn several_files_and_profiles_make_one_project() {
     let Some(host) = host() else { return };
-    let project = host.project("merge", "services:\n  web: {image: naru.local/probe:1, environment: {A: base, B: base}, ports: ['8711:8080']}\n");
+    let project = host.project(
+        "merge",
+        "services:\n  web: {image: naru.local/probe:1, environment: {A: base, B: base}, ports: ['8711:8080']}\n",
+    );
     project.write(
         "over.yaml",
         "services:\n  web: {environment: {A: over}, ports: !override ['8712:8080']}\n  tool: {image: naru.local/probe:1, profiles: [debug]}\n",

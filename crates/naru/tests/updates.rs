@@ -99,7 +99,11 @@ fn stop_first_never_runs_two() {
     for color in ["blue", "green"] {
         project.write("compose.yaml", &compose(color));
         project.up(&[]);
-        until("the new one runs", || project.exec("web", &["sh", "-c", "echo $COLOR"]).stdout, |text| text.trim() == color);
+        until(
+            "the new one runs",
+            || project.exec("web", &["sh", "-c", "echo $COLOR"]).stdout,
+            |text| text.trim() == color,
+        );
     }
     assert_eq!(project.container("web")["RestartCount"], 0);
     project.naru(&["logs", "web"]).ok().hides(&["two at once"]);

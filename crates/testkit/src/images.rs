@@ -83,7 +83,17 @@ impl Image {
 fn compile(source: &Path, program: &Path) -> Result<(), String> {
     let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(compiler);
-    command.args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-C", "panic=abort", "-C", "strip=symbols"]);
+    command.args([
+        "--edition",
+        "2024",
+        "-O",
+        "-C",
+        "target-feature=+crt-static",
+        "-C",
+        "panic=abort",
+        "-C",
+        "strip=symbols",
+    ]);
     run(command.arg("-o").arg(program).arg(source))
 }
 

@@ -71,7 +71,8 @@ pub(crate) fn pair(name: &str) -> Result<(Namespace, Namespace), String> {
 }
 
 fn ip(arguments: &str) -> Result<String, String> {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().map_err(|error| format!("ip: {error}"))?;
+    let output =
+        Command::new("ip").args(arguments.split_whitespace()).output().map_err(|error| format!("ip: {error}"))?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim())),

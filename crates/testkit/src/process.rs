@@ -99,7 +99,8 @@ impl Output {
     /// When a line is none.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"));
+        let parse =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"));
         self.stdout.lines().filter(|line| !line.trim().is_empty()).map(parse).collect()
     }
 
@@ -180,10 +181,8 @@ impl Running {
         let words = words.join(" ");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{words}`: {error}"));
-        let outputs = [
-            Stream::read(child.stdout.take().expect("a pipe")),
-            Stream::read(child.stderr.take().expect("a pipe")),
-        ];
+        let outputs =
+            [Stream::read(child.stdout.take().expect("a pipe")), Stream::read(child.stderr.take().expect("a pipe"))];
         Self { command: words, child, outputs }
     }
 
