@@ -51,7 +51,19 @@ impl Owners {
                 }
             }
         }
+        sort(new);
     }
+}
+
+/// Orders the owners, so that writers who take turns and change nothing write nothing.
+fn sort(object: &mut Value) {
+    let list = object.get_mut("metadata").and_then(|m| m.get_mut("managedFields")).and_then(Value::as_array_mut);
+    let Some(list) = list else { return };
+    list.sort_by(|a, b| {
+        let key =
+            |v: &'_ Value| ["operation", "time", "manager", "subresource"].map(|k| v[k].as_str().map(str::to_owned));
+        key(a).cmp(&key(b))
+    });
 }
 
 #[cfg(test)]

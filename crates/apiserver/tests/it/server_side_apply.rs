@@ -179,3 +179,16 @@ async fn concurrent_appliers_all_get_their_fields() {
     assert_eq!((created, read["data"].as_object().map(serde_json::Map::len)), (1, Some(12)));
     assert_eq!(owners(&read).len(), 12);
 }
+
+#[tokio::test]
+async fn appliers_who_take_turns_write_nothing_new() {
+    let world = World::start().await;
+    let root = world.root();
+    let path = format!("{MAPS}/a");
+    let (one, two) = (config_map("a", &[("k", "1")]).to_string(), config_map("a", &[("l", "1")]).to_string());
+    apply(&root, &path, "fieldManager=one", &one).await.expect(201);
+    let both = apply(&root, &path, "fieldManager=two", &two).await.expect(200);
+    for (manager, map) in [("one", &one), ("two", &two), ("one", &one)] {
+        assert_eq!(apply(&root, &path, &format!("fieldManager={manager}"), map).await.expect(200), both);
+    }
+}

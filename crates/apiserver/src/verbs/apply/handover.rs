@@ -79,10 +79,16 @@ fn closing(text: &str) -> Option<usize> {
 /// default, which the path tells.
 fn is(item: &Value, keys: &str) -> bool {
     if let Some(value) = keys.strip_prefix('=') {
-        return item.to_string() == value;
+        return written(item, value);
     }
     let pairs = keys.split(',').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().all(|(key, value)| item.get(key).is_none_or(|v| v.to_string() == value))
+    pairs.into_iter().all(|(key, value)| item.get(key).is_none_or(|v| written(v, value)))
+}
+
+/// Whether a value is written so in JSON.
+fn written(value: &Value, text: &str) -> bool {
+    let written = value.to_string();
+    written == text
 }
 
 #[cfg(test)]
