@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
-use naru_runtime::pod::{ExecConfig, Reader, RunAs, Session, TerminalSize, Writer};
+use naru_runtime::pod::{ExecConfig, PodError, Reader, RunAs, Session, TerminalSize, Writer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -92,17 +93,17 @@ pub(super) async fn attach(mut call: Call, namespace: &str, pod: &str, container
     let agreed = agree(&mut call)?;
     let node = call.node().clone();
     let (spdy, protocol, stream) = (agreed.spdy, agreed.protocol, agreed.upgrade);
+    // Before anything is agreed on: a client that is refused reads the log instead, one that was let in does not.
+    let session = node.config.runtime.attach(&uid, &name).await.map_err(|error| match error {
+        PodError::WrongState { .. } => Refusal::new(StatusCode::CONFLICT, crate::chain(&error)),
+        error => Refusal::failed(&error),
+    })?;
     tokio::spawn(async move {
         let Some(peer) = connect(stream, spdy, &protocol, wanted).await else { return };
-        match node.config.runtime.attach(&uid, &name).await {
-            Ok(session) => {
-                let stdin = session.stdin.filter(|_| wanted.stdin);
-                let stdout = session.stdout.filter(|_| wanted.stdout);
-                let stderr = session.stderr.filter(|_| wanted.stderr);
-                run(Session { stdin, stdout, stderr, ..session }, peer, Vec::new()).await;
-            }
-            Err(error) => refuse(peer, &crate::chain(&error)).await,
-        }
+        let stdin = session.stdin.filter(|_| wanted.stdin);
+        let stdout = session.stdout.filter(|_| wanted.stdout);
+        let stderr = session.stderr.filter(|_| wanted.stderr);
+        run(Session { stdin, stdout, stderr, ..session }, peer, Vec::new()).await;
     });
     Ok(agreed.response)
 }

@@ -184,6 +184,18 @@ pub enum ImageError {
         /// The image.
         reference: Box<Reference>,
     },
+    /// The image would have to be fetched, and its registry was never reached.
+    #[error(
+        "image \"{reference}\" is not on this machine, and its registry {registry} cannot be reached: {problem}; check the name and the network, or load the image with `naru image load`"
+    )]
+    Nowhere {
+        /// Its host.
+        registry: String,
+        /// The image.
+        reference: Box<Reference>,
+        /// Why there is no connection.
+        problem: String,
+    },
     /// The registry went away and did not come back.
     #[error(
         "registry {registry} stopped answering while {what} of \"{reference}\" was under way ({attempts} attempts, {done} bytes received): {problem}; what arrived is kept for the next attempt, try again when the registry is reachable"

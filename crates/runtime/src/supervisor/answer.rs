@@ -93,7 +93,7 @@ impl Supervisor {
         let answer = Answer::Attached { terminal: container.terminal.is_some() };
         match container.way_in() {
             Ok(way_in) => {
-                container.copies.push(Copy::new(client, fds));
+                container.attach(Copy::new(client, fds));
                 self.answer_with(client, answer, way_in);
                 if let Some(connection) = self.connections.get_mut(&client) {
                     connection.role = Role::Attached(name);

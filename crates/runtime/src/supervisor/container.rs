@@ -1,11 +1,12 @@
 //! What the supervisor keeps of one container, and the copying of its output.
 
 use std::{
+    collections::VecDeque,
     io,
     os::fd::{AsFd, OwnedFd},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::log::{Lines, LogFile};
 use crate::{
@@ -45,6 +46,31 @@ pub(super) struct Copy {
     stderr: Option<OwnedFd>,
 }
 
+/// What a container with an open stdin wrote before anybody attached. Whoever starts one to talk to it comes a moment
+/// after its first words (a prompt, or all that a short program has to say) and is given them first.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    chunks: VecDeque<(&'static str, Vec<u8>)>,
+    size: usize,
+}
+
+impl Early {
+    /// Kept at most; then the oldest goes.
+    const MOST: usize = 64 * 1024;
+    /// Somebody who attaches later did not wait for the first words.
+    const AGE: SignedDuration = SignedDuration::from_secs(60);
+
+    fn push(&mut self, stream: &'static str, chunk: &[u8]) {
+        self.size += chunk.len();
+        self.chunks.push_back((stream, chunk.to_vec()));
+        while self.size > Self::MOST
+            && let Some((_, oldest)) = self.chunks.pop_front()
+        {
+            self.size -= oldest.len();
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Container {
     /// As it was started; what is no longer needed is emptied.
@@ -66,6 +92,8 @@ pub(super) struct Container {
     pub(super) outputs: Vec<Output>,
     pub(super) log: Option<LogFile>,
     pub(super) copies: Vec<Copy>,
+    /// Until somebody attaches.
+    pub(super) early: Option<Early>,
     /// Clients that wait for its removal.
     pub(super) removers: Vec<u64>,
     pub(super) removing: bool,
@@ -122,6 +150,9 @@ impl Container {
                         entries.clear();
                     }
                     let name = output.name;
+                    if let Some(early) = &mut self.early {
+                        early.push(name, chunk);
+                    }
                     self.copies.retain(|copy| copy.write(name, chunk));
                     if read < buffer.len() && !all {
                         break;
@@ -135,12 +166,28 @@ impl Container {
             }
             break;
         }
+        self.forget_early();
         if ended {
             let mut output = self.outputs.remove(index);
             output.lines.finish(output.name, Timestamp::now(), &mut entries);
             if let Some(log) = self.log.as_mut().filter(|_| !entries.is_empty()) {
                 log.write(&entries);
             }
+        }
+    }
+
+    /// Adds a client, which first gets what was said before anybody listened.
+    pub(super) fn attach(&mut self, copy: Copy) {
+        self.forget_early();
+        let early = self.early.take().unwrap_or_default();
+        if early.chunks.iter().all(|(stream, chunk)| copy.write(stream, chunk)) {
+            self.copies.push(copy);
+        }
+    }
+
+    fn forget_early(&mut self) {
+        if Timestamp::now().duration_since(self.started_at) > Early::AGE {
+            self.early = None;
         }
     }
 

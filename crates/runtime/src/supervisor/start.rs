@@ -10,7 +10,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{
     Supervisor, attempt,
-    container::{Container, Output, Phase},
+    container::{Container, Early, Output, Phase},
     job::Purpose,
     log::{Lines, LogFile},
 };
@@ -103,6 +103,7 @@ impl Supervisor {
             .map_err(|e| streams("remembering the start", e))?;
         let cgroup = self.cgroup.child(&format!("{}.{}", config.name, config.attempt));
         let (pid, pidfd, warnings) = self.clone_into(&config, &cgroup, seccomp.as_ref(), theirs, reporter)?;
+        let early = config.stdin.then(Early::default);
         let mut kept = config;
         kept.root.lower = Vec::new();
         kept.mounts = Vec::new();
@@ -124,6 +125,7 @@ impl Supervisor {
             outputs: ours.outputs,
             log,
             copies: Vec::new(),
+            early,
             removers: Vec::new(),
             removing: false,
         })

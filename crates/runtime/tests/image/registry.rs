@@ -219,3 +219,23 @@ async fn a_registry_that_never_was_is_unreachable() {
     let error = pull(&scratch.images, &at(line.address, "app:1")).await.unwrap_err();
     assert!(matches!(&error, ImageError::RegistryUnreachable { done: 0, attempts: 5, .. }), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_listens_is_asked_twice_and_says_so() {
+    let Some(scratch) = Scratch::new().await else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let events: Arc<Mutex<Vec<ProgressEvent>>> = Arc::default();
+    for name in [at(port, "app:1"), Reference::parse("nowhere.invalid/app:1").unwrap()] {
+        let sink = events.clone();
+        let options = PullOptions {
+            auth: Auth::Anonymous,
+            progress: Progress::to(move |event| sink.lock().unwrap().push(event)),
+            ..Default::default()
+        };
+        let error = scratch.images.pull(&name, options).await.unwrap_err();
+        assert!(matches!(&error, ImageError::Nowhere { .. }), "{error}");
+        assert!(error.to_string().contains("not on this machine"), "{error}");
+        let retries: Vec<ProgressEvent> = std::mem::take(&mut events.lock().unwrap());
+        assert!(matches!(&retries[..], [ProgressEvent { step: Step::Retrying { attempt: 2, .. }, .. }]), "{retries:?}");
+    }
+}

@@ -166,3 +166,24 @@ async fn a_slow_client_is_cut_off() {
     session.stdout.take().unwrap().read_to_end(&mut text).await.unwrap();
     assert!(text.len() < 2_500_000, "nothing was held back");
 }
+
+#[tokio::test]
+async fn the_first_to_attach_is_given_what_was_said_before() {
+    let Some(m) = machine() else { return };
+    let uid = m.pod("p").await;
+    let mut config =
+        m.container(&uid, "a", "echo first words; printf 'prompt> '; read line; echo got $line; sleep 1000");
+    config.stdin = true;
+    m.start(&uid, config).await.unwrap();
+    until("the words are said", || m.log(&uid, "a").contains("first words")).await;
+    let mut session = m.pods.attach(&uid, &name("a")).await.unwrap();
+    let mut stdout = session.stdout.take().unwrap();
+    assert_eq!(read_until(&mut stdout, "prompt> ").await, "first words\nprompt> ");
+    session.stdin.as_mut().unwrap().write_all(b"it\n").await.unwrap();
+    read_until(&mut stdout, "got it\n").await;
+    // The second one did not wait for them.
+    let mut late = m.pods.attach(&uid, &name("a")).await.unwrap();
+    let (text, _) = m.exec(&uid, "a", "echo later > /proc/1/fd/1; echo done").await;
+    assert_eq!(text, "done\n");
+    assert_eq!(read_until(late.stdout.as_mut().unwrap(), "later\n").await, "later\n");
+}

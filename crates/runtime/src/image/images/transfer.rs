@@ -42,7 +42,7 @@ impl Images {
             }
             _ => {}
         }
-        let remote = Remote::new(reference, &options.auth).await?;
+        let remote = Remote::new(reference, &options.auth, &options.progress).await?;
         if let Some(image) = self.up_to_date(&remote, reference).await?.filter(fits) {
             return Ok(Pulled { image, outcome: PullOutcome::UpToDate });
         }
@@ -121,7 +121,7 @@ impl Images {
         let (store, id, digest) = (self.store.clone(), image.id.clone(), image.manifest.clone());
         let read = move || Ok((store.facts(&id, &digest)?, store.read_document("the manifest", &digest)?));
         let (facts, bytes) = blocking("reading an image", read).await?;
-        let remote = Remote::new(target, &options.auth).await?;
+        let remote = Remote::new(target, &options.auth, &options.progress).await?;
         remote.authorise_push().await?;
         let blobs: BTreeMap<&Digest, &Descriptor> =
             facts.manifest.layers.iter().chain([&facts.manifest.config]).map(|blob| (&blob.digest, blob)).collect();

@@ -9,6 +9,8 @@ use oci_client::errors::{OciDistributionError, OciErrorCode};
 pub(super) enum Answer {
     /// The registry, or the way to it, is down or busy.
     TryAgain(String),
+    /// No connection came about: its name means nothing here, or nobody listens.
+    Unreachable(String),
     /// It wants other credentials.
     Unauthorized(String),
     /// It has no such thing.
@@ -25,6 +27,7 @@ impl Answer {
                 match request.status().map(|status| status.as_u16()) {
                     Some(status) => Answer::of_status(status, problem),
                     None if request.is_builder() || problem.contains("certificate") => Answer::Final(problem),
+                    None if request.is_connect() => Answer::Unreachable(problem),
                     None => Answer::TryAgain(problem),
                 }
             }

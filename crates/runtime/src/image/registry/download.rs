@@ -106,7 +106,7 @@ impl Remote {
             let before = done;
             let problem = match self.client.pull_blob_stream_partial(&theirs, digest.as_str(), done, None).await {
                 Err(error) => match Answer::of(&error) {
-                    Answer::TryAgain(problem) => problem,
+                    Answer::TryAgain(problem) | Answer::Unreachable(problem) => problem,
                     answer => return Err(self.failure(&what, attempt, done, answer)),
                 },
                 Ok(response) => {
@@ -174,7 +174,7 @@ impl Remote {
             }
             Ok(bytes)
         };
-        let bytes = self.retried(what, &Progress::none(), ask).await?;
+        let bytes = self.retried(what, ask).await?;
         let (actual, bytes_read) = (Digest::of(&bytes), bytes.len() as u64);
         if actual != blob.digest {
             let what = format!("{what} from registry {}", self.reference.registry());

@@ -1,8 +1,9 @@
 //! Talking to registries: one image's requests, retried while the registry may come back.
 //!
 //! The protocol and its token dance are `oci-client`'s. What it lacks is here: Docker's credentials, continuing cut-off
-//! downloads, and answers that say what to do. A registry that cannot be reached is tried again with growing pauses as
-//! long as bytes keep coming; a refusal is final at once.
+//! downloads, and answers that say what to do. A registry that goes away is tried again with growing pauses as long as
+//! bytes keep coming; one that was never reached only once more, since that is most often a wrong name or a machine
+//! without a network, and somebody waits; a refusal is final at once.
 
 mod answer;
 mod credentials;
@@ -10,6 +11,7 @@ mod download;
 mod upload;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
@@ -27,6 +29,8 @@ use super::reference::Reference;
 const USER_AGENT: &str = concat!("naru/", env!("CARGO_PKG_VERSION"));
 /// Attempts in a row without a byte of progress.
 const ATTEMPTS: u32 = 5;
+/// Attempts at a registry that has not answered yet.
+const FIRST_ATTEMPTS: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
@@ -35,11 +39,14 @@ pub(crate) struct Remote {
     client: oci_client::Client,
     reference: Reference,
     auth: RegistryAuth,
+    progress: Progress,
+    /// It has answered at least once.
+    met: AtomicBool,
 }
 
 impl Remote {
     /// Prepares to talk about `reference`; nothing is sent yet.
-    pub(crate) async fn new(reference: &Reference, auth: &Auth) -> Result<Remote, ImageError> {
+    pub(crate) async fn new(reference: &Reference, auth: &Auth, progress: &Progress) -> Result<Remote, ImageError> {
         // Whoever starts the process installs ring; tests and tools may have forgotten.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -64,7 +71,13 @@ impl Remote {
             what: "the connection".into(),
             problem: answer::chain(&error),
         })?;
-        let remote = Remote { client, reference: reference.clone(), auth };
+        let remote = Remote {
+            client,
+            reference: reference.clone(),
+            auth,
+            progress: progress.clone(),
+            met: AtomicBool::new(false),
+        };
         let registry = remote.theirs(reference)?.resolve_registry().to_owned();
         remote.client.store_auth_if_needed(&registry, &remote.auth).await;
         Ok(remote)
@@ -74,7 +87,7 @@ impl Remote {
     pub(crate) async fn digest(&self) -> Result<Digest, ImageError> {
         let theirs = self.theirs(&self.reference)?;
         let ask = || async { self.client.fetch_manifest_digest(&theirs, &self.auth).await };
-        self.retried("the manifest", &Progress::none(), ask).await?.parse()
+        self.retried("the manifest", ask).await?.parse()
     }
 
     /// The bytes of the manifest or index under the reference, or of the one with `digest` beside it.
@@ -83,7 +96,7 @@ impl Remote {
         let theirs = self.theirs(&reference)?;
         let accepted = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
         let ask = || async { self.client.pull_manifest_raw(&theirs, &self.auth, &accepted).await };
-        let (bytes, _) = self.retried("the manifest", &Progress::none(), ask).await?;
+        let (bytes, _) = self.retried("the manifest", ask).await?;
         let what = || format!("the manifest of \"{reference}\" from registry {}", reference.registry());
         if bytes.len() as u64 > DOCUMENT_LIMIT {
             return Err(ImageError::TooLarge {
@@ -107,19 +120,26 @@ impl Remote {
     }
 
     /// Asks until there is an answer or no hope.
-    async fn retried<T, F>(&self, what: &str, progress: &Progress, mut ask: impl FnMut() -> F) -> Result<T, ImageError>
+    async fn retried<T, F>(&self, what: &str, mut ask: impl FnMut() -> F) -> Result<T, ImageError>
     where
         F: Future<Output = Result<T, oci_client::errors::OciDistributionError>>,
     {
         let mut attempt = 1;
         loop {
             let answer = match ask().await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.met.store(true, Ordering::Relaxed);
+                    return Ok(value);
+                }
                 Err(error) => Answer::of(&error),
             };
+            let attempts = match &answer {
+                Answer::Unreachable(_) if !self.met.load(Ordering::Relaxed) => FIRST_ATTEMPTS,
+                _ => ATTEMPTS,
+            };
             match answer {
-                Answer::TryAgain(problem) if attempt < ATTEMPTS => {
-                    self.pause(what, progress, &mut attempt, problem).await
+                Answer::TryAgain(problem) | Answer::Unreachable(problem) if attempt < attempts => {
+                    self.pause(what, &self.progress, &mut attempt, problem).await
                 }
                 answer => return Err(self.failure(what, attempt, 0, answer)),
             }
@@ -139,7 +159,10 @@ impl Remote {
         let (registry, reference) = (self.reference.registry().to_owned(), Box::new(self.reference.clone()));
         let what = what.to_owned();
         match answer {
-            Answer::TryAgain(problem) => {
+            Answer::Unreachable(problem) if what == "the manifest" && !self.met.load(Ordering::Relaxed) => {
+                ImageError::Nowhere { registry, reference, problem }
+            }
+            Answer::TryAgain(problem) | Answer::Unreachable(problem) => {
                 ImageError::RegistryUnreachable { registry, reference, what, attempts, done, problem }
             }
             Answer::Unauthorized(problem) => ImageError::Unauthorized { registry, reference, problem },

@@ -19,7 +19,7 @@ impl Remote {
     pub(crate) async fn authorise_push(&self) -> Result<(), ImageError> {
         let theirs = self.theirs(&self.reference)?;
         let ask = || async { self.client.auth(&theirs, &self.auth, oci_client::RegistryOperation::Push).await };
-        self.retried("the login", &Progress::none(), ask).await.map(|_| ())
+        self.retried("the login", ask).await.map(|_| ())
     }
 
     /// Sends a blob, unless the registry has it.
@@ -27,7 +27,7 @@ impl Remote {
         let theirs = self.theirs(&self.reference)?;
         let (item, digest) = (blob.digest.short(), blob.digest.to_string());
         let what = format!("blob {digest}");
-        let there = self.retried(&what, progress, || async { self.client.blob_exists(&theirs, &digest).await }).await?;
+        let there = self.retried(&what, || async { self.client.blob_exists(&theirs, &digest).await }).await?;
         if there {
             progress.tell(item, Step::Exists);
             return Ok(());
@@ -47,7 +47,7 @@ impl Remote {
             });
             self.client.push_blob_stream(&theirs, pieces, &digest, Some(blob.size)).await
         };
-        self.retried(&what, progress, ask).await?;
+        self.retried(&what, ask).await?;
         progress.tell(item, Step::Done);
         Ok(())
     }
@@ -70,6 +70,6 @@ impl Remote {
         };
         let content_type = http::HeaderValue::from_str(media_type).map_err(refuse)?;
         let ask = || async { self.client.push_manifest_raw(&theirs, bytes.clone(), content_type.clone()).await };
-        self.retried("the manifest", &Progress::none(), ask).await.map(|_| ())
+        self.retried("the manifest", ask).await.map(|_| ())
     }
 }
