@@ -2,7 +2,6 @@
 //! nothing.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -379,6 +378,7 @@ fn a_full_disk_is_told_and_leaves_nothing_half() {
     let output = host.naru(&["image", "load", "-i", &archive.to_string_lossy()]);
     output.refuses(&["large.tar", "space"]);
     host.naru(&["image", "ls"]).ok().says(&["naru.local/busybox"]).hides(&["large"]);
+    host.naru(&["image", "prune", "-f"]).ok();
     load(Image::Probe).ok();
     let project = host.project("roomy", "services:\n  web: {image: naru.local/probe:1, ports: ['8471:8080']}\n");
     project.up(&[]);

@@ -259,7 +259,12 @@ fn one_state_folder_has_one_server() {
 fn up_starts_the_server_and_uninstall_leaves_nothing() {
     let options = HostOptions { idle: true, ..HostOptions::default() };
     let Some(host) = Host::start_with(env!("CARGO_BIN_EXE_naru"), options) else { return };
-    let project = host.project("starts", "services:\n  web: {image: naru.local/probe:1, ports: ['8308:8080']}\n");
+    let project = host.project(
+        "starts",
+        "services:\n  web: {image: naru.local/probe:1, ports: ['8308:8080'], secrets: [key], tmpfs: /t, volumes: ['data:/data']}\n\
+         secrets: {key: {file: ./key}}\nvolumes: {data: {}}\n",
+    );
+    project.write("key", "secret");
     project.naru(&["ps"]).refuses(&["no server runs", "naru up"]);
     let archive = naru_testkit::Image::Probe.archive().expect("an archive");
     host.naru(&["image", "load", "-i", &archive.to_string_lossy()]).ok();
@@ -268,6 +273,8 @@ fn up_starts_the_server_and_uninstall_leaves_nothing() {
     assert!(!contained(&host).is_empty());
     host.naru(&["uninstall"]).refuses(&["--yes"]);
     host.naru(&["uninstall", "--volumes", "--yes"]).ok();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(&*host.state_dir().to_string_lossy()), "nothing stays mounted");
     assert!(!host.state_dir().exists() && !host.run_dir().exists());
     assert!(contained(&host).is_empty());
     assert!(processes(&host, &["helper"]).is_empty() && processes(&host, &["server"]).is_empty());
