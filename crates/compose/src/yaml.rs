@@ -196,8 +196,7 @@ impl Node {
 /// # Errors
 /// When the text is not YAML, has a duplicate or non-scalar key, nests too deeply, or grows too large by aliases.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Node>, ComposeError> {
-    let mut reader =
-        Reader { parser: Parser::new_from_str(text), file: file.into(), anchors: Vec::new(), nodes: 0 };
+    let mut reader = Reader { parser: Parser::new_from_str(text), file: file.into(), anchors: Vec::new(), nodes: 0 };
     let mut documents = Vec::new();
     loop {
         match reader.next()? {

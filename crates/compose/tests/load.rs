@@ -240,6 +240,9 @@ fn every_reference_must_lead_somewhere() {
         ("services: {a: {image: a, network_mode: 'service:x'}}", "the service \"x\" is not defined"),
         ("services: {a: {image: a, network_mode: host, networks: [n]}}\nnetworks: {n: }", "excludes `networks`"),
         ("services: {a: {}}", "expected `image` or `build`"),
+        ("services: {a: {image: NOT VALID}}", "expected [REGISTRY/]NAME[:TAG][@DIGEST]"),
+        ("services: {a: {image: 'Web:1'}}", "the name in lower case"),
+        ("services: {a: {image: 'web:'}}", "expected [REGISTRY/]NAME"),
         ("services: {a: {image: a, scale: 2, container_name: x}}", "one name cannot serve several replicas"),
         ("services: {a: {image: a, scale: 2, deploy: {replicas: 3}}}", "contradicts `deploy.replicas`"),
         ("services: {a: {image: a, restart: sometimes}}", "expected no, always, unless-stopped"),
@@ -265,6 +268,21 @@ fn every_reference_must_lead_somewhere() {
     ] {
         let found = error(&[("compose.yaml", text)], |_| {});
         assert!(found.contains(expected) && found.contains("/shop/compose.yaml"), "{text}\n{found}");
+    }
+}
+
+#[test]
+fn image_names_of_every_form_are_taken() {
+    for image in [
+        "web",
+        "web:1.10",
+        "a/b",
+        "naru.local/a_b/c-d:T.1",
+        "localhost:5000/x",
+        "[::1]:5000/x:y",
+        "w@sha256:0123456789abcdef0123456789abcdef",
+    ] {
+        one(&format!("services: {{a: {{image: '{image}'}}}}"));
     }
 }
 

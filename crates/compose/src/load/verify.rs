@@ -45,6 +45,13 @@ impl<'a> Check<'a> {
         if service.get("image").is_none() && service.get("build").is_none() {
             self.fault(&name.at, &path, "expected `image` or `build`");
         }
+        if let Some(image) = service.get("image")
+            && let Some(name) = image.as_text()
+            && !is_image(name)
+        {
+            let problem = format!("expected [REGISTRY/]NAME[:TAG][@DIGEST], the name in lower case, found {name:?}");
+            self.fault(&image.at, format!("{path}.image"), problem);
+        }
         self.references(&path, service);
         self.words(&path, service);
         self.replicas(&path, service);
@@ -309,6 +316,27 @@ impl<'a> Check<'a> {
             }
         }
     }
+}
+
+/// Whether a text can name an image (the grammar of the distribution specification, loosely).
+fn is_image(text: &str) -> bool {
+    let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
+    let colon = rest.rfind(':').filter(|at| !rest[*at..].contains('/'));
+    let (name, tag) = colon.map_or((rest, None), |at| (&rest[..at], Some(&rest[at + 1..])));
+    let word = |part: &str, more: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c))
+    };
+    let mut parts = name.split('/').peekable();
+    let first = parts.next().unwrap_or_default();
+    // Only a registry's host may have capitals and a port.
+    let host = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c)) && !part.is_empty();
+    let first_fits = word(first, "._-") || parts.peek().is_some() && host(first);
+    first_fits
+        && parts.all(|part| word(part, "._-"))
+        && tag.is_none_or(|t| {
+            t.len() <= 128 && t.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !t.is_empty()
+        })
+        && digest.is_none_or(|d| d.split_once(':').is_some_and(|(kind, hex)| !kind.is_empty() && hex.len() >= 32))
 }
 
 fn entries<'a>(node: &'a Node, section: &str) -> impl Iterator<Item = (&'a Name, &'a Node)> {
