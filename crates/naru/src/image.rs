@@ -83,6 +83,12 @@ pub(crate) async fn load(images: &NodeImages, path: Option<std::path::PathBuf>) 
 
 async fn save(images: &NodeImages, names: &[String], output: Option<std::path::PathBuf>) -> anyhow::Result<()> {
     use std::io::IsTerminal;
+    for name in names {
+        // Asked before a byte is written: a stream that has begun can only break off.
+        if !images.has(name).await? {
+            anyhow::bail!("no image {name:?} on this machine; `naru image ls` lists them");
+        }
+    }
     match output {
         None if std::io::stdout().is_terminal() => {
             anyhow::bail!("an archive is not for a terminal: name a file with -o")

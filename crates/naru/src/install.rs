@@ -104,17 +104,19 @@ async fn stop_server(place: &Place) -> anyhow::Result<()> {
     let Some(pid) = std::fs::read_to_string(&lock).ok().and_then(|text| text.trim().parse::<i32>().ok()) else {
         return Ok(());
     };
-    let is_naru = |pid: i32| {
-        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.to_string_lossy().contains("naru"))
+    // The number may be another process' by now: only one that was started as a server is meant.
+    let is_server = |pid: i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"server")
     };
-    if std::os::unix::net::UnixStream::connect(place.socket()).is_err() || !is_naru(pid) {
+    if !is_server(pid) {
         return Ok(());
     }
     if let Some(process) = rustix::process::Pid::from_raw(pid) {
         rustix::process::kill_process(process, rustix::process::Signal::TERM).context("cannot stop the server")?;
     }
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(15);
-    while is_naru(pid) {
+    while is_server(pid) {
         if std::time::Instant::now() > deadline {
             bail!("the server (process {pid}) does not end");
         }

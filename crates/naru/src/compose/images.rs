@@ -41,7 +41,9 @@ pub(crate) async fn fetch(client: &Client, project: &mut Project) -> anyhow::Res
     let images = NodeImages::find(client).await?;
     for (service, image) in must_be_here {
         if !images.has(&image).await? {
-            bail!("services.{service}.image: {image} is not on this machine, and `pull_policy: never` forbids to pull it");
+            bail!(
+                "services.{service}.image: {image} is not on this machine, and `pull_policy: never` forbids to pull it"
+            );
         }
     }
     for (image, always) in wanted {

@@ -167,7 +167,9 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
     let status = &workload["status"];
     let number = |key: &str| status[key].as_i64().unwrap_or(0);
     // A Job tells no observed generation: its template never changes.
-    if workload["kind"] != "Job" && number("observedGeneration") < workload["metadata"]["generation"].as_i64().unwrap_or(0) {
+    if workload["kind"] != "Job"
+        && number("observedGeneration") < workload["metadata"]["generation"].as_i64().unwrap_or(0)
+    {
         return Progress::Pending(String::new());
     }
     let current = |c: &Container| {

@@ -34,9 +34,23 @@ pub(crate) async fn remove_everything(place: &Place) -> anyhow::Result<()> {
         let helper = Helper::start(network::helper_config(place, NodeConfig::default().dns)?);
         note("the helper".to_owned(), helper.stop().await.map_err(|error| chain(&error)));
     }
+    for folder in [&place.state_dir, &place.run_dir] {
+        unmount_below(folder);
+    }
     remove_groups(&network::cgroup(place));
     left.extend(naru_network::uninstall(&place.state_dir.join("network"), subnet(place)).await);
     if left.is_empty() { Ok(()) } else { anyhow::bail!("not everything could be removed:\n{}", left.join("\n")) }
+}
+
+/// Takes away what is still mounted below a folder, the innermost first.
+fn unmount_below(folder: &std::path::Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let targets = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(std::path::PathBuf::from);
+    let mut below: Vec<std::path::PathBuf> = targets.filter(|target| target.starts_with(folder)).collect();
+    below.sort();
+    for target in below.into_iter().rev() {
+        let _ = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH);
+    }
 }
 
 /// Removes the emptied control groups, in every hierarchy; what still holds a process stays, and was said already.
