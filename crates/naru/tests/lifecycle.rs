@@ -272,7 +272,7 @@ fn up_in_the_foreground_shows_logs_and_stops_on_interrupt() {
     let mut up = project.start(&["up"]);
     up.shows("probe listens");
     up.interrupt();
-    up.shows("ignored TERM");
+    until("it is told to end", || project.naru(&["logs", "db"]).ok().stdout, |text| text.contains("ignored TERM"));
     up.interrupt();
     assert_eq!(up.wait().code, 130);
 }
@@ -293,6 +293,8 @@ services:
     project.naru(&["up", "--exit-code-from", "test"]).exits(4);
     project.write("compose.yaml", "services:\n  test: {image: naru.local/busybox:1, command: [sh, -c, 'exit 0']}\n");
     project.naru(&["up"]).ok();
+    let rows = project.until("test", "the old one is gone", |rows| rows.len() == 1);
+    assert_eq!((&rows[0]["ExitCode"], &rows[0]["RestartCount"]), (&0.into(), &0.into()), "and was not run again");
 }
 
 #[test]

@@ -46,7 +46,13 @@ pub struct Host {
 /// The host that all tests of one file share; `None` (said loudly) where the machine lacks what it needs.
 pub fn shared_host(program: &str) -> Option<&'static Host> {
     static SHARED: OnceLock<Option<Host>> = OnceLock::new();
-    SHARED.get_or_init(|| Host::start(program)).as_ref().or_else(|| require::skipped("see above"))
+    let mut first = false;
+    let host = SHARED.get_or_init(|| {
+        first = true;
+        Host::start(program)
+    });
+    // Said once for each test: the first has heard it.
+    if host.is_none() && !first { require::skipped("the same is missing for another test") } else { host.as_ref() }
 }
 
 impl Host {
