@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use naru_api::naru::names;
+use naru_client::Resource;
 use serde_json::{Value, json};
 
-use crate::views::{Owner, Phase, Pod};
+use crate::ownership::key;
+use crate::plan::{Notice, Plan, Write};
+use crate::resources::PODS;
+use crate::views::{Meta, Owner, Phase, Pod};
 
 /// The cost annotation by which users choose what is deleted first.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -63,6 +67,20 @@ pub(crate) fn from_template(template: &Value, namespace: &str, name: &str, owner
         }
     }
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"] })
+}
+
+/// Deletes a pod and tells its owner.
+pub(crate) fn delete(plan: &mut Plan, owner: (&Resource, &Meta), pod: &Pod) {
+    let (resource, meta) = owner;
+    plan.push(Write::delete(PODS, key(&pod.metadata), &pod.metadata.uid));
+    plan.notices.push(Notice {
+        resource: resource.clone(),
+        key: key(meta),
+        uid: meta.uid.clone(),
+        warning: false,
+        reason: "SuccessfulDelete",
+        message: format!("Deleted pod: {}", pod.metadata.name),
+    });
 }
 
 /// Numbers a service's pods: the label on every one, and where Compose's tools look on those of a Compose service.

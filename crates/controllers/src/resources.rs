@@ -38,5 +38,7 @@ pub(crate) const REVISIONS: Resource = resource("apps", "v1", "ControllerRevisio
 pub(crate) const JOBS: Resource = resource("batch", "v1", "Job", "jobs", true);
 pub(crate) const CRON_JOBS: Resource = resource("batch", "v1", "CronJob", "cronjobs", true);
 pub(crate) const SLICES: Resource = resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true);
+pub(crate) const BUDGETS: Resource = resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true);
+pub(crate) const NETWORKS: Resource = resource("naru.io", "v1", "Network", "networks", false);
 pub(crate) const LEASES: Resource = resource("coordination.k8s.io", "v1", "Lease", "leases", true);
 pub(crate) const STORAGE_CLASSES: Resource = resource("storage.k8s.io", "v1", "StorageClass", "storageclasses", false);

@@ -13,12 +13,14 @@ use crate::cluster::{Clock, Cluster};
 use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
+use crate::disruption::Budgets;
 use crate::driver::{self, ControllerStatus, DriverOptions, Running};
 use crate::endpoints::ServiceEndpoints;
 use crate::expiry::EventExpiry;
 use crate::gc::Garbage;
 use crate::job::Jobs;
 use crate::namespace::{Namespaces, Provision};
+use crate::network::Networks;
 use crate::node::{Nodes, PodCollector};
 use crate::replicaset::ReplicaSets;
 use crate::scheduling::Scheduling;
@@ -93,6 +95,8 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(CronJobs(cluster.clone())),
         set.start(Jobs(cluster.clone())),
         set.start(ServiceEndpoints(cluster.clone())),
+        set.start(Budgets(cluster.clone())),
+        set.start(Networks(cluster.clone())),
         set.start(Garbage::new(cluster.clone(), catalog.clone())),
         set.start(Namespaces { cluster: cluster.clone(), catalog }),
         set.start(Provision { cluster: cluster.clone(), certificate: options.authority.into() }),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Cluster;
 use crate::plan::{Notice, Write};
+use crate::resources::PODS;
 
 /// Writes of one plan that are under way at once.
 const CONCURRENT: usize = 64;
@@ -111,7 +112,7 @@ impl Cluster {
             }
             Err(source) => {
                 if let Write::Create { object, .. } = &write {
-                    self.notices.tell_owner(object, &source);
+                    self.notices.tell_refused(object, &source);
                 }
                 Err(ApplyError::Write { what: text, source })
             }
@@ -127,7 +128,11 @@ impl Cluster {
         Ok(match write {
             Write::Create { resource, namespace, object } => {
                 let scope = (!namespace.is_empty()).then_some(namespace.as_str());
-                seen(resource, &self.client.dynamic(resource.clone(), scope).create(object).await?)
+                let created = self.client.dynamic(resource.clone(), scope).create(object).await?;
+                if *resource == PODS {
+                    self.notices.tell_created(&created);
+                }
+                seen(resource, &created)
             }
             Write::Patch { resource, key, subresource, kind, patch } => {
                 let api = at(resource, key);

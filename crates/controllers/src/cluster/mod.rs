@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 pub use apply::ApplyError;
 
+use crate::network::networks_of;
 use crate::resources::*;
 use crate::views::{self, *};
 use notices::Notices;
@@ -35,6 +36,9 @@ pub(crate) const ORPHANS: &str = "orphans";
 pub(crate) const BY_SERVICE: &str = "service";
 /// Index: pods by `<namespace>/<claim>`.
 pub(crate) const BY_CLAIM: &str = "claim";
+
+/// Index: pods by the Networks they are on.
+pub(crate) const BY_NETWORK: &str = "network";
 
 /// What controllers see and how they write.
 pub struct Cluster {
@@ -76,6 +80,10 @@ pub struct Cluster {
     pub volumes: Informer<PersistentVolume>,
     /// StorageClasses.
     pub storage_classes: Informer<StorageClass>,
+    /// PodDisruptionBudgets.
+    pub budgets: Informer<PodDisruptionBudget>,
+    /// Networks.
+    pub networks: Informer<Network>,
     /// Leases of nodes.
     pub leases: Informer<Lease>,
     followed: HashMap<Resource, Box<dyn Followed>>,
@@ -115,6 +123,7 @@ impl Cluster {
             .index(BY_CLAIM, |pod| {
                 pod.view.claims().map(|claim| format!("{}/{claim}", pod.key.namespace).into()).collect()
             })
+            .index(BY_NETWORK, |pod| networks_of(&pod.view).into_iter().collect())
             .keep_raw()
             .start(client);
         let slices = follow(SLICES)
@@ -143,6 +152,8 @@ impl Cluster {
             claims: follow(CLAIMS).start(client),
             volumes: follow(VOLUMES).start(client),
             storage_classes: follow(STORAGE_CLASSES).start(client),
+            budgets: follow(BUDGETS).start(client),
+            networks: follow(NETWORKS).start(client),
             leases: follow(LEASES).namespace("kube-node-lease").start(client),
             followed: HashMap::new(),
             notices: Notices::start(client.clone(), clock.clone()),
@@ -153,7 +164,7 @@ impl Cluster {
     }
 
     fn register(&mut self) {
-        let followed: [(Resource, Box<dyn Followed>); 16] = [
+        let followed: [(Resource, Box<dyn Followed>); 18] = [
             (PODS, Box::new(self.pods.clone())),
             (NODES, Box::new(self.nodes.clone())),
             (NAMESPACES, Box::new(self.namespaces.clone())),
@@ -170,6 +181,8 @@ impl Cluster {
             (SERVICE_ACCOUNTS, Box::new(self.service_accounts.clone())),
             (CLAIMS, Box::new(self.claims.clone())),
             (VOLUMES, Box::new(self.volumes.clone())),
+            (BUDGETS, Box::new(self.budgets.clone())),
+            (NETWORKS, Box::new(self.networks.clone())),
         ];
         self.followed.extend(followed);
     }

@@ -60,11 +60,25 @@ impl Notices {
     }
 
     /// Tells the owner of an object why that could not be created.
-    pub(super) fn tell_owner(&self, object: &Value, error: &ClientError) {
+    pub(super) fn tell_refused(&self, object: &Value, error: &ClientError) {
+        let why = error.status().map_or_else(|| error.to_string(), |status| status.message.clone());
+        self.tell_owner(object, true, "FailedCreate", &|_| format!("Error creating: {why}"));
+    }
+
+    /// Tells the owner of a pod that it was created.
+    pub(super) fn tell_created(&self, pod: &Value) {
+        let name = naru_api::meta::name(pod);
+        self.tell_owner(pod, false, "SuccessfulCreate", &|owner| match owner.kind.as_str() {
+            "StatefulSet" => format!("create Pod {name} in StatefulSet {} successful", owner.name),
+            _ => format!("Created pod: {name}"),
+        });
+    }
+
+    fn tell_owner(&self, object: &Value, warning: bool, reason: &'static str, message: &dyn Fn(&Owner) -> String) {
         let owner: Option<Owner> = serde_json::from_value(object["metadata"]["ownerReferences"][0].clone()).ok();
         let Some(owner) = owner.filter(|owner| !owner.uid.is_empty()) else { return };
+        let message = message(&owner);
         let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
-        let why = error.status().map_or_else(|| error.to_string(), |status| status.message.clone());
         self.tell(Notice {
             resource: Resource {
                 group: group.to_owned().into(),
@@ -75,9 +89,9 @@ impl Notices {
             },
             key: ObjectRef::new(object["metadata"]["namespace"].as_str().unwrap_or_default(), &owner.name),
             uid: owner.uid,
-            warning: true,
-            reason: "FailedCreate",
-            message: format!("Error creating: {why}"),
+            warning,
+            reason,
+            message,
         });
     }
 }

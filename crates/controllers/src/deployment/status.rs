@@ -8,7 +8,7 @@ use super::failure;
 use super::plan::Rollout;
 use crate::ownership::key;
 use crate::plan::{Plan, Write};
-use crate::replicaset::or_absent;
+use crate::replicaset::{REPLICA_FAILURE, or_absent};
 use crate::resources::DEPLOYMENTS;
 use crate::views::{Condition, DeploymentStatus};
 
@@ -75,10 +75,19 @@ fn seen(plan: &mut Plan, rollout: &Rollout<'_>, doing: &Doing, now: Timestamp) -
     if let Some(record) = failure::record(deployment) {
         conditions.push(condition(names::ROLLED_BACK_CONDITION, "True", "UpdateFailed", record.message));
     }
+    // The new set's word goes first.
+    let failures = rollout.new.into_iter().chain(rollout.old.iter().copied());
+    conditions.extend(
+        failures
+            .filter_map(|set| Condition::find(&set.status.conditions, REPLICA_FAILURE))
+            .next()
+            .map(|failure| Condition { last_transition_time: None, last_update_time: None, ..failure.clone() }),
+    );
     seen.conditions = conditions.into_iter().map(|new| stamped(new, &before.conditions, now)).collect();
     // Conditions that others have added stay.
-    let foreign =
-        |known: &&Condition| !["Available", "Progressing", names::ROLLED_BACK_CONDITION].contains(&known.kind.as_str());
+    let foreign = |known: &&Condition| {
+        !["Available", "Progressing", REPLICA_FAILURE, names::ROLLED_BACK_CONDITION].contains(&known.kind.as_str())
+    };
     seen.conditions.extend(before.conditions.iter().filter(foreign).cloned());
     seen
 }

@@ -332,6 +332,18 @@ fn a_rollout_without_progress_is_told_after_its_deadline() {
     assert_eq!(world.condition("Progressing").1, "NewReplicaSetAvailable", "late is not never");
 }
 
+#[test]
+fn sets_that_cannot_create_pods_say_so_through_their_deployment() {
+    let mut world = World::new(1, json!({}), json!({}));
+    world.turn();
+    world.sets[0]["status"]["conditions"] =
+        json!([{ "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "full" }]);
+    world.turn();
+    assert_eq!(world.condition("ReplicaFailure"), ("True".into(), "FailedCreate".into()));
+    world.settle();
+    assert_eq!(world.condition("ReplicaFailure").1, "", "it has been overcome");
+}
+
 fn rule(text: &str) -> Value {
     json!({ "naru.io/update": text })
 }

@@ -101,7 +101,7 @@ pub struct DriverOptions {
 
 impl Default for DriverOptions {
     fn default() -> Self {
-        DriverOptions { workers: 16, rescan: Duration::from_secs(600) }
+        DriverOptions { workers: 64, rescan: Duration::from_secs(600) }
     }
 }
 

@@ -47,15 +47,21 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         expire(&mut plan, job, finished, now);
         return plan;
     }
+    if !["", "kubernetes.io/job-controller"].contains(&job.spec.managed_by.as_str()) {
+        return Plan::nothing("another controller runs it");
+    }
+    if job.status.start_time.is_none() && Condition::find(&job.status.conditions, "Suspended").is_none() {
+        plan.notices.extend(ignored(job));
+    }
     let end = end(job, &tally, now);
     let mut started = job.status.start_time;
     if end.is_some() {
         plan.reason = "ending".into();
-        stop(&mut plan, tally.active.iter().map(|pod| &**pod));
+        stop(&mut plan, job, tally.active.iter().map(|pod| &**pod));
     } else if job.spec.suspend {
         plan.reason = "suspended".into();
         started = None;
-        stop(&mut plan, tally.active.iter().map(|pod| &**pod));
+        stop(&mut plan, job, tally.active.iter().map(|pod| &**pod));
     } else {
         started = started.or(Some(now));
         deadline(&mut plan, job, started, now);
@@ -63,6 +69,27 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     }
     status(&mut plan, job, &tally, end, started, now);
     plan
+}
+
+/// Tells, at its start, what of a Job is kept and not acted on: silence would let people rely on it.
+fn ignored(job: &Job) -> Option<Notice> {
+    let spec = &job.spec;
+    let fields = [
+        ("podFailurePolicy", spec.pod_failure_policy.is_some()),
+        ("successPolicy", spec.success_policy.is_some()),
+        ("backoffLimitPerIndex", spec.backoff_limit_per_index.is_some()),
+        ("maxFailedIndexes", spec.max_failed_indexes.is_some()),
+        ("podReplacementPolicy", spec.pod_replacement_policy == "Failed"),
+    ];
+    let names: Vec<&str> = fields.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+    (!names.is_empty()).then(|| Notice {
+        resource: JOBS,
+        key: key(&job.metadata),
+        uid: job.metadata.uid.clone(),
+        warning: true,
+        reason: "FieldsIgnored",
+        message: format!("This controller does not act on: {}; every failure counts alike", names.join(", ")),
+    })
 }
 
 /// When a Job finished.
@@ -89,8 +116,8 @@ fn after(time: Timestamp, seconds: i64) -> Timestamp {
     time.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
-fn stop<'a>(plan: &mut Plan, pods: impl Iterator<Item = &'a Pod>) {
-    plan.writes.extend(pods.map(|pod| Write::delete(PODS, key(&pod.metadata), &pod.metadata.uid)));
+fn stop<'a>(plan: &mut Plan, job: &Job, surplus: impl Iterator<Item = &'a Pod>) {
+    surplus.for_each(|pod| pods::delete(plan, (&JOBS, &job.metadata), pod));
 }
 
 fn deadline(plan: &mut Plan, job: &Job, started: Option<Timestamp>, now: Timestamp) {
@@ -158,7 +185,7 @@ fn supply(plan: &mut Plan, view: &View, tally: &Tally, now: Timestamp) {
         dispensable.sort_by_cached_key(|pod| pods::dispensability(pod, &crowd));
         plan.reason = format!("stopping {} pods", active - wanted).into();
         let surplus = usize::try_from(active - wanted).unwrap_or(0);
-        return stop(plan, dispensable.into_iter().take(surplus).map(|pod| &**pod));
+        return stop(plan, job, dispensable.into_iter().take(surplus).map(|pod| &**pod));
     }
     let missing = usize::try_from(wanted - active).unwrap_or(0);
     if missing == 0 {

@@ -233,6 +233,20 @@ fn a_job_that_is_deleted_holds_no_pods() {
     assert!(world.pods[0]["metadata"].get("finalizers").is_none());
 }
 
+#[test]
+fn what_is_not_acted_on_is_told_once_and_others_jobs_are_left_alone() {
+    let mut world = World::new(json!({ "backoffLimitPerIndex": 1, "podReplacementPolicy": "Failed" }));
+    let told = |plan: &Plan| {
+        plan.notices.iter().filter(|notice| notice.warning).map(|n| n.message.clone()).collect::<Vec<_>>()
+    };
+    let first = told(&world.turn());
+    assert!(first.len() == 1 && first[0].contains("backoffLimitPerIndex, podReplacementPolicy"), "{first:?}");
+    assert!(told(&world.turn()).is_empty());
+    assert!(told(&World::new(json!({})).turn()).is_empty());
+    let mut foreign = World::new(json!({ "managedBy": "example.com/queue" }));
+    assert!(foreign.turn().writes.is_empty());
+}
+
 proptest! {
     /// Whatever becomes of its pods, and whenever the controller stops in between, each end is counted once.
     #[test]

@@ -5,17 +5,18 @@
 
 mod plan;
 
-pub(crate) use plan::or_absent;
+pub(crate) use plan::{REPLICA_FAILURE, or_absent};
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use naru_client::{Cached, ObjectRef};
 
-use crate::cluster::{BY_OWNER, Cluster, ORPHANS, owner_key};
+use crate::cluster::{ApplyError, BY_OWNER, Cluster, ORPHANS, owner_key};
 use crate::driver::{Controller, Keys};
 use crate::ownership::selector;
 use crate::plan::Plan;
@@ -93,5 +94,20 @@ impl Controller for ReplicaSets {
 
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
         plan::plan(view, now)
+    }
+
+    fn apply<'a>(&'a self, key: &'a ObjectRef, plan: Plan) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(async move {
+            let outcome = self.0.apply(plan.writes, plan.notices).await;
+            if let Err(ApplyError::Write { source, .. }) = &outcome
+                && let Some(status) = source.status()
+                && let Some(set) = self.0.replica_sets.get_ref(key)
+            {
+                let told = plan::refused(&set.view, &status.message, self.0.now());
+                // The turn has failed already, and says so with its own error.
+                let _ = self.0.apply(told.into_iter().collect(), Vec::new()).await;
+            }
+            outcome
+        })
     }
 }

@@ -11,7 +11,10 @@ use crate::ownership::{adopt, controller_of, key, release, selector};
 use crate::plan::{Plan, Write};
 use crate::pods::{self, Availability, availability};
 use crate::resources::{PODS, REPLICA_SETS};
-use crate::views::{Pod, ReplicaSet, ReplicaSetStatus};
+use crate::views::{Condition, Pod, ReplicaSet, ReplicaSetStatus};
+
+/// Condition of a set, and of its Deployment: pods cannot be created.
+pub(crate) const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let set = &*view.set;
@@ -55,7 +58,7 @@ fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
         let mut ranked = places.to_vec();
         ranked.sort_by_cached_key(|pod| pods::dispensability(pod, &view.crowd));
         for pod in ranked.into_iter().take(have - wanted) {
-            plan.push(Write::delete(PODS, key(&pod.metadata), &pod.metadata.uid));
+            pods::delete(plan, (&REPLICA_SETS, &set.metadata), pod);
         }
     } else if have + leaving < wanted {
         let missing = wanted - have - leaving;
@@ -98,8 +101,10 @@ fn status(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestam
         fully_labeled_replicas: count(&labelled),
         ready_replicas: count(&|pod| pod.is_ready()),
         available_replicas: count(&|pod| availability(pod, set.spec.min_ready_seconds, now) == Availability::Yes),
+        conditions: conditions(set, places.len()),
     };
     if seen != set.status {
+        let conditions = if seen.conditions.is_empty() { Value::Null } else { json!(seen.conditions) };
         plan.push(Write::status(
             REPLICA_SETS,
             key(&set.metadata),
@@ -111,10 +116,38 @@ fn status(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestam
                     "fullyLabeledReplicas": or_absent(seen.fully_labeled_replicas),
                     "readyReplicas": or_absent(seen.ready_replicas),
                     "availableReplicas": or_absent(seen.available_replicas),
+                    "conditions": conditions,
                 }
             }),
         ));
     }
+}
+
+/// The conditions, without a failure that has been overcome.
+fn conditions(set: &ReplicaSet, places: usize) -> Vec<Condition> {
+    let missing = usize::try_from(set.spec.replicas.unwrap_or(1)).is_ok_and(|wanted| places < wanted);
+    let known = set.status.conditions.iter();
+    known.filter(|condition| missing || condition.kind != REPLICA_FAILURE).cloned().collect()
+}
+
+/// Tells in the set's status why its pods cannot be created; nothing if that is told already.
+pub(super) fn refused(set: &ReplicaSet, why: &str, now: Timestamp) -> Option<Write> {
+    let known = &set.status.conditions;
+    if Condition::find(known, REPLICA_FAILURE).is_some() {
+        return None;
+    }
+    let failure = Condition {
+        kind: REPLICA_FAILURE.into(),
+        status: "True".into(),
+        reason: "FailedCreate".into(),
+        message: why.to_owned(),
+        last_transition_time: Some(now),
+        ..Condition::default()
+    };
+    let conditions: Vec<_> = known.iter().cloned().chain([failure]).collect();
+    let meta = &set.metadata;
+    let patch = json!({ "metadata": { "uid": meta.uid }, "status": { "replicas": set.status.replicas, "conditions": conditions } });
+    Some(Write::status(REPLICA_SETS, key(meta), patch))
 }
 
 /// Counters of nothing are left out, as Kubernetes does.

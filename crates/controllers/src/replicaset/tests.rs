@@ -220,10 +220,34 @@ fn the_status_counts_and_waits_for_min_ready() {
         vec![pod("a", json!({ "metadata": { "labels": { "app": "web" } } })), pod("b", unready()), pod("c", json!({}))];
     let early = plan(&view_of(set_of(), pods.clone()), noon());
     assert_eq!(early.again, Some(at(10).parse().unwrap()));
-    let expected = json!({ "observedGeneration": 2, "replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": null });
+    let expected = json!({ "observedGeneration": 2, "replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": null, "conditions": null });
     assert_eq!(status(&early), Some(&expected));
     let later = plan(&view_of(set_of(), pods), at(10).parse().unwrap());
     assert_eq!((status(&later).unwrap()["availableReplicas"].clone(), later.again), (json!(2), None));
+}
+
+#[test]
+fn what_cannot_be_created_is_told_in_the_status_until_it_can() {
+    let set_of = |status: Value| set(2, json!({ "status": status }));
+    let told = super::plan::refused(&set_of(json!({})), "too many pods", noon()).unwrap();
+    let Write::Patch { patch, .. } = &told else { panic!("{told}") };
+    let failure = &patch["status"]["conditions"][0];
+    assert_eq!(
+        (&failure["type"], &failure["reason"], &failure["message"]),
+        (&json!("ReplicaFailure"), &json!("FailedCreate"), &json!("too many pods"))
+    );
+    let failing = || set_of(json!({ "conditions": [failure] }));
+    assert_eq!(super::plan::refused(&failing(), "again", noon()), None, "told already");
+    let still = plan(&view_of(failing(), vec![pod("a", json!({}))]), noon());
+    assert_eq!(status(&still).unwrap()["conditions"], json!([failure]));
+    let overcome = plan(&view_of(failing(), vec![pod("a", json!({})), pod("b", json!({}))]), noon());
+    assert_eq!(status(&overcome).unwrap()["conditions"], Value::Null);
+}
+
+#[test]
+fn owners_are_told_of_deleted_pods() {
+    let plan = plan(&view_of(set(0, json!({})), vec![pod("a", json!({}))]), noon());
+    assert_eq!((plan.notices[0].reason, &*plan.notices[0].message), ("SuccessfulDelete", "Deleted pod: a"));
 }
 
 #[test]

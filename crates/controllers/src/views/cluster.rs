@@ -83,6 +83,26 @@ pub struct NodeStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// A Network, as far as its status goes.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What is seen.
+    pub status: NetworkStatus,
+}
+
+/// What is seen of a Network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkStatus {
+    /// The generation that the rest speaks of.
+    pub observed_generation: i64,
+    /// Pods on it.
+    pub members: i64,
+}
+
 /// A Lease.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

@@ -79,6 +79,9 @@ pub struct Condition {
     /// When anything of it last changed (Deployments).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_update_time: Option<Timestamp>,
+    /// The generation it speaks of (budgets).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// When it was last looked at (Jobs, nodes).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heartbeat_time: Option<Timestamp>,

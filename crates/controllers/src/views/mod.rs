@@ -11,8 +11,8 @@ mod storage;
 mod workload;
 
 pub use cluster::{
-    ConfigMap, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeSpec, NodeStatus, ServiceAccount,
-    Taint,
+    ConfigMap, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Network, NetworkStatus, Node, NodeSpec,
+    NodeStatus, ServiceAccount, Taint,
 };
 pub use meta::{Condition, Meta, Owner};
 pub use network::{
@@ -27,9 +27,9 @@ pub use storage::{
     ClaimRef, PersistentVolume, PersistentVolumeClaim, StorageClass, VolumeClaimSpec, VolumePhase, VolumeSpec,
 };
 pub use workload::{
-    ControllerRevision, CronJob, CronJobSpec, DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec, DeploymentStatus,
-    Job, JobSpec, JobStatus, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, Rolling, StatefulSet, StatefulSetSpec,
-    Strategy, UpdateStrategy,
+    BudgetSpec, BudgetStatus, ControllerRevision, CronJob, CronJobSpec, DaemonSet, DaemonSetSpec, Deployment,
+    DeploymentSpec, DeploymentStatus, Job, JobSpec, JobStatus, PodDisruptionBudget, ReplicaSet, ReplicaSetSpec,
+    ReplicaSetStatus, Rolling, StatefulSet, StatefulSetSpec, Strategy, UpdateStrategy,
 };
 
 use naru_client::BoxError;

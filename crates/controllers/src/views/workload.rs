@@ -127,6 +127,8 @@ pub struct ReplicaSetStatus {
     pub ready_replicas: i32,
     /// Ready for long enough.
     pub available_replicas: i32,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
 }
 
 /// A DaemonSet.
@@ -242,6 +244,16 @@ pub struct JobSpec {
     pub backoff_limit: Option<i32>,
     /// How many failures to bear per index.
     pub backoff_limit_per_index: Option<i32>,
+    /// How many indexes may fail.
+    pub max_failed_indexes: Option<i32>,
+    /// What becomes of which failure.
+    pub pod_failure_policy: Option<Value>,
+    /// When some indexes are enough.
+    pub success_policy: Option<Value>,
+    /// `TerminatingOrFailed` (also when empty) or `Failed`.
+    pub pod_replacement_policy: String,
+    /// Who runs it; nobody but us when empty.
+    pub managed_by: String,
     /// How long it may take.
     pub active_deadline_seconds: Option<i64>,
     /// How long after its end it is deleted.
@@ -314,4 +326,48 @@ pub struct CronJobSpec {
     pub failed_jobs_history_limit: Option<i32>,
     /// What its runs are.
     pub job_template: Value,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct PodDisruptionBudget {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What is asked for.
+    pub spec: BudgetSpec,
+    /// What is seen.
+    pub status: BudgetStatus,
+}
+
+/// What a budget protects: a number or a percentage of either.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BudgetSpec {
+    /// Which pods.
+    pub selector: Value,
+    /// How many must stay healthy.
+    pub min_available: Option<Value>,
+    /// How many may be unhealthy.
+    pub max_unavailable: Option<Value>,
+}
+
+/// A budget's status.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BudgetStatus {
+    /// The generation these figures belong to.
+    pub observed_generation: i64,
+    /// Pods whose eviction was granted and that are not yet on their way out.
+    pub disrupted_pods: BTreeMap<String, Timestamp>,
+    /// How many may be evicted now.
+    pub disruptions_allowed: i32,
+    /// Healthy pods.
+    pub current_healthy: i32,
+    /// How many must be healthy.
+    pub desired_healthy: i32,
+    /// How many there should be.
+    pub expected_pods: i32,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
 }

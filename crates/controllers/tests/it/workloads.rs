@@ -230,6 +230,46 @@ async fn what_cannot_be_created_is_told_beside_its_owner() {
     })
     .await
     .expect("an event");
+    let failing = |web: &Value| {
+        let conditions = web["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        conditions.iter().any(|condition| condition["type"] == "ReplicaFailure" && condition["status"] == "True")
+    };
+    world.until(&deployments(), "default", "web", failing).await;
     assert_eq!(told["involvedObject"]["kind"], "ReplicaSet");
     assert!(told["message"].as_str().unwrap().contains("nobody"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_allows_what_it_can_spare() {
+    let world = World::start().await;
+    let budgets = resource("policy", "PodDisruptionBudget", "poddisruptionbudgets", true);
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "web", "namespace": "default" },
+        "spec": { "minAvailable": 2, "selector": { "matchLabels": { "app": "web" } } },
+    });
+    world.create(budgets.clone(), budget).await;
+    world.create(deployments(), web(3)).await;
+    let allowed = |count: i64| move |budget: &Value| budget["status"]["disruptionsAllowed"] == count;
+    world.until(&budgets, "default", "web", allowed(1)).await;
+    let api = world.client.dynamic(deployments(), Some("default"));
+    api.patch("web", PatchKind::Merge, &json!({ "spec": { "replicas": 2 } })).await.unwrap();
+    world.until(&budgets, "default", "web", allowed(0)).await;
+    let victim = world.pods.list()[0].key.name.to_string();
+    let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": victim, "namespace": "default" } });
+    let pods = world.client.dynamic(pods(), Some("default"));
+    let refused = pods.create_subresource(&victim, "eviction", &eviction).await.unwrap_err();
+    assert_eq!(refused.code(), Some(429), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn networks_count_their_pods() {
+    let world = World::start().await;
+    let networks = resource("naru.io", "Network", "networks", false);
+    let network =
+        json!({ "apiVersion": "naru.io/v1", "kind": "Network", "metadata": { "name": "shop-default" }, "spec": {} });
+    world.create(networks.clone(), network).await;
+    let mut web = web(2);
+    web["spec"]["template"]["metadata"]["annotations"] = json!({ "naru.io/networks": r#"[{"name":"shop-default"}]"# });
+    world.create(deployments(), web).await;
+    world.until(&networks, "", "shop-default", |network| network["status"]["members"] == 2).await;
 }
