@@ -100,21 +100,37 @@ async fn foreground(
             !own.is_empty() && own.len() >= services.len() && own.iter().all(ended)
         }
     };
-    let world_stale = world.stale();
-    let followed = tokio::select! {
-        result = logs::follow(client, world, &target.namespace, services, &show, &mut printer, over) => {
-            result?;
-            true
-        }
-        result = failure(client, target, services, &world_stale) => return result.map(|()| ExitCode::FAILURE),
-        _ = tokio::signal::ctrl_c() => false,
-    };
-    if !followed {
-        eprintln!("\nGracefully stopping… (press Ctrl-C again to kill)");
+    let stale = world.stale();
+    let interrupted = std::cell::Cell::new(false);
+    {
+        let logs = logs::follow(client, world, &target.namespace, services, &show, &mut printer, over);
+        // Logs go on while everything stops: what is said at the end is often what matters.
+        let stop = async {
+            tokio::signal::ctrl_c().await?;
+            interrupted.set(true);
+            eprintln!("\nGracefully stopping… (press Ctrl-C again to kill)");
+            tokio::select! {
+                result = super::power::stop(client, target, &names, options.timeout) => result,
+                _ = tokio::signal::ctrl_c() => super::power::kill(client, target, &names, "SIGKILL").await,
+            }
+        };
+        tokio::pin!(logs);
+        tokio::pin!(stop);
         tokio::select! {
-            result = super::power::stop(client, target, &names, options.timeout) => result?,
-            _ = tokio::signal::ctrl_c() => super::power::kill(client, target, &names, "SIGKILL").await?,
+            shown = &mut logs => {
+                shown?;
+                if interrupted.get() {
+                    stop.await?;
+                }
+            }
+            stopped = &mut stop => {
+                stopped?;
+                let _ = tokio::time::timeout(Duration::from_millis(300), logs).await;
+            }
+            result = failure(client, target, services, &stale) => return result.map(|()| ExitCode::FAILURE),
         }
+    }
+    if interrupted.get() {
         return Ok(ExitCode::from(130));
     }
     let code = exit_code(&world.containers(), options.exit_code_from.as_deref(), services);
