@@ -251,7 +251,7 @@ fn up_in_the_foreground_shows_logs_and_stops_on_interrupt() {
         "front",
         "services:\n  web: {image: naru.local/probe:1}\n  db: {image: naru.local/probe:1, command: [--ignore-term], stop_grace_period: 2s}\n",
     );
-    let mut up = project.start(&["up"]);
+    let up = project.start(&["up"]);
     for name in ["web-1", "db-1"] {
         until(
             name,
