@@ -76,6 +76,15 @@ pub enum Restart {
     Never,
 }
 
+/// Exit codes that bring a container back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartRule {
+    /// The rule holds for these codes, or (false) for all others.
+    pub listed: bool,
+    /// The codes.
+    pub codes: Vec<i32>,
+}
+
 /// What a container is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -111,6 +120,10 @@ pub struct Wanted {
     pub image: Arc<str>,
     /// When the image is fetched.
     pub pull: PullPolicy,
+    /// The container's own `restartPolicy`, over the pod's; of sidecars it is their role.
+    pub restart: Option<Restart>,
+    /// Exit codes after which it is started again whatever its policy (`restartPolicyRules`), in order.
+    pub rules: Vec<RestartRule>,
     /// Has a `postStart` hook.
     pub post_start: bool,
     /// Has a `preStop` hook.
@@ -144,6 +157,12 @@ impl Desired {
 }
 
 impl Wanted {
+    /// Whether a rule brings it back after this exit code.
+    #[must_use]
+    pub fn returns_after(&self, code: i32) -> bool {
+        self.rules.iter().any(|rule| rule.codes.contains(&code) == rule.listed)
+    }
+
     /// Whether the container runs before the application containers.
     #[must_use]
     pub fn is_initial(&self) -> bool {

@@ -28,7 +28,7 @@ mod tests;
 
 pub use adopt::{addresses, adopt};
 pub use backoff::Pace;
-pub use desired::{Deletion, Desired, Name, Power, PullPolicy, Restart, Role, Wanted};
+pub use desired::{Deletion, Desired, Name, Power, PullPolicy, Restart, RestartRule, Role, Wanted};
 pub use effect::{Effect, EffectError, Outcome, Slot};
 pub use gates::{Gate, GateSpec, judge as judge_gates};
 pub use observed::{Ending, Exit, Hook, ImageSeen, Observed, Presence, Sandbox, Seen, State, Stop, Trouble, Why, Wish};

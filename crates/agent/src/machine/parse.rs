@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use naru_api::{
-    k8s::api::core::v1::{Container, EphemeralContainer, Lifecycle, Pod, PodSpec, Probe},
+    k8s::api::core::v1::{
+        Container, ContainerRestartRuleOnExitCodes, EphemeralContainer, Lifecycle, Pod, PodSpec, Probe,
+    },
     naru::names,
 };
 
-use super::{Deletion, Desired, Gate, Pace, Power, PullPolicy, Restart, Role, Wanted};
+use super::{Deletion, Desired, Gate, Pace, Power, PullPolicy, Restart, RestartRule, Role, Wanted};
 
 /// What the object asks for. `gate` is the verdict over its start gates. Values that validation would have refused
 /// fall back to Kubernetes' defaults.
@@ -21,12 +23,17 @@ pub fn parse(pod: &Pod, gate: Gate) -> Desired {
     let own = annotations.get(names::RESTART);
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
     let docker = own.is_some();
+    let mut apps = spec.containers.iter().map(|container| container.restart_policy.as_deref());
     let on_host = spec.host_network == Some(true);
     Desired {
         deletion: deletion(pod),
         power: annotations.get(names::POWER).map_or_else(|| Power::Running("".into()), |text| power(text)),
         restart: own.map_or_else(|| restart(policy), |text| restart(text)),
-        endless: policy == "Always",
+        endless: match docker {
+            true => policy == "Always",
+            // A container that is always started again keeps its pod from ever ending, and only such a one does.
+            false => apps.any(|own| own.unwrap_or(policy) == "Always"),
+        },
         pace: if docker { Pace::DOCKER } else { Pace::KUBERNETES },
         active_deadline: seconds(spec.active_deadline_seconds),
         docker,
@@ -98,7 +105,11 @@ fn wanted(container: &Container, role: Role) -> Wanted {
     let hooked = |pick: fn(&Lifecycle) -> bool| role != Role::Init && container.lifecycle.as_ref().is_some_and(pick);
     let probed = |probe: &Option<Probe>| role != Role::Init && probe.is_some();
     let liveness = container.liveness_probe.as_ref();
+    let own = container.restart_policy.as_deref().filter(|_| role != Role::Sidecar);
+    let rules = container.restart_policy_rules.iter().flatten().filter(|rule| rule.action == "Restart");
     Wanted {
+        restart: own.map(restart),
+        rules: rules.filter_map(|rule| rule.exit_codes.as_ref()).map(rule_of).collect(),
         name: container.name.as_str().into(),
         role,
         pull: pull(container.image_pull_policy.as_deref(), &image),
@@ -111,11 +122,17 @@ fn wanted(container: &Container, role: Role) -> Wanted {
     }
 }
 
+fn rule_of(codes: &ContainerRestartRuleOnExitCodes) -> RestartRule {
+    RestartRule { listed: codes.operator == "In", codes: codes.values.clone().unwrap_or_default() }
+}
+
 fn debugger(container: &EphemeralContainer) -> Wanted {
     let image: Arc<str> = container.image.as_deref().unwrap_or_default().into();
     Wanted {
         name: container.name.as_str().into(),
         role: Role::Ephemeral,
+        restart: None,
+        rules: Vec::new(),
         pull: pull(container.image_pull_policy.as_deref(), &image),
         image,
         post_start: false,

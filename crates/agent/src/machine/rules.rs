@@ -31,20 +31,19 @@ pub(super) fn again(desired: &Desired, wanted: &Wanted, seen: &Seen, now: Timest
     }
     // Whoever stops a container for its health's sake owes it a start, whatever its rule says.
     let owed = desired.docker && wanted.role == Role::App && matches!(exit.why, Some(Why::Unhealthy(_)));
-    let allowed = owed
-        || match wanted.role {
-            Role::Ephemeral => false,
-            Role::Sidecar => true,
-            Role::Init => exit.code != 0 && (desired.endless || desired.restart != Restart::Never),
-            Role::App => match desired.restart {
-                Restart::Always => true,
-                Restart::Never => false,
-                Restart::OnFailure { max } => {
-                    let used = seen.starts.saturating_sub(1).saturating_sub(seen.starts_base);
-                    exit.code != 0 && max.is_none_or(|max| used < max)
-                }
-            },
-        };
+    let ruled = wanted.role != Role::Ephemeral && wanted.returns_after(exit.code);
+    let own = wanted.restart.unwrap_or(desired.restart);
+    let by_policy = || match (wanted.role, own) {
+        (Role::Ephemeral, _) | (Role::App, Restart::Never) => false,
+        (Role::Sidecar, _) | (Role::App, Restart::Always) => true,
+        (Role::Init, Restart::Never) => exit.code != 0 && desired.endless && wanted.restart.is_none(),
+        (Role::Init, _) => exit.code != 0,
+        (Role::App, Restart::OnFailure { max }) => {
+            let used = seen.starts.saturating_sub(1).saturating_sub(seen.starts_base);
+            exit.code != 0 && max.is_none_or(|max| used < max)
+        }
+    };
+    let allowed = owed || ruled || by_policy();
     if !allowed {
         return Again::Never;
     }

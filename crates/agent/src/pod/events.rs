@@ -5,17 +5,20 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use naru_api::k8s::api::core::v1::Pod;
 use naru_client::{Client, PatchKind, Resource};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::execute::UNBOUND;
 use crate::machine::{Effect, EffectError, Outcome, Why};
 
 const QUEUE: usize = 1024;
 /// After this long a repetition is news again.
 const FORGET: Duration = Duration::from_secs(3600);
+/// How long a claim may be without its volume before anybody is told.
+const CLAIM_PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 const REMEMBERED: usize = 4096;
 
 /// What happened, in Kubernetes' words.
@@ -177,6 +180,12 @@ pub(crate) fn of_effect(effect: &Effect, result: &Result<Outcome, EffectError>) 
     }
 }
 
+/// A new claim gets its volume a moment after its pod: only a wait that lasts is news.
+pub(crate) fn is_early_wait(result: &Result<Outcome, EffectError>, waited: SignedDuration) -> bool {
+    let unbound = result.as_ref().is_err_and(|error| error.reason == UNBOUND);
+    unbound && waited < CLAIM_PATIENCE
+}
+
 fn killing(container: &str, why: &Why) -> Note {
     let text = match why {
         Why::Unhealthy(probe) => format!("Container {container} failed {probe}, will be restarted"),
@@ -186,4 +195,18 @@ fn killing(container: &str, why: &Why) -> Note {
         Why::Deleted | Why::Ended | Why::Power => format!("Stopping container {container}"),
     };
     Note::normal("Killing", text).of(container)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_without_its_volume_is_news_after_a_while() {
+        let wait: Result<Outcome, EffectError> = Err(EffectError::new(UNBOUND, "not bound yet"));
+        let other: Result<Outcome, EffectError> = Err(EffectError::new("FailedMount", "no such folder"));
+        let seconds = SignedDuration::from_secs;
+        assert!(is_early_wait(&wait, seconds(2)) && !is_early_wait(&wait, seconds(3)));
+        assert!(!is_early_wait(&other, seconds(0)) && !is_early_wait(&Ok(Outcome::Done), seconds(0)));
+    }
 }

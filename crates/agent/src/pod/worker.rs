@@ -10,7 +10,7 @@ use tokio::{
     task::{Id, JoinHandle, JoinSet},
 };
 
-use super::{Executor, Node, Note, ObjectChange, events, execute, start, status::StatusWriter};
+use super::{Executor, Node, Note, ObjectChange, events, start, status::StatusWriter};
 use crate::{
     machine::{
         self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Observed, Outcome, Power, Presence,
@@ -20,9 +20,6 @@ use crate::{
     translate::{References, qos, with_image_health},
     volumes,
 };
-
-/// How long a claim may be without its volume before anybody is told.
-const CLAIM_PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(3);
 
 /// What is wanted: the newest object, or its absence.
 #[derive(Clone)]
@@ -294,7 +291,9 @@ impl Worker {
         match (self.running.remove(&id), done) {
             (Some(effect), Done::Effect(result)) => {
                 tracing::trace!(pod = %self.executor.uid, ?effect, ?result, "ends");
-                if let Some(note) = events::of_effect(&effect, &result).filter(|_| !self.is_early_wait(&result, now)) {
+                let waited = self.observed.started_at.map(|since| now.duration_since(since)).unwrap_or_default();
+                let early = events::is_early_wait(&result, waited);
+                if let Some(note) = events::of_effect(&effect, &result).filter(|_| !early) {
                     self.executor.note(note);
                 }
                 self.observed.apply(&self.desired, &effect, result, now);
@@ -321,13 +320,6 @@ impl Worker {
             // A refresh that was cut off.
             (None, Done::Effect(_)) => self.refresh = Refresh::Idle,
         }
-    }
-
-    /// A new claim gets its volume a moment after its pod: only a wait that lasts is news.
-    fn is_early_wait(&self, result: &Result<Outcome, EffectError>, now: Timestamp) -> bool {
-        let unbound = result.as_ref().is_err_and(|error| error.reason == execute::UNBOUND);
-        let waits = self.observed.started_at.map(|since| now.duration_since(since));
-        unbound && waits.is_some_and(|waits| waits < CLAIM_PATIENCE)
     }
 
     fn take(&mut self, input: Input) {

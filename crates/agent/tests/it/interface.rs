@@ -27,7 +27,7 @@ pub async fn ask(agent: Arc<Agent>, method: Method, path: &str, body: Vec<u8>) -
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
     tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder().method(method).uri(path).header("host", "node");
-    if path.starts_with("/exec") || path.starts_with("/portForward") {
+    if ["/exec", "/attach", "/portForward"].iter().any(|kind| path.starts_with(kind)) {
         request = request
             .header("connection", "upgrade")
             .header("upgrade", "websocket")
@@ -143,4 +143,29 @@ async fn a_port_inside_the_pod_is_reached() {
         assert!(String::from_utf8_lossy(&errors).contains("8080") || errors.len() == 2, "{errors:?}");
         assert!(std::time::Instant::now() < deadline, "nothing answers");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_attaches_gets_the_first_words_or_is_refused() {
+    let Some(machine) = machine().await else { return };
+    let mut spec = script("echo first; read line; echo got $line");
+    (spec["restartPolicy"], spec["containers"][0]["stdin"]) = (json!("Never"), json!(true));
+    machine.api.run("talk", spec, json!({}));
+    machine.until_log("talk", "c", "first").await;
+    machine.api.until("talk", "ready", ready).await;
+    let path = "/attach/default/talk/c?stdin=true&stdout=true&stderr=true";
+    let mut socket = open(&machine, path).await;
+    socket.send(Message::Binary(Bytes::from_static(b"\0it\n"))).await.unwrap();
+    let mut out = Vec::new();
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Binary(data) = message
+            && data[0] == 1
+        {
+            out.extend_from_slice(&data[1..]);
+        }
+    }
+    assert_eq!(String::from_utf8_lossy(&out), "first\ngot it\n");
+    machine.api.until("talk", "succeeded", |pod| pod["status"]["phase"] == "Succeeded").await;
+    let refused = ask(machine.agent(), Method::GET, path, Vec::new()).await;
+    assert_eq!(refused.status(), StatusCode::CONFLICT, "before any stream is agreed on");
 }

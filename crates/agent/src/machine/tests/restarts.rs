@@ -69,6 +69,29 @@ fn kubernetes_policies_decide_by_exit_code() {
 }
 
 #[test]
+fn a_container_may_have_a_policy_and_rules_of_its_own() {
+    let one = |pod: &str, own: serde_json::Value| {
+        let mut container = json!({"name": "web", "image": "w"});
+        container.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        machine::desired(&self::pod(json!({"restartPolicy": pod, "containers": [container]})), Gate::Open)
+    };
+    let rule = |operator: &str| json!([{"action": "Restart", "exitCodes": {"operator": operator, "values": [42, 43]}}]);
+    for (pod, own, code, again) in [
+        ("Always", json!({"restartPolicy": "Never"}), 1, false),
+        ("Never", json!({"restartPolicy": "OnFailure"}), 1, true),
+        ("Never", json!({"restartPolicy": "OnFailure"}), 0, false),
+        ("Always", json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}), 42, true),
+        ("Always", json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}), 1, false),
+        ("Never", json!({"restartPolicy": "Never", "restartPolicyRules": rule("NotIn")}), 1, true),
+    ] {
+        let mut world = World::new(one(pod, own.clone()));
+        world.settle();
+        assert_eq!(wait_after_exit(&mut world, code).is_some(), again, "{pod} {own} after {code}");
+        assert_eq!(world.real.sandbox, again, "{pod} {own}: a finished pod gives its sandbox back");
+    }
+}
+
+#[test]
 fn docker_policies_decide_and_keep_the_sandbox() {
     for (policy, code, again) in [
         ("no", 1, false),
