@@ -70,14 +70,14 @@ pub(crate) async fn down(
         for name in claim_titles(client, target).await? {
             eprintln!(" Volume {name}  Removed");
         }
-        namespaces.delete(&target.namespace, &background).await.context("cannot remove the project's namespace")?;
+        remove_namespace(&namespaces, &target.namespace, &background).await?;
         gone(&namespaces, &target.namespace, SLACK).await?;
     } else {
         for resource in [Resource::of::<Service>(), Resource::of::<ConfigMap>(), Resource::of::<Secret>()] {
             client.dynamic(resource, Some(&target.namespace)).delete_all(&own, &background).await.ok();
         }
         if claim_titles(client, target).await?.is_empty() {
-            namespaces.delete(&target.namespace, &background).await.context("cannot remove the project's namespace")?;
+            remove_namespace(&namespaces, &target.namespace, &background).await?;
             gone(&namespaces, &target.namespace, SLACK).await?;
         }
     }
@@ -88,13 +88,30 @@ pub(crate) async fn down(
         .items
     {
         let name = network["metadata"]["name"].as_str().unwrap_or_default();
-        networks.delete(name, &background).await.with_context(|| format!("cannot remove the network {name}"))?;
+        match networks.delete(name, &background).await {
+            // Another `down` was faster: the wish is fulfilled.
+            Err(error) if !error.is_not_found() => {
+                return Err(error).with_context(|| format!("cannot remove the network {name}"));
+            }
+            _ => {}
+        }
         eprintln!(" Network {}  Removed", network["spec"]["title"].as_str().unwrap_or(name));
     }
     if rmi.is_some() {
         super::images::remove(client, &images, rmi == Some("local"), &target.name).await?;
     }
     Ok(())
+}
+
+async fn remove_namespace(
+    namespaces: &naru_client::DynamicApi,
+    name: &str,
+    options: &DeleteOptions,
+) -> anyhow::Result<()> {
+    match namespaces.delete(name, options).await {
+        Err(error) if !error.is_not_found() => Err(error).context("cannot remove the project's namespace"),
+        _ => Ok(()),
+    }
 }
 
 async fn claim_titles(client: &Client, target: &Target) -> anyhow::Result<Vec<String>> {

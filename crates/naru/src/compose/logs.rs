@@ -95,7 +95,7 @@ pub(crate) async fn follow(
                 tokio::spawn(pump(client.clone(), namespace.to_owned(), container.clone(), options, sender.clone()));
             }
         }
-        if over(&all) {
+        if over(&world.current()) {
             // What was written before the end is still on its way.
             while let Ok(Some((container, line))) =
                 tokio::time::timeout(std::time::Duration::from_millis(200), receiver.recv()).await

@@ -85,6 +85,25 @@ impl World {
         found
     }
 
+    /// The containers of the present templates: not those that are being replaced or removed.
+    pub fn current(&self) -> Vec<Container> {
+        let workloads: Vec<_> = self.workloads.iter().flat_map(Informer::list).collect();
+        let newest: BTreeMap<&str, Option<String>> = workloads
+            .iter()
+            .map(|w| {
+                (w.view["metadata"]["labels"][n::SERVICE].as_str().unwrap_or_default(), self.newest_template(&w.uid))
+            })
+            .collect();
+        let fits = |c: &Container| {
+            let labels = &c.object["metadata"]["labels"];
+            let host = labels[n::SERVICE].as_str().unwrap_or_default();
+            let wanted = newest.get(host).cloned().flatten();
+            c.state != State::Removing
+                && (wanted.is_none() || labels[n::POD_TEMPLATE_HASH].as_str() == wanted.as_deref())
+        };
+        self.containers().into_iter().filter(fits).collect()
+    }
+
     /// How far each service is: those with a workload, and those that live in another's pod.
     pub fn services(&self, goal: Goal) -> BTreeMap<String, Progress> {
         let containers = self.containers();

@@ -47,6 +47,7 @@ pub(crate) async fn up(place: &Place, options: UpOptions) -> anyhow::Result<Exit
     if options.no_start {
         hold(&mut project);
     }
+    ended(&client, &project).await?;
     let changes = apply(&client, &project, options.remove_orphans).await?;
     report(&changes);
     if options.force_recreate {
@@ -55,7 +56,7 @@ pub(crate) async fn up(place: &Place, options: UpOptions) -> anyhow::Result<Exit
     if options.no_start {
         return Ok(ExitCode::SUCCESS);
     }
-    let stale = resume(&client, &project).await?;
+    let stale = resume(&client, &project, &changes).await?;
     let services: BTreeSet<String> = project.loaded.project.services.keys().cloned().collect();
     let target = project.target();
     let mut world = World::follow(&client, &target.name, &target.namespace);
@@ -133,7 +134,7 @@ async fn foreground(
     if interrupted.get() {
         return Ok(ExitCode::from(130));
     }
-    let code = exit_code(&world.containers(), options.exit_code_from.as_deref(), services);
+    let code = exit_code(&world.current(), options.exit_code_from.as_deref(), services);
     if abort {
         eprintln!("Aborting on container exit…");
         super::power::stop(client, target, &names, options.timeout).await?;
@@ -291,8 +292,45 @@ async fn recreate(client: &Client, project: &Project, changes: &[Change]) -> any
     Ok(())
 }
 
+/// Waits until what an earlier `down` ended is gone: its successor would not know of it, and two containers of one
+/// service would meet on its volumes.
+async fn ended(client: &Client, project: &Project) -> anyhow::Result<()> {
+    let target = project.target();
+    let mut world = World::follow(client, &target.name, &target.namespace);
+    world.synced().await;
+    let parting = |world: &World| -> Vec<Container> {
+        let all = world.containers().into_iter();
+        // A service that is being rolled keeps its own order; only one without a workload has a successor to come.
+        let known = world.services(Goal::Started);
+        all.filter(|c| c.state == State::Removing && !known.contains_key(&c.service)).collect()
+    };
+    let mut told = false;
+    let deadline = std::time::Instant::now() + Duration::from_secs(600);
+    loop {
+        let left = parting(&world);
+        if left.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = left.iter().map(|c| c.title.as_str()).collect();
+        if !std::mem::replace(&mut told, true) {
+            eprintln!(" Waiting for {} to end", names.join(", "));
+        }
+        if std::time::Instant::now() > deadline {
+            bail!("these do not end: {}", names.join(", "));
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(1), world.changed()).await;
+    }
+}
+
 /// Starts what an earlier `stop` left stopped, and what ended by itself; gives the starts that are thereby over.
-async fn resume(client: &Client, project: &Project) -> anyhow::Result<BTreeSet<String>> {
+///
+/// Only of services that did not change: the pods of a changed one are on their way out, and starting their old command
+/// once more could do harm (think of a migration).
+async fn resume(client: &Client, project: &Project, changes: &[Change]) -> anyhow::Result<BTreeSet<String>> {
+    let same = |service: &str| {
+        let mut workloads = changes.iter().filter(|c| matches!(c.kind.as_str(), "Deployment" | "DaemonSet" | "Job"));
+        workloads.any(|c| c.service.as_deref() == Some(service) && c.action == "unchanged")
+    };
     let mut stale = BTreeSet::new();
     let pods = client.dynamic(super::container::pods(), Some(&project.namespace));
     let list = pods.list(&naru_client::ListOptions::labels(naru_api::naru::names::SERVICE)).await?;
@@ -300,7 +338,7 @@ async fn resume(client: &Client, project: &Project) -> anyhow::Result<BTreeSet<S
         let meta = &pod["metadata"];
         let power = meta["annotations"][naru_api::naru::names::POWER].as_str().unwrap_or("running");
         let service = meta["labels"][naru_api::naru::names::SERVICE].as_str().unwrap_or_default();
-        let ours = project.loaded.project.services.contains_key(service);
+        let ours = same(&naru_compose::translate::label_value(service));
         let containers = super::container::of_pod("", &pod);
         let ended = containers.iter().any(|c| matches!(c.state, State::Exited(..)));
         if ours && (matches!(power, "stopped" | "paused") || ended) {
