@@ -31,7 +31,9 @@ pub use backoff::Pace;
 pub use desired::{Deletion, Desired, Name, Power, PullPolicy, Restart, RestartRule, Role, Wanted};
 pub use effect::{Effect, EffectError, Outcome, Slot};
 pub use gates::{Gate, GateSpec, judge as judge_gates};
-pub use observed::{Ending, Exit, Hook, ImageSeen, Observed, Presence, Sandbox, Seen, State, Stop, Trouble, Why, Wish};
+pub use observed::{
+    Ending, Exit, Hook, ImageSeen, Marks, Observed, Presence, Sandbox, Seen, State, Stop, Trouble, Why, Wish,
+};
 pub use parse::{parse as desired, power};
 pub use phase::Phase;
 pub use status::{StatusInput, status};

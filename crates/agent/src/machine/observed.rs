@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::{Effect, Name, Power, Slot};
+use super::{Desired, Effect, Name, Power, Slot};
 
 /// What is known. Everything that was not asked for yet is `Unknown`, which the idempotent effects clear up.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +36,16 @@ pub struct Observed {
     pub busy: BTreeMap<Slot, Effect>,
     /// Failed effects that will be tried again.
     pub trouble: BTreeMap<Slot, Trouble>,
+}
+
+/// What of [`Observed`] neither the runtime nor the API's object can tell, kept on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Marks {
+    /// Containers that were killed on request.
+    pub held: Vec<String>,
+    /// Containers that were, or are being, stopped because a probe failed.
+    pub unhealthy: Vec<String>,
 }
 
 /// Whether something that is prepared once exists.
@@ -271,6 +282,33 @@ impl Exit {
 }
 
 impl Observed {
+    /// What must be kept on disk.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let names = |fits: fn(&Seen) -> bool| -> Vec<String> {
+            self.containers.iter().filter(|(_, seen)| fits(seen)).map(|(name, _)| name.to_string()).collect()
+        };
+        let unhealthy = |seen: &Seen| {
+            let why = match &seen.state {
+                State::New => None,
+                State::Running { stop, .. } => stop.as_ref().map(|stop| &stop.why),
+                State::Exited(exit) => exit.why.as_ref(),
+            };
+            matches!(why, Some(Why::Unhealthy(_)))
+        };
+        Marks { held: names(|seen| seen.held), unhealthy: names(unhealthy) }
+    }
+
+    /// Puts back what was kept on disk.
+    pub fn mark(&mut self, desired: &Desired, marks: &Marks) {
+        marks.held.iter().for_each(|name| self.hold(desired, name, true));
+        for name in &marks.unhealthy {
+            if let Some(State::Exited(exit)) = self.containers.get_mut(&**name).map(|seen| &mut seen.state) {
+                exit.why.get_or_insert(Why::Unhealthy("probe".to_owned()));
+            }
+        }
+    }
+
     /// Whether any container's process runs.
     #[must_use]
     pub fn anything_runs(&self) -> bool {

@@ -11,6 +11,8 @@ use std::{
 use naru_api::{View, k8s::api::core::v1::Pod};
 use serde_json::{Value, json};
 
+use crate::machine::Marks;
+
 /// The folder of files.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
@@ -23,8 +25,8 @@ pub(crate) struct Saved {
     pub pod: Pod,
     /// The power wish that was acted on (the annotation's text).
     pub power: Option<String>,
-    /// Containers that were killed on request and stay down.
-    pub held: Vec<String>,
+    /// What else nobody but this node knows of it.
+    pub marks: Marks,
 }
 
 impl Ledger {
@@ -36,8 +38,8 @@ impl Ledger {
     }
 
     /// Saves a pod. Not synced: after a power cut the pods are gone anyway and the API has them.
-    pub fn save(&self, uid: &str, pod: &Pod, power: Option<&str>, held: &[String]) -> io::Result<()> {
-        let text = json!({"pod": pod.to_value(), "power": power, "held": held}).to_string();
+    pub fn save(&self, uid: &str, pod: &Pod, power: Option<&str>, marks: &Marks) -> io::Result<()> {
+        let text = json!({"pod": pod.to_value(), "power": power, "marks": marks}).to_string();
         let temporary = self.dir.join(format!(".{uid}"));
         fs::write(&temporary, text)?;
         fs::rename(&temporary, self.dir.join(format!("{uid}.json")))
@@ -71,8 +73,8 @@ impl Ledger {
 fn read(path: &Path) -> Result<Saved, Box<dyn std::error::Error + Send + Sync>> {
     let value: Value = serde_json::from_slice(&fs::read(path)?)?;
     let pod = Pod::from_value(&value["pod"])?;
-    let held = serde_json::from_value(value["held"].clone()).unwrap_or_default();
-    Ok(Saved { pod, power: value["power"].as_str().map(str::to_owned), held })
+    let marks = serde_json::from_value(value["marks"].clone()).unwrap_or_default();
+    Ok(Saved { pod, power: value["power"].as_str().map(str::to_owned), marks })
 }
 
 #[cfg(test)]
@@ -85,11 +87,12 @@ mod tests {
         let ledger = Ledger::open(dir.path()).unwrap();
         let pod: Pod =
             serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": []}})).unwrap();
-        ledger.save("u", &pod, Some("stopped"), &["c".to_owned()]).unwrap();
+        let marks = Marks { held: vec!["c".into()], unhealthy: vec!["d".into()] };
+        ledger.save("u", &pod, Some("stopped"), &marks).unwrap();
         fs::write(dir.path().join("agent/ledger/bad.json"), "{").unwrap();
         let saved = Ledger::open(dir.path()).unwrap().load().unwrap();
         assert_eq!((saved.len(), saved[0].power.as_deref()), (1, Some("stopped")));
-        assert_eq!(saved[0].held, ["c"]);
+        assert_eq!(saved[0].marks, marks);
         assert_eq!(saved[0].pod.metadata.name.as_deref(), Some("p"));
         ledger.remove("u").unwrap();
         ledger.remove("u").unwrap();

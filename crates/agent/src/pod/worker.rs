@@ -13,8 +13,8 @@ use tokio::{
 use super::{Executor, Node, Note, ObjectChange, events, start, status::StatusWriter};
 use crate::{
     machine::{
-        self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Observed, Outcome, Power, Presence,
-        Sandbox, Seen, Slot, State, StatusInput, Step, Why, step,
+        self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Marks, Observed, Outcome, Power,
+        Presence, Sandbox, Seen, Slot, State, StatusInput, Step, Why, step,
     },
     probes::{Prober, Verdict},
     translate::{References, qos, with_image_health},
@@ -106,14 +106,14 @@ pub(crate) struct Spawn {
     pub record: Option<PodRecord>,
     /// The power wish acted on before, as the annotation's text.
     pub power: Option<String>,
-    /// Containers that were killed on request before.
-    pub held: Vec<String>,
+    /// What was kept of it besides.
+    pub marks: Marks,
     pub judge: Judge,
 }
 
 /// Starts a worker; `ended` is called when its pod is gone.
 pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Handle {
-    let Spawn { node, uid, pod, record, power, held, judge } = spawn;
+    let Spawn { node, uid, pod, record, power, marks, judge } = spawn;
     let sandbox = record.as_ref().and_then(|record| match &record.liveness {
         PodLiveness::Alive(created) => Some(created.clone()),
         PodLiveness::SupervisorLost => None,
@@ -129,7 +129,7 @@ pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Hand
         let pod = pod.clone();
         move |desired: &Desired| {
             let mut observed = machine::adopt(desired, record.as_ref(), pod.status.as_ref(), power.clone(), now);
-            held.iter().for_each(|name| observed.hold(desired, name, true));
+            observed.mark(desired, &marks);
             observed
         }
     };
@@ -211,7 +211,7 @@ struct Worker {
     early: Vec<(String, u32, RuntimeExit)>,
     probers: BTreeMap<machine::Name, Prober>,
     refresh: Refresh,
-    saved: Option<(Arc<Pod>, Option<Power>, Vec<String>)>,
+    saved: Option<(Arc<Pod>, Option<Power>, Marks)>,
 }
 
 impl Worker {
@@ -531,17 +531,16 @@ impl Worker {
     /// Keeps the ledger in step with the object and the power wish.
     fn save(&mut self) {
         let power = self.observed.power.clone();
-        let held = self.observed.containers.iter().filter(|(_, seen)| seen.held).map(|(name, _)| name.to_string());
-        let held: Vec<String> = held.collect();
-        let same = |(pod, known, down): &(Arc<Pod>, Option<Power>, Vec<String>)| {
-            Arc::ptr_eq(pod, &self.pod) && *known == power && *down == held
+        let marks = self.observed.marks();
+        let same = |(pod, known, kept): &(Arc<Pod>, Option<Power>, Marks)| {
+            Arc::ptr_eq(pod, &self.pod) && *known == power && *kept == marks
         };
         if self.saved.as_ref().is_some_and(same) {
             return;
         }
         let text = power.as_ref().map(machine::Power::text);
-        let saved = self.node.ledger.save(self.executor.uid.as_str(), &self.pod, text.as_deref(), &held);
-        self.saved = Some((self.pod.clone(), power, held));
+        let saved = self.node.ledger.save(self.executor.uid.as_str(), &self.pod, text.as_deref(), &marks);
+        self.saved = Some((self.pod.clone(), power, marks));
         if let Err(error) = saved {
             tracing::warn!(pod = %self.executor.uid, %error, "the pod was not saved and is not found while the API is away");
         }

@@ -141,6 +141,8 @@ fn a_killed_container_stays_down_where_dockers_rules_hold() {
     docker.settle();
     kill(&mut docker);
     assert!(docker.running().is_empty() && docker.real.sandbox, "down, and kept");
+    docker.crash().settle();
+    assert!(docker.running().is_empty(), "also over a restart of the agent");
     docker.desired.power = Power::Running("1".into());
     docker.settle();
     assert_eq!(docker.running(), ["web"]);

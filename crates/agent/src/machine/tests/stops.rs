@@ -100,6 +100,13 @@ fn an_unhealthy_container_comes_back_where_dockers_rules_hold() {
         let waited = world.now.duration_since(stopped).as_millis();
         assert_eq!(waited, [0, 100, 200][starts as usize - 2], "with a back-off");
     }
+    // Also when the agent dies while it waits, or before it knew of the end.
+    let stop = Effect::BeginStop { container: "web".into(), why: Why::Unhealthy("x".into()), grace: Duration::ZERO };
+    world.observed.apply(&world.desired.clone(), &stop, Ok(Outcome::Done), world.now);
+    world.run(Duration::from_millis(1));
+    assert!(world.running().is_empty(), "backs off");
+    world.crash().settle();
+    assert_eq!(world.running(), ["web"]);
     world.exit("web", 1).settle();
     assert!(world.running().is_empty(), "what ends by itself follows its rule");
 }

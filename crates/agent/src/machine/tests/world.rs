@@ -151,7 +151,9 @@ impl World {
         let record = self.real.sandbox.then(|| self.record());
         let power = self.observed.power.clone();
         let ending = self.observed.ending.clone();
+        let marks = self.observed.marks();
         self.observed = machine::adopt(&self.desired, record.as_ref(), None, power, self.now);
+        self.observed.mark(&self.desired, &marks);
         self.observed.ending = ending; // told by the status
         self
     }
