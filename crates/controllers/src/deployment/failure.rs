@@ -4,6 +4,8 @@
 //! containers' failures, and goes back (or stops) by itself. The judgement ends when the update has: what fails a month
 //! later is no failure of the update.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use naru_api::naru::names;
 use naru_client::PatchKind;
@@ -49,6 +51,12 @@ fn has_failed(pod: &Pod, rule: &UpdateRule) -> bool {
             _ => true,
         }
     })
+}
+
+/// How many of a set's pods failed and do not serve.
+pub(super) fn fallen(pods: &[Arc<Pod>], rule: &UpdateRule) -> i32 {
+    let lost = |pod: &&Arc<Pod>| !pod.metadata.is_deleting() && !pod.is_ready() && has_failed(pod, rule);
+    i32::try_from(pods.iter().filter(lost).count()).unwrap_or(i32::MAX)
 }
 
 fn signed(rule: &UpdateRule) -> SignedDuration {

@@ -14,7 +14,7 @@ use super::rolling::{self, Hold, Size};
 use super::scale::{self, Share};
 use super::status::{self, Doing};
 use super::template;
-use super::update::UpdateRule;
+use super::update::{FailureAction, UpdateRule};
 use crate::ownership::{adopt, controller_of, key, release, selector};
 use crate::plan::{Notice, Plan, Write};
 use crate::resources::{DEPLOYMENTS, REPLICA_SETS};
@@ -121,6 +121,23 @@ impl<'a> Rollout<'a> {
         }
     }
 
+    /// How many of the new pods need not be waited for: those that serve, and where failures are borne, those that
+    /// failed, because an update that goes on regardless would otherwise wait for them for ever.
+    fn passed(&self, new: &ReplicaSet) -> i32 {
+        let available = new.status.available_replicas;
+        match &self.rule {
+            Some(rule) if rule.failure_action == FailureAction::Continue || self.is_overruled() => {
+                available.saturating_add(failure::fallen(self.pods_of(new), rule)).min(asked(new))
+            }
+            _ => available,
+        }
+    }
+
+    /// Somebody has told a paused update to go on.
+    fn is_overruled(&self) -> bool {
+        matches!(failure::pause(self.deployment), Pause::Ended(_) | Pause::Overruled)
+    }
+
     /// The number asked for has changed since the sets were sized.
     fn is_scaled(&self) -> bool {
         self.all().filter(|set| asked(set) > 0).any(|set| {
@@ -194,9 +211,7 @@ impl<'a> Rollout<'a> {
         let Some(rule) = &self.rule else { return false };
         match failure::judge(self, rule, now) {
             // Whoever resumes a paused update wants it, failures or not.
-            Verdict::Failed(_) if matches!(failure::pause(self.deployment), Pause::Ended(_) | Pause::Overruled) => {
-                false
-            }
+            Verdict::Failed(_) if self.is_overruled() => false,
             Verdict::Failed(why) => failure::act(plan, self, rule, &why),
             Verdict::Pending(again) => {
                 again.into_iter().for_each(|again| plan.again_at(again));
@@ -215,7 +230,7 @@ impl<'a> Rollout<'a> {
     /// Moves the rollout on.
     fn roll(&self, plan: &mut Plan, now: Timestamp) -> Doing {
         let old: Vec<Size> = self.old.iter().map(|set| self.size(set)).collect();
-        let new = self.new.map(|set| self.size(set)).unwrap_or_default();
+        let new = self.new.map(|set| Size { available: self.passed(set), ..self.size(set) }).unwrap_or_default();
         let next = rolling::step(&self.bounds, new, &old, self.hold(plan, now));
         for (set, size) in self.old.iter().zip(&next.old) {
             if asked(set) != *size {
@@ -246,7 +261,7 @@ impl<'a> Rollout<'a> {
         } else {
             left + asked(new) > self.bounds.replicas
         };
-        let under_way = half || new.status.available_replicas < asked(new);
+        let under_way = half || self.passed(new) < asked(new);
         let last = self.pods_of(new).iter().filter_map(|pod| pod.ready_since()).max();
         let pause = SignedDuration::try_from(rule.delay).unwrap_or(SignedDuration::MAX);
         let due = last.map(|last| last.saturating_add(pause).unwrap_or(Timestamp::MAX)).filter(|due| *due > now);
