@@ -84,8 +84,8 @@ services:
     let inside = |_: usize| ask(&project, "client", "web:8080/host");
     let outside = |_: usize| host.get_from_outside(NODE, 8201, "/host").map(|answer| answer.body);
     let here = |_: usize| host.get([127, 0, 0, 1], 8201, "/host").map(|answer| answer.body);
-    let ways: [(&str, &dyn Fn(usize) -> Result<String, String>); 3] =
-        [("a pod", &inside), ("outside", &outside), ("localhost", &here)];
+    type Way<'a> = &'a dyn Fn(usize) -> Result<String, String>;
+    let ways: [(&str, Way<'_>); 3] = [("a pod", &inside), ("outside", &outside), ("localhost", &here)];
     for (who, way) in ways {
         eventually(&format!("{who} reaches all three"), || {
             let found: BTreeSet<String> = (0..12).filter_map(|at| way(at).ok()).collect();

@@ -318,7 +318,10 @@ impl Host {
     #[track_caller]
     pub fn try_load(&self, image: Image) -> Option<()> {
         match image.archive() {
-            Ok(_) => Some(self.load(image)),
+            Ok(_) => {
+                self.load(image);
+                Some(())
+            }
             Err(why) => require::skipped(&format!("{} cannot be made: {why}", image.name())),
         }
     }
