@@ -78,9 +78,11 @@ pub(crate) async fn follow(
 ) -> anyhow::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Container, Option<Vec<u8>>)>(256);
     let mut open_now: BTreeSet<(String, String, i64)> = BTreeSet::new();
+    // Logs that came to their end.
+    let mut done = 0;
     world.synced().await;
     loop {
-        let all = world.containers();
+        let all = world.current();
         for container in all.iter().filter(|c| services.is_empty() || services.contains(&c.service)) {
             // Each start of a container is a log of its own to follow.
             let key = (container.pod.clone(), container.name.clone(), container.restarts);
@@ -95,26 +97,32 @@ pub(crate) async fn follow(
                 tokio::spawn(pump(client.clone(), namespace.to_owned(), container.clone(), options, sender.clone()));
             }
         }
-        if over(&world.current()) {
-            // What was written before the end is still on its way.
-            while let Ok(Some((container, line))) =
-                tokio::time::timeout(std::time::Duration::from_millis(200), receiver.recv()).await
-            {
-                if let Some(line) = line {
-                    printer.print(&container, &line);
+        if over(&all) {
+            // What was written before the end is still on its way: the logs of what has ended come to their end.
+            let ended = |c: &Container| all.iter().any(|now| now.attempt == c.attempt && !now.is_running());
+            let mut open_logs =
+                all.iter().filter(|c| !c.is_running() && !matches!(c.state, State::Waiting(..))).count();
+            open_logs = open_logs.saturating_sub(done);
+            let patience = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            while open_logs > 0 && std::time::Instant::now() < patience {
+                match tokio::time::timeout(std::time::Duration::from_millis(500), receiver.recv()).await {
+                    Ok(Some((container, Some(line)))) => printer.print(&container, &line),
+                    Ok(Some((container, None))) if ended(&container) => open_logs -= 1,
+                    Ok(Some(_)) => {}
+                    _ => break,
                 }
             }
             return Ok(());
         }
         tokio::select! {
             Some((container, line)) = receiver.recv() => {
-                if let Some(line) = line {
-                    printer.print(&container, &line);
-                }
-                while let Ok((container, line)) = receiver.try_recv() {
-                    if let Some(line) = line {
-                        printer.print(&container, &line);
+                let mut next = Some((container, line));
+                while let Some((container, line)) = next {
+                    match line {
+                        Some(line) => printer.print(&container, &line),
+                        None => done += 1,
                     }
+                    next = receiver.try_recv().ok();
                 }
             }
             () = world.changed() => {}
