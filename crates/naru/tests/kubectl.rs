@@ -1,4 +1,4 @@
-//! An unmodified kubectl over the same objects: its verbs, and Compose projects seen through it.
+//! An unmodified kubectl: its verbs over every kind.
 
 use std::collections::BTreeSet;
 
@@ -577,47 +577,4 @@ fn service_accounts_may_what_their_roles_say() {
     robot(&["get", "secrets"]).refuses(&["forbidden", "system:serviceaccount:accounts:robot"]);
     robot(&["delete", "pod", "any"]).refuses(&["forbidden"]);
     robot(&["get", "pods", "-n", "kube-system"]).refuses(&["forbidden"]);
-}
-
-#[test]
-fn a_compose_project_through_kubectl() {
-    let Some(host) = host() else { return };
-    let project = host.project(
-        "kube",
-        r#"
-services:
-  web: {image: naru.local/probe:1, ports: ["8521:8080"], restart: always, deploy: {replicas: 2}}
-  my_db: {image: naru.local/probe:1, volumes: ["data:/data"]}
-volumes: {data: {}}
-"#,
-    );
-    project.up(&[]);
-    host.kubectl(&["get", "namespace", "kube", "--show-labels"]).ok().says(&["naru.io/project=kube"]);
-    project.kubectl(&["get", "deployments,pods,services,pvc", "-l", "naru.io/project=kube"]).ok().says(&[
-        "deployment.apps/web",
-        "2/2",
-        "service/web",
-    ]);
-    let pods = || project.kubectl(&["get", "pods", "-l", "naru.io/service=web", "-o", "json"]).ok().json();
-    let name = |pods: &Value, at: usize| pods["items"][at]["metadata"]["name"].as_str().expect("a name").to_owned();
-    let first = name(&pods(), 0);
-    project.kubectl(&["delete", "pod", &first]).ok();
-    project.until("web", "another took its place and its number", |rows| {
-        let names: BTreeSet<&str> = rows.iter().filter_map(|row| row["Name"].as_str()).collect();
-        rows.iter().all(|row| row["State"] == "running" && row["Pod"] != *first)
-            && names == BTreeSet::from(["kube-web-1", "kube-web-2"])
-    });
-    project.kubectl(&["scale", "deployment/web", "--replicas=4"]).ok();
-    project.until("web", "four run", |rows| rows.len() == 4 && rows.iter().all(|row| row["State"] == "running"));
-    project.kubectl(&["get", "projects.naru.io", "kube", "-o", "yaml"]).ok().says(&["my_db"]);
-    // The next up makes it what the file says.
-    project.up(&[]);
-    project
-        .until("web", "two, as the file says", |rows| rows.iter().filter(|row| row["State"] == "running").count() == 2);
-    host.kubectl(&["delete", "namespace", "kube"]).ok();
-    until(
-        "the project is gone",
-        || host.naru(&["ls", "-a", "-q"]).ok().stdout,
-        |text| !text.lines().any(|line| line == "kube"),
-    );
 }
