@@ -87,6 +87,8 @@ rm -rf "$tree"/usr/share/{doc,man,locale,info} "$tree"/var/cache/apt/*
 mkfs.ext4 -q -d "$tree" -E lazy_itable_init=1 -O ^metadata_csum_seed "$scratch/root.ext4" 8G >/dev/null
 
 rm -rf --one-file-system "$tree" "$initrd" "$scratch/log"
+# What earlier versions of this script made is of no use.
+find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype egrep -regex '.*/[0-9a-f]{16}' ! -path "$done" -exec rm -rf {} +
 mkdir -p "$done"
 mv "$scratch/kernel" "$scratch/initrd" "$done/"
 mv "$scratch/root.ext4" "$done/root.ext4"

@@ -1,6 +1,27 @@
 # The first boot: installing, limits, the network, and a server that comes and goes.
 
+# neighbour NAME LINK NUMBER NETWORK: another machine, which is a namespace with a network card of its own; cards come in
+# pairs that one cable joins.
+neighbour() {
+  local near far
+  near=$(card "52:54:00:00:0$3:00")
+  far=$(card "52:54:00:00:0$3:01")
+  ip link set "$near" name "$2"
+  ip address add "$4.1/24" dev "$2"
+  ip link set "$2" up
+  ip netns add "$1"
+  ip link set "$far" netns "$1"
+  ip -n "$1" link set "$far" name eth0
+  ip -n "$1" address add "$4.2/24" dev eth0
+  ip -n "$1" link set eth0 up
+  ip -n "$1" link set lo up
+  ip -n "$1" route add default via "$4.1"
+}
+card() { ip -j link | jq -r --arg mac "$1" '.[] | select(.address == $mac) | .ifname'; }
+
 test_machine_is_as_users_have_it() {
+  neighbour elsewhere lan0 1 192.0.2
+  neighbour third lan1 2 198.51.100
   same "the control groups" cgroup2fs "$(stat -f -c %T /sys/fs/cgroup)"
   same "forwarding before the server" 0 "$(cat /proc/sys/net/ipv4/ip_forward)"
   [ ! -e /proc/sys/net/bridge ] || fail "br_netfilter is loaded"
@@ -89,41 +110,19 @@ test_published_port_answers_on_this_machine() {
   same "10.0.2.15:8080" "hello from web" "$(fetch http://10.0.2.15:8080/)"
 }
 
-# Another machine: a namespace behind a link of its own.
-elsewhere() {
-  ip netns add elsewhere
-  ip link add lan0 type veth peer name eth0 netns elsewhere
-  ip address add 192.0.2.1/24 dev lan0
-  ip link set lan0 up
-  ip -n elsewhere address add 192.0.2.2/24 dev eth0
-  ip -n elsewhere link set eth0 up
-  ip -n elsewhere link set lo up
-  ip -n elsewhere route add default via 192.0.2.1
-}
-
 test_published_port_answers_other_machines() {
-  elsewhere
   same "from another machine" "hello from web" "$(ip netns exec elsewhere curl -sS -f --max-time 10 http://192.0.2.1:8080/)"
 }
 
 test_this_machine_does_not_become_a_router() {
-  # Forwarding was off before Naru, so what is neither from nor to a pod must not pass now.
-  local web
-  web=$(pod web .status.podIP | tr -d '"')
-  ip netns add third
-  ip link add lan1 type veth peer name eth0 netns third
-  ip address add 198.51.100.1/24 dev lan1
-  ip link set lan1 up
-  ip -n third address add 198.51.100.2/24 dev eth0
-  ip -n third link set eth0 up
-  ip -n third route add default via 198.51.100.1
+  # Forwarding was off before Naru: what is neither from nor to a pod must not pass now that it is on.
   same "forwarding" 1 "$(cat /proc/sys/net/ipv4/ip_forward)"
-  # The first link was there before; both new ones count as well.
-  if ip netns exec elsewhere ping -c 1 -W 3 198.51.100.2 2>/dev/null; then
-    report "NOTE links made after the server are routed between"
-  fi
-  # Pods' own addresses are not for the world.
-  echo "web is $web"
+  ip netns exec elsewhere busybox ping -c 1 -W 5 192.0.2.1
+  ! ip netns exec elsewhere busybox ping -c 1 -W 3 198.51.100.2 || fail "packets pass between two links that were there before"
+  # And that it is our guard that holds them.
+  local guard
+  guard=$(nft list ruleset)
+  holds "the rules" "$guard" 'lan0'
 }
 
 test_names_between_services() {
@@ -140,6 +139,25 @@ test_works_beside_a_firewall_that_drops_forwarding() {
   text=$(naru doctor || true)
   nft delete table inet strict
   holds "naru doctor beside a dropping table" "$text" 'strict'
+}
+
+test_works_beside_an_engine_whose_forwarding_policy_drops() {
+  # As a Docker engine leaves it: the policy drops, and a chain of its own asks the administrator first.
+  iptables -P FORWARD DROP
+  iptables -N DOCKER-USER
+  iptables -A DOCKER-USER -j RETURN
+  iptables -A FORWARD -j DOCKER-USER
+  systemctl restart naru
+  until_ok 120 api /readyz
+  until_ok 30 ip netns exec elsewhere curl -sS -f -o /dev/null --max-time 5 http://192.0.2.1:8080/
+  same "between pods" "hello from web" "$(project long exec -T keeper wget -q -O- http://web/)"
+}
+
+test_works_with_bridge_netfilter_on() {
+  modprobe br_netfilter
+  same "bridge netfilter" 1 "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables)"
+  same "from another machine" "hello from web" "$(ip netns exec elsewhere curl -sS -f --max-time 10 http://192.0.2.1:8080/)"
+  same "between pods" "hello from web" "$(project long exec -T keeper wget -q -O- http://web/)"
 }
 
 # What runs, with its process: nothing in it may change when only the server comes and goes.
@@ -197,7 +215,8 @@ for name in machine-is-as-users-have-it install-makes-unit-and-group-and-starts 
   members-of-the-group-need-no-sudo images-load up-waits-until-all-is-healthy limits-are-in-the-cgroup \
   supervisors-are-outside-of-their-pods-groups pods-start-confined-as-apparmor-asks running-out-of-memory-is-named \
   published-port-answers-on-this-machine published-port-answers-other-machines this-machine-does-not-become-a-router \
-  names-between-services works-beside-a-firewall-that-drops-forwarding restart-of-the-unit-keeps-containers \
+  names-between-services works-beside-a-firewall-that-drops-forwarding \
+  works-beside-an-engine-whose-forwarding-policy-drops works-with-bridge-netfilter-on restart-of-the-unit-keeps-containers \
   kill-of-the-server-keeps-containers-and-systemd-starts-it containers-go-on-while-the-unit-is-stopped \
   before-the-restart-of-the-machine; do
   run_test "$name"

@@ -38,6 +38,7 @@ test_uninstall_leaves_nothing() {
   timeout 300 naru uninstall --volumes --yes
   local left=''
   ! systemctl cat naru >/dev/null 2>&1 || left="$left unit"
+  ! iptables-save 2>/dev/null | grep -i naru || left="$left iptables-rule"
   [ ! -e /etc/systemd/system/naru.service ] || left="$left unit-file"
   until_ok 30 eval '! pgrep -f "naru (supervisor|helper|server)|httpd -f|trap .exit 5"'
   ! ip -o link | grep -E 'naru' || left="$left link"
