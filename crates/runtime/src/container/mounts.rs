@@ -120,7 +120,9 @@ fn open_source(path: &Path, subpath: Option<&Path>) -> Outcome<OwnedFd> {
         return clone_tree(path).at(StartStep::Mount, || format!("opening {}", path.display()));
     };
     let volume = File::open(path).at(StartStep::Mount, || format!("opening {}", path.display()))?;
-    let inner = target::ensure(volume.as_fd(), subpath, Make::Folder)
+    // As writable as the volume: whoever may write there meant to write here too.
+    let mode = rustix::fs::fstat(&volume).map_or(0o755, |found| found.st_mode & 0o7777);
+    let inner = target::ensure(volume.as_fd(), subpath, Make::FolderLike(mode))
         .at(StartStep::Mount, || format!("preparing {} in {}", subpath.display(), path.display()))?;
     clone_open(&inner).at(StartStep::Mount, || format!("opening {} in {}", subpath.display(), path.display()))
 }

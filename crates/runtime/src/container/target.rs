@@ -21,6 +21,8 @@ const PROC_MAGIC: i64 = 0x9fa0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Make {
     Folder,
+    /// Every folder with this mode, whatever the process's mask.
+    FolderLike(u32),
     File,
 }
 
@@ -69,7 +71,13 @@ fn make_missing(root: BorrowedFd<'_>, path: &Path, make: Make) -> io::Result<Opt
             rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755))
         };
         match made {
-            Ok(()) => folder = sys::open_in_root(root, &so_far, libc::O_PATH)?,
+            Ok(()) => {
+                folder = sys::open_in_root(root, &so_far, libc::O_PATH)?;
+                // By descriptor: a name could have become a link to somewhere else by now.
+                if let Make::FolderLike(mode) = make {
+                    rustix::fs::chmod(by_fd(&folder), Mode::from_raw_mode(mode))?;
+                }
+            }
             Err(rustix::io::Errno::EXIST) => {
                 // There, and yet not found: a link to nothing. An absolute one replaces the path by itself.
                 let link = rustix::fs::readlinkat(&folder, part.as_os_str(), Vec::new())?;
@@ -148,5 +156,10 @@ mod tests {
         ensure(root.as_fd(), Path::new("/etc/deep/hosts"), Make::File).unwrap();
         ensure(root.as_fd(), Path::new("/data/x"), Make::Folder).unwrap();
         assert!(scratch.path().join("etc/deep/hosts").is_file() && scratch.path().join("data/x").is_dir());
+        ensure(root.as_fd(), Path::new("/open/wide"), Make::FolderLike(0o2777)).unwrap();
+        for made in ["open", "open/wide"] {
+            use std::os::unix::fs::MetadataExt;
+            assert_eq!(fs::metadata(scratch.path().join(made)).unwrap().mode() & 0o7777, 0o2777, "{made}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Supervisor,
     connection::Role,
     container::{Copy, Phase},
+    diary::note,
     job::{Job, Purpose},
 };
 use crate::pod::{
@@ -28,6 +29,7 @@ impl Supervisor {
                 }
             }
             Request::Signal { container, signal } => {
+                self.remember_signal(&container, signal);
                 let paused = self.containers.get(&container).is_some_and(|c| c.paused);
                 let done = self.containers.get_mut(&container).map_or(Ok(()), |c| c.signal(signal));
                 if paused && signal == libc::SIGKILL {
@@ -82,7 +84,7 @@ impl Supervisor {
     pub(super) fn work(&mut self, purpose: Purpose, work: impl FnOnce() -> Result<(), String>) {
         match Job::spawn(purpose, work) {
             Ok(job) => self.jobs.push(job),
-            Err(error) => eprintln!("starting a helper: {error}"),
+            Err(error) => note(format_args!("starting a helper: {error}")),
         }
     }
 
@@ -110,7 +112,7 @@ impl Supervisor {
         });
     }
 
-    fn thaw(&mut self, name: &ContainerName) {
+    pub(super) fn thaw(&mut self, name: &ContainerName) {
         if let Some(container) = self.containers.get_mut(name) {
             container.paused = false;
             let cgroup = container.cgroup.clone();

@@ -81,6 +81,8 @@ pub(super) struct Container {
     pub(super) pidfd: OwnedFd,
     pub(super) started_at: Timestamp,
     pub(super) paused: bool,
+    /// A client sent what asks it to end.
+    pub(super) asked_to_end: bool,
     pub(super) warnings: Vec<String>,
     pub(super) seccomp: Option<OwnedFd>,
     /// Wait status, once it ended.

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Supervisor, attempt, connection::Role, container::Phase, job::Purpose};
+use super::{Supervisor, attempt, connection::Role, container::Phase, diary::note, job::Purpose};
 use crate::{
     cgroup::Cgroup,
     pod::{ContainerName, Exit, protocol::Answer},
@@ -75,7 +75,7 @@ impl Supervisor {
         match purpose {
             Purpose::Ended { container, exit } => {
                 if let Err(error) = result {
-                    eprintln!("remembering the end of {container}: {error}");
+                    note(format_args!("remembering the end of {container}: {error}"));
                 }
                 self.tell_end(&container, exit);
             }
@@ -95,13 +95,13 @@ impl Supervisor {
             Purpose::Destroyed => self.destroyed(result),
             Purpose::StartFailed { client, failure } => {
                 if let Err(error) = result {
-                    eprintln!("removing a failed start: {error}");
+                    note(format_args!("removing a failed start: {error}"));
                 }
                 self.answer(client, Answer::StartFailed(failure));
             }
             Purpose::Forgotten => {
                 if let Err(error) = result {
-                    eprintln!("cleaning up: {error}");
+                    note(format_args!("cleaning up: {error}"));
                 }
             }
         }

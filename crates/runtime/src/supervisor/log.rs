@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::diary::note;
 use crate::pod::LogConfig;
 
 /// A longer line is written in parts.
@@ -64,6 +65,18 @@ pub(super) struct LogFile {
     config: LogConfig,
     file: File,
     size: u64,
+    /// Lines that could not be written since the last one that could.
+    lost: u64,
+    /// Why.
+    trouble: String,
+    /// Rotation failed, and that was said.
+    stuck: bool,
+}
+
+/// Whole lines among entries: parts of a long one count with its last part.
+fn lines(entries: &[u8]) -> u64 {
+    let is_last = |entry: &&[u8]| entry.splitn(4, |b| *b == b' ').nth(2) == Some(b"F");
+    entries.split(|b| *b == b'\n').filter(is_last).count() as u64
 }
 
 impl LogFile {
@@ -73,19 +86,75 @@ impl LogFile {
         }
         let file = OpenOptions::new().create(true).append(true).open(&config.path)?;
         let size = file.metadata()?.len();
-        Ok(Self { config: config.clone(), file, size })
+        Ok(Self { config: config.clone(), file, size, lost: 0, trouble: String::new(), stuck: false })
     }
 
-    /// Writes whole entries. What a full disk refuses is lost: the container must not wait for it.
+    /// Writes whole entries. What a full disk refuses is lost, and counted: the container must not wait for it. How many
+    /// lines are missing is said in their place, once, as soon as there is space.
     pub(super) fn write(&mut self, entries: &[u8]) {
         let full = self.config.max_size > 0 && self.size > 0 && self.size + entries.len() as u64 > self.config.max_size;
-        if full && let Err(error) = self.rotate() {
-            eprintln!("rotating {}: {error}", self.config.path.display());
+        if full {
+            match self.rotate() {
+                Ok(()) => self.stuck = false,
+                Err(_) if self.stuck => {}
+                Err(error) => {
+                    self.stuck = true;
+                    note(format_args!("rotating {}: {error}", self.config.path.display()));
+                }
+            }
         }
-        match self.file.write_all(entries) {
-            Ok(()) => self.size += entries.len() as u64,
-            Err(error) => eprintln!("writing {}: {error}", self.config.path.display()),
+        let gap = match self.lost {
+            0 => Vec::new(),
+            lost => format!("{:.9} stderr F naru: {lost} lines were lost: {}\n", Timestamp::now(), self.trouble)
+                .into_bytes(),
+        };
+        // The word about the gap goes first, and alone: lines after it must not hide that it is missing.
+        let written = if gap.is_empty() { Ok(()) } else { self.append(&gap).map_err(|(_, error)| error) };
+        if written.is_ok() && self.lost > 0 {
+            note(format_args!("writing {} again: {} lines were lost", self.config.path.display(), self.lost));
+            self.lost = 0;
         }
+        let appended = match written {
+            Ok(()) => self.append(entries),
+            Err(error) => Err((0, error)),
+        };
+        if let Err((whole, error)) = appended {
+            if self.lost == 0 {
+                note(format_args!("writing {}: {error}", self.config.path.display()));
+            }
+            self.lost += lines(&entries[whole..]);
+            self.trouble = match error.kind() {
+                io::ErrorKind::StorageFull => "disk full".to_owned(),
+                _ => error.to_string(),
+            };
+        }
+    }
+
+    /// Appends entries, or as many whole ones as there is space for: on an error, how many bytes those are.
+    fn append(&mut self, entries: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        let error = loop {
+            match self.file.write(&entries[written..]) {
+                Ok(count) if written + count == entries.len() => {
+                    self.size += entries.len() as u64;
+                    return Ok(());
+                }
+                Ok(0) => break io::ErrorKind::WriteZero.into(),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error,
+            }
+        };
+        // A torn entry would swallow the next one.
+        let whole = entries[..written].iter().rposition(|b| *b == b'\n').map_or(0, |last| last + 1);
+        let torn = (written - whole) as u64;
+        if torn > 0
+            && let Ok(facts) = self.file.metadata()
+        {
+            let _ = self.file.set_len(facts.len().saturating_sub(torn));
+        }
+        self.size += whole as u64;
+        Err((whole, error))
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
@@ -96,19 +165,21 @@ impl LogFile {
         name.into()
     }
 
-    /// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on; the last one goes.
+    /// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on; the last one goes. The new file is made first: where
+    /// that fails, repeated attempts must not push out one old file after another.
     fn rotate(&mut self) -> io::Result<()> {
         let kept = self.config.max_files.max(1) - 1;
+        let mut new = self.config.path.clone().into_os_string();
+        new.push(".new");
+        let file = OpenOptions::new().create(true).append(true).open(&new)?;
         for number in (0..kept).rev() {
             match fs::rename(self.numbered(number), self.numbered(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        if kept == 0 {
-            fs::remove_file(&self.config.path)?;
-        }
-        self.file = OpenOptions::new().create(true).append(true).open(&self.config.path)?;
+        fs::rename(&new, &self.config.path)?;
+        self.file = file;
         self.size = 0;
         Ok(())
     }
@@ -164,5 +235,33 @@ mod tests {
         assert_eq!(read(".1").as_deref(), Some("cccccc\n"));
         assert_eq!(read(".2").as_deref(), Some("bbbbbb\n"));
         assert_eq!(read(".3"), None);
+    }
+
+    #[test]
+    fn a_rotation_that_fails_pushes_nothing_out() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("0.log");
+        let mut log = LogFile::open(&LogConfig { path: path.clone(), max_size: 10, max_files: 3 }).unwrap();
+        for text in ["aaaaaa\n", "bbbbbb\n"] {
+            log.write(text.as_bytes());
+        }
+        fs::create_dir(scratch.path().join("0.log.new")).unwrap();
+        for text in ["cccccc\n", "dddddd\n", "eeeeee\n"] {
+            log.write(text.as_bytes());
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "bbbbbb\ncccccc\ndddddd\neeeeee\n");
+        assert_eq!(fs::read_to_string(scratch.path().join("0.log.1")).unwrap(), "aaaaaa\n");
+    }
+
+    #[test]
+    fn lines_in_parts_count_once() {
+        let mut entries = Vec::new();
+        Lines::default().push(
+            &[&[b'x'; LONGEST * 2 + 5][..], b"\nshort\nrest"].concat(),
+            "stdout",
+            now(),
+            &mut entries,
+        );
+        assert_eq!(lines(&entries), 2);
     }
 }

@@ -8,30 +8,37 @@
 //!
 //! - [`boot`]: from the command line to a pod without containers;
 //! - [`run`]: the loop, with [`container`], [`start`], [`exec`] and [`end`] for what happens in it;
-//! - [`connection`], [`job`], [`log`], [`attempt`]: its parts.
+//! - [`power`]: what it does when the machine goes down;
+//! - [`connection`], [`job`], [`log`], [`attempt`], [`diary`]: its parts.
 
 mod answer;
 pub(crate) mod attempt;
 mod boot;
 mod connection;
 mod container;
+mod diary;
 mod end;
 mod exec;
 mod job;
 mod log;
+mod power;
 mod run;
 mod start;
 
 use run::Supervisor;
 
-use std::ffi::OsString;
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
 
 /// Entry of the hidden subcommand `naru supervisor <boot file>`. Must be called before any thread exists. Never returns:
-/// it ends with 0 when the pod was destroyed, with 1 when it could not be made (the reason is on stdout, as JSON).
+/// it ends with 0 when the pod was destroyed or the machine goes down, with 1 when it could not be made (the reason is on stdout, as JSON).
 pub fn supervisor_main(args: impl Iterator<Item = OsString>) -> ! {
     let mut args = args;
     let (Some(file), None) = (args.next(), args.next()) else {
-        eprintln!("usage: naru supervisor <boot file>; it is started by the naru daemon, not by hand");
+        let usage = "usage: naru supervisor <boot file>; it is started by the naru daemon, not by hand\n";
+        let _ = io::stderr().write_all(usage.as_bytes());
         std::process::exit(64);
     };
     boot::main(file.as_ref())

@@ -9,15 +9,17 @@ use std::{
         unix::net::UnixListener,
     },
     path::PathBuf,
+    time::Instant,
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     connection::{Connection, Role},
     container::{Container, Phase},
     exec::Exec,
     job::Job,
+    power::PowerOff,
 };
 use crate::{
     cgroup::Cgroup,
@@ -47,7 +49,9 @@ pub(super) struct Supervisor {
     pub(super) execs: BTreeMap<i32, Exec>,
     pub(super) jobs: Vec<Job>,
     pub(super) destroyers: Vec<u64>,
-    /// Set when the pod is removed and the last answers may go out.
+    /// Set when the machine goes down.
+    pub(super) power_off: Option<PowerOff>,
+    /// Set when the pod is removed (or the machine goes down) and the last answers may go out.
     pub(super) finished: bool,
     pub(super) buffer: Box<[u8]>,
 }
@@ -92,19 +96,21 @@ impl Supervisor {
             execs: BTreeMap::new(),
             jobs: Vec::new(),
             destroyers: Vec::new(),
+            power_off: None,
             finished: false,
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
         }
     }
 
-    /// Runs until the pod is destroyed.
+    /// Runs until the pod is destroyed or the machine goes down.
     pub(super) fn run(mut self) -> ! {
         loop {
             for ready in self.wait() {
                 self.serve(ready);
             }
+            self.continue_power_off();
             self.close_connections();
-            if self.finished && self.connections.values().all(|c| !c.wants_to_write()) {
+            if self.may_exit() {
                 std::process::exit(0);
             }
         }
@@ -140,7 +146,9 @@ impl Supervisor {
             fds.push(PollFd::new(job, input));
         }
         // Interrupted or failed: an empty turn, then again.
-        if poll(&mut fds, None).is_err() {
+        let remaining = self.power_off.as_ref().and_then(|power_off| power_off.remaining(Instant::now()));
+        let timeout = remaining.and_then(|left| Timespec::try_from(left).ok());
+        if poll(&mut fds, timeout.as_ref()).is_err() {
             return Vec::new();
         }
         let ready = fds.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>();
@@ -151,10 +159,13 @@ impl Supervisor {
     fn serve(&mut self, ready: Ready) {
         match ready {
             Ready::Signals => {
-                // TERM and kin are only for the daemon's service manager to send; a pod ends by request.
-                self.signals.drain();
+                // INT and HUP are a terminal's, which is none of ours. A pod ends by request.
+                let machine_goes_down = self.signals.drain().contains(&libc::SIGTERM);
                 while let Some((pid, status)) = sys::reap() {
                     self.ended(pid, status);
+                }
+                if machine_goes_down {
+                    self.power_off();
                 }
             }
             Ready::Listener => {

@@ -59,6 +59,9 @@ impl Supervisor {
         if !self.destroyers.is_empty() {
             return self.wrong_state(client, &name, "cannot be started: its pod is being destroyed");
         }
+        if self.power_off.is_some() {
+            return self.wrong_state(client, &name, "cannot be started: the machine goes down");
+        }
         if let Some(known) = self.containers.get(&name) {
             if !matches!(known.phase, Phase::Ended(_)) {
                 return self.wrong_state(client, &name, "is running already");
@@ -117,6 +120,7 @@ impl Supervisor {
             pidfd,
             started_at: Timestamp::now(),
             paused: false,
+            asked_to_end: false,
             warnings,
             seccomp,
             status: None,

@@ -210,7 +210,7 @@ impl Machine {
     pub fn leftovers(&self) -> BTreeSet<String> {
         let mut left = BTreeSet::new();
         let scratch = self.scratch.path().to_string_lossy().into_owned();
-        for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|l| l.contains(&scratch)) {
+        for (_, line) in self.mounts() {
             left.insert(format!("mount {line}"));
         }
         for group in self.groups() {
@@ -228,6 +228,16 @@ impl Machine {
             }
         }
         left
+    }
+
+    /// Mounts below the scratch folder, the last one first: where, and the kernel's whole line.
+    fn mounts(&self) -> Vec<(PathBuf, String)> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let place = |line: &str| line.split(' ').nth(4).map(|place| (PathBuf::from(place), line.to_owned()));
+        let mut found: Vec<_> = table.lines().filter_map(place).collect();
+        found.retain(|(place, _)| place.starts_with(self.scratch.path()));
+        found.reverse();
+        found
     }
 
     /// Groups below this machine's own.
@@ -269,6 +279,9 @@ impl Drop for Machine {
             });
         });
         let _ = sweep.join();
+        for (mount, _) in self.mounts() {
+            let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+        }
         for base in self.bases() {
             let _ = fs::remove_dir(base);
         }

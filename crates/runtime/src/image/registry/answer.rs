@@ -11,6 +11,8 @@ pub(super) enum Answer {
     TryAgain(String),
     /// No connection came about: its name means nothing here, or nobody listens.
     Unreachable(String),
+    /// Nobody said a word until the time for a connection was up.
+    Silent(String),
     /// It wants other credentials.
     Unauthorized(String),
     /// It has no such thing.
@@ -27,6 +29,7 @@ impl Answer {
                 match request.status().map(|status| status.as_u16()) {
                     Some(status) => Answer::of_status(status, problem),
                     None if request.is_builder() || problem.contains("certificate") => Answer::Final(problem),
+                    None if request.is_connect() && request.is_timeout() => Answer::Silent(problem),
                     None if request.is_connect() => Answer::Unreachable(problem),
                     None => Answer::TryAgain(problem),
                 }

@@ -106,7 +106,7 @@ impl Remote {
             let before = done;
             let problem = match self.client.pull_blob_stream_partial(&theirs, digest.as_str(), done, None).await {
                 Err(error) => match Answer::of(&error) {
-                    Answer::TryAgain(problem) | Answer::Unreachable(problem) => problem,
+                    Answer::TryAgain(problem) | Answer::Unreachable(problem) | Answer::Silent(problem) => problem,
                     answer => return Err(self.failure(&what, attempt, done, answer)),
                 },
                 Ok(response) => {

@@ -134,11 +134,15 @@ impl Remote {
                 Err(error) => Answer::of(&error),
             };
             let attempts = match &answer {
+                // Asking cost seconds already.
+                Answer::Silent(_) if !self.met.load(Ordering::Relaxed) => 1,
                 Answer::Unreachable(_) if !self.met.load(Ordering::Relaxed) => FIRST_ATTEMPTS,
                 _ => ATTEMPTS,
             };
             match answer {
-                Answer::TryAgain(problem) | Answer::Unreachable(problem) if attempt < attempts => {
+                Answer::TryAgain(problem) | Answer::Unreachable(problem) | Answer::Silent(problem)
+                    if attempt < attempts =>
+                {
                     self.pause(what, &self.progress, &mut attempt, problem).await
                 }
                 answer => return Err(self.failure(what, attempt, 0, answer)),
@@ -159,10 +163,12 @@ impl Remote {
         let (registry, reference) = (self.reference.registry().to_owned(), Box::new(self.reference.clone()));
         let what = what.to_owned();
         match answer {
-            Answer::Unreachable(problem) if what == "the manifest" && !self.met.load(Ordering::Relaxed) => {
+            Answer::Unreachable(problem) | Answer::Silent(problem)
+                if what == "the manifest" && !self.met.load(Ordering::Relaxed) =>
+            {
                 ImageError::Nowhere { registry, reference, problem }
             }
-            Answer::TryAgain(problem) | Answer::Unreachable(problem) => {
+            Answer::TryAgain(problem) | Answer::Unreachable(problem) | Answer::Silent(problem) => {
                 ImageError::RegistryUnreachable { registry, reference, what, attempts, done, problem }
             }
             Answer::Unauthorized(problem) => ImageError::Unauthorized { registry, reference, problem },
