@@ -69,6 +69,9 @@ containers() { project "$1" ps -a --format json | jq -rs 'flatten | sort_by(.Ser
 # state_is PROJECT "SERVICE STATE CODE"
 state_is() { containers "$1" | grep -qxE "$2"; }
 
+# healthy PROJECT SERVICE
+healthy() { project "$1" ps -a --format json | jq -es --arg service "$2" 'flatten | any(.Service == $service and .Health == "healthy")'; }
+
 # The process of a container on the host, by what only its command line holds.
 process_of() { pgrep -f -o -- "$1"; }
 

@@ -6,7 +6,8 @@ test_server_starts_with_the_machine() {
 }
 
 test_everything_is_back() {
-  until_ok 180 fetch -o /dev/null http://127.0.0.1:8080/
+  until_ok 180 healthy long web
+  until_ok 30 fetch -o /dev/null http://127.0.0.1:8080/
   same "the port" "hello from web" "$(fetch http://127.0.0.1:8080/)"
   until_ok 120 state_is long 'keeper running 0'
   same "the containers' names and states" "$(cat /var/lib/naru-test.long)" "$(containers long)"

@@ -9,18 +9,18 @@ test_the_cut_was_one() {
 
 test_every_acknowledged_object_is_there() {
   until_ok 180 api /readyz
-  local found writer=0 number count
-  found=$(api /api/v1/namespaces/cut/configmaps | jq -r '.items[] | select(.data.number == (.metadata.name | split("-")[1])) | .metadata.name')
-  for count in ${acked//,/ }; do
+  local found lost writer=0 count
+  found=$(api /api/v1/namespaces/cut/configmaps | jq -r '.items[] | select(.data.number == (.metadata.name | split("-")[1])) | .metadata.name' | sort)
+  lost=$(for count in ${acked//,/ }; do
     writer=$((writer + 1))
-    for number in $(seq "$count"); do
-      grep -qx "w$writer-$number" <<<"$found" || fail "w$writer-$number was acknowledged (up to $count) and is not there; $(wc -l <<<"$found") are"
-    done
-  done
+    seq -f "w$writer-%g" "$count"
+  done | sort | comm -23 - <(echo "$found"))
+  [ -z "$lost" ] || fail "acknowledged ($acked) and gone: $(tr '\n' ' ' <<<"$lost" | cut -c1-200); there are $(wc -l <<<"$found")"
   report "NOTE acknowledged $acked; there: $(wc -l <<<"$found")"
 }
 
 test_everything_is_back_after_the_cut() {
+  until_ok 180 healthy long web
   until_ok 180 fetch -o /dev/null http://127.0.0.1:8080/
   until_ok 120 state_is long 'keeper running 0'
   until_ok 120 state_is ends 'resumes running 0'
@@ -35,6 +35,7 @@ test_writes_go_on() {
 }
 
 test_uninstall_leaves_nothing() {
+  same "forwarding before" 1 "$(cat /proc/sys/net/ipv4/ip_forward)"
   timeout 300 naru uninstall --volumes --yes
   local left=''
   ! systemctl cat naru >/dev/null 2>&1 || left="$left unit"
@@ -47,12 +48,12 @@ test_uninstall_leaves_nothing() {
   ! ip rule | grep -i naru || left="$left ip-rule"
   ! ip route show table all | grep -E '10\.4[23]\.' || left="$left route"
   ! grep -E 'naru|10\.4[23]\.' /proc/self/mounts || left="$left mount"
-  ! find /sys/fs/cgroup -type d -name '*naru*' | grep . || left="$left cgroup"
+  ! find /sys/fs/cgroup -type d -name '*naru*' ! -name 'naru-test*' | grep . || left="$left cgroup"
   ! find /sys/fs/cgroup -type d -name 'pod-*' | grep . || left="$left pod-cgroup"
   for path in /var/lib/naru /run/naru /etc/systemd/system/multi-user.target.wants/naru.service; do
     [ ! -e "$path" ] || left="$left $path"
   done
-  ! find /run /var/lib /etc /tmp -xdev -name '*naru*' ! -name 'naru-test*' | grep . || left="$left file"
+  ! find /run /var/lib /etc /tmp -xdev -name '*naru*' ! -name '*naru-test*' | grep . || left="$left file"
   ! ip netns | grep -v -E '^(elsewhere|third)' | grep . || left="$left netns"
   [ -z "$left" ] || fail "left:$left"
 }
