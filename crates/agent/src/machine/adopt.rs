@@ -44,10 +44,9 @@ pub fn adopt(
     }
     if phase_is_terminal(status) && desired.deletion.is_none() {
         let status = status.cloned().unwrap_or_default();
-        if status.reason.as_deref() == Some("DeadlineExceeded") {
-            observed.ending =
-                Some(super::Ending { reason: "DeadlineExceeded", message: status.message.unwrap_or_default() });
-        }
+        let known = ["DeadlineExceeded", "Evicted"].into_iter().find(|known| status.reason.as_deref() == Some(known));
+        observed.ending =
+            known.map(|reason| super::Ending { reason, message: status.message.clone().unwrap_or_default() });
     }
     observed
 }

@@ -174,6 +174,7 @@ pub(crate) fn of_effect(effect: &Effect, result: &Result<Outcome, EffectError>) 
         (Effect::DestroySandbox | Effect::Detach | Effect::Unmount | Effect::Clean, Err(error)) => {
             Some(Note::warning("FailedKillPod", format!("error killing pod: {}", error.message)))
         }
+        (Effect::End { reason: "Evicted", message }, _) => Some(Note::warning("Evicted", message.clone())),
         (Effect::End { reason, message }, _) => Some(Note::normal(reason, message.clone())),
         (Effect::BeginStop { container, why, .. }, _) => Some(killing(container, why)),
         _ => None,

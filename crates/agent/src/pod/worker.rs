@@ -21,6 +21,9 @@ use crate::{
     volumes,
 };
 
+/// How often volumes with a size limit are looked at: as often as kubelet does.
+const MEASURED_EVERY: Duration = Duration::from_secs(10);
+
 /// What is wanted: the newest object, or its absence.
 #[derive(Clone)]
 pub(crate) struct Wish {
@@ -156,6 +159,7 @@ pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Hand
         early: Vec::new(),
         probers: BTreeMap::new(),
         refresh: Refresh::Idle,
+        measure_at: None,
         saved: None,
     };
     let task = tokio::spawn(async move {
@@ -183,6 +187,8 @@ enum Refresh {
 
 enum Done {
     Effect(Result<Outcome, EffectError>),
+    /// The volume that holds too much.
+    Measured(Option<String>),
     Refreshed(Result<(), EffectError>),
 }
 
@@ -211,6 +217,8 @@ struct Worker {
     early: Vec<(String, u32, RuntimeExit)>,
     probers: BTreeMap<machine::Name, Prober>,
     refresh: Refresh,
+    /// When volumes with a size limit are looked at next.
+    measure_at: Option<Timestamp>,
     saved: Option<(Arc<Pod>, Option<Power>, Marks)>,
 }
 
@@ -266,7 +274,7 @@ impl Worker {
 
     fn earliest(&self, wake: Option<Timestamp>) -> Duration {
         let refresh = self.executor.refresh_at().filter(|_| self.observed.volumes == Presence::Present);
-        let due = wake.into_iter().chain(refresh).min();
+        let due = wake.into_iter().chain(refresh).chain(self.measure_at).min();
         let Some(due) = due else { return Duration::from_secs(24 * 3600) };
         let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
         // Wall clocks jump: never sleep so long that a jump goes unnoticed for more than a minute.
@@ -274,6 +282,15 @@ impl Worker {
     }
 
     fn woken(&mut self) {
+        let now = Timestamp::now();
+        if self.measure_at.is_some_and(|at| at <= now) {
+            self.measure_at = now.checked_add(MEASURED_EVERY).ok();
+            let (pod, paths) = (self.pod.clone(), self.executor.paths.clone());
+            self.tasks.spawn(async move {
+                let looked = tokio::task::spawn_blocking(move || volumes::exceeded(&pod, &paths)).await;
+                Done::Measured(looked.unwrap_or_default())
+            });
+        }
         if self.executor.refresh_at().is_some_and(|at| at <= Timestamp::now()) {
             self.refresh();
         }
@@ -307,6 +324,8 @@ impl Worker {
                     }
                 }
             }
+            (_, Done::Measured(None)) => {}
+            (_, Done::Measured(Some(message))) => self.end("Evicted", message, now),
             (_, Done::Refreshed(result)) => {
                 let again = self.refresh == Refresh::Again;
                 self.refresh = Refresh::Idle;
@@ -319,6 +338,15 @@ impl Worker {
             }
             // A refresh that was cut off.
             (None, Done::Effect(_)) => self.refresh = Refresh::Idle,
+        }
+    }
+
+    /// Ends the pod for good.
+    fn end(&mut self, reason: &'static str, message: String, now: Timestamp) {
+        if self.desired.deletion.is_none() && self.observed.ending.is_none() {
+            let effect = Effect::End { reason, message };
+            events::of_effect(&effect, &Ok(Outcome::Done)).into_iter().for_each(|note| self.executor.note(note));
+            self.observed.apply(&self.desired, &effect, Ok(Outcome::Done), now);
         }
     }
 
@@ -437,6 +465,9 @@ impl Worker {
         if let Some(at) = self.gone_at {
             // Nobody can say any more how long to wait.
             desired.deletion = Some(Deletion { deadline: at, forced: true });
+        }
+        if volumes::has_limits(&self.pod) && self.measure_at.is_none() {
+            self.measure_at = Timestamp::now().checked_add(MEASURED_EVERY).ok();
         }
         self.desired = Arc::new(desired);
         self.executor.update(self.pod.clone(), self.desired.clone());

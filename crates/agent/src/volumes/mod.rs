@@ -15,6 +15,7 @@ mod prepare;
 mod remove;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 
@@ -26,6 +27,7 @@ pub(crate) use mounts::{CopyUp, container_mounts};
 pub(crate) use payload::{Payload, Sources, needs};
 pub(crate) use prepare::{Prepare, prepare};
 pub(crate) use remove::{clean, unmount};
+pub(crate) use usage::{exceeded, has_limits};
 
 /// A pod's prepared volumes by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -155,3 +155,25 @@ async fn probes_decide_readiness_and_restart_the_unhealthy() {
     assert!(running(&pod));
     assert!(!machine.api.events("Unhealthy").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_beyond_its_limit_evicts_its_pod_and_block_devices_are_refused() {
+    let Some(machine) = machine().await else { return };
+    let mut spec = script("head -c 3000000 /dev/zero > /v/file; while :; do sleep 0.05; done");
+    (spec["terminationGracePeriodSeconds"], spec["volumes"]) =
+        (json!(0), json!([{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]));
+    spec["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    machine.api.run("greedy", spec, json!({}));
+    let mut block = script("sleep 1000");
+    block["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+    block["containers"][0]["volumeDevices"] = json!([{"name": "v", "devicePath": "/dev/x"}]);
+    machine.api.run("block", block, json!({}));
+    let refused = |pod: &Value| {
+        let text = pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"].as_str();
+        text.is_some_and(|text| text.contains("volumeDevices"))
+    };
+    machine.api.until("block", "refused", refused).await;
+    let pod = machine.api.until("greedy", "evicted", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(pod["status"]["reason"], "Evicted");
+    assert!(pod["status"]["message"].as_str().unwrap().contains("\"v\""), "{pod:#}");
+}

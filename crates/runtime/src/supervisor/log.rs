@@ -103,35 +103,42 @@ impl LogFile {
                 }
             }
         }
-        let gap = match self.lost {
-            0 => Vec::new(),
-            lost => format!("{:.9} stderr F naru: {lost} lines were lost: {}\n", Timestamp::now(), self.trouble)
-                .into_bytes(),
+        if self.lost == 0 {
+            if let Err((whole, error)) = self.append(entries, 0) {
+                note(format_args!("writing {}: {error}", self.config.path.display()));
+                self.lose(&entries[whole..], &error);
+            }
+            return;
+        }
+        let mut all = Vec::new();
+        // Writing to memory cannot fail.
+        let _ = writeln!(all, "{:.9} stderr F naru: {} lines were lost: {}", Timestamp::now(), self.lost, self.trouble);
+        let gap = all.len();
+        all.extend_from_slice(entries);
+        let (whole, error) = match self.append(&all, gap + 1) {
+            Ok(()) => (all.len(), None),
+            Err((whole, error)) => (whole, Some(error)),
         };
-        // The word about the gap goes first, and alone: lines after it must not hide that it is missing.
-        let written = if gap.is_empty() { Ok(()) } else { self.append(&gap).map_err(|(_, error)| error) };
-        if written.is_ok() && self.lost > 0 {
+        if whole > gap {
             note(format_args!("writing {} again: {} lines were lost", self.config.path.display(), self.lost));
             self.lost = 0;
         }
-        let appended = match written {
-            Ok(()) => self.append(entries),
-            Err(error) => Err((0, error)),
-        };
-        if let Err((whole, error)) = appended {
-            if self.lost == 0 {
-                note(format_args!("writing {}: {error}", self.config.path.display()));
-            }
-            self.lost += lines(&entries[whole..]);
-            self.trouble = match error.kind() {
-                io::ErrorKind::StorageFull => "disk full".to_owned(),
-                _ => error.to_string(),
-            };
+        if let Some(error) = error {
+            self.lose(&all[whole.max(gap)..], &error);
         }
     }
 
-    /// Appends entries, or as many whole ones as there is space for: on an error, how many bytes those are.
-    fn append(&mut self, entries: &[u8]) -> Result<(), (usize, io::Error)> {
+    fn lose(&mut self, entries: &[u8], error: &io::Error) {
+        self.lost += lines(entries);
+        self.trouble = match error.kind() {
+            io::ErrorKind::StorageFull => "disk full".to_owned(),
+            _ => error.to_string(),
+        };
+    }
+
+    /// Appends entries, or as many whole ones as there is space for, if those are at least so many bytes. On an error: how
+    /// many bytes are there.
+    fn append(&mut self, entries: &[u8], least: usize) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
         let error = loop {
             match self.file.write(&entries[written..]) {
@@ -147,6 +154,7 @@ impl LogFile {
         };
         // A torn entry would swallow the next one.
         let whole = entries[..written].iter().rposition(|b| *b == b'\n').map_or(0, |last| last + 1);
+        let whole = if whole < least { 0 } else { whole };
         let torn = (written - whole) as u64;
         if torn > 0
             && let Ok(facts) = self.file.metadata()
