@@ -85,7 +85,9 @@ pub fn helper_main(args: impl IntoIterator<Item = String>) -> ! {
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("naru helper: {}", crate::chain(&error));
+            // Not by macro: it panics where nothing can be written, on a full disk for example.
+            let line = format!("naru helper: {}\n", crate::chain(&error));
+            io::Write::write_all(&mut io::stderr(), line.as_bytes()).ok();
             ExitCode::FAILURE
         }
     };
