@@ -136,7 +136,6 @@ fn objects_are_made_shown_changed_and_deleted() {
         ),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, imagee: x}]}\n", "imagee"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n", "containers"),
-        ("apiVersion: v1\nkind: Nosuch\nmetadata: {name: a}\n", "no matches for kind \"Nosuch\""),
     ] {
         space.host.kubectl_fed(yaml, &["-n", "crud", "apply", "-f", "-"]).refuses(&[says]);
     }
@@ -481,37 +480,6 @@ spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 8511, targetPort
         token.text(),
     ]);
     space.host.run(whoami, b"").ok().says(&["system:serviceaccount:services:default"]);
-}
-
-#[test]
-fn services_that_lead_out_and_in() {
-    let Some(space) = Space::new("leads") else { return };
-    space.apply(
-        "
-apiVersion: v1
-kind: Service
-metadata: {name: plain}
-spec: {selector: {app: probe}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: elsewhere}
-spec: {type: ExternalName, externalName: plain.leads.svc.cluster.local}
----
-apiVersion: v1
-kind: Service
-metadata: {name: balanced}
-spec: {type: LoadBalancer, selector: {app: probe}, ports: [{port: 8512, targetPort: 8080}]}
-",
-    );
-    space.apply(PROBE);
-    space.wait("pod/probe", "condition=Ready");
-    eventually("an external name is another name", || space.ask("probe", "elsewhere:80/host"));
-    until(
-        "a load balancer's address is told",
-        || space.get(&["service", "balanced"])["status"].to_string(),
-        |text| text.contains(&NODE.to_string()),
-    );
 }
 
 #[test]

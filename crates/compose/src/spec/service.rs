@@ -159,7 +159,7 @@ pub(super) const SERVICE: &[Key] = &[
     differs(
         "tmpfs",
         Type::TextOrList,
-        "of the options, `size` is applied; the folder may be written by everybody (mode 1777)",
+        "of the options, `size` is applied; the folder may be written by everybody (mode 777)",
     ),
     works("tty", Type::Flag),
     works("ulimits", Type::Map(&Type::Either(&Type::Int, &Type::Object(ULIMIT)))),
@@ -288,7 +288,7 @@ const MOUNT: &[Key] = &[
         "tmpfs",
         Type::Object(&[
             works("size", Type::Bytes),
-            differs("mode", Type::Int, "not applied: the folder may be written by everybody (1777)"),
+            differs("mode", Type::Int, "not applied: the folder may be written by everybody (777)"),
         ]),
     ),
     refused(

@@ -65,6 +65,9 @@ pub(crate) async fn down(
     for title in titles {
         eprintln!(" Container {title}  Removed");
     }
+    if started_again(client, target).await? {
+        bail!("the project {:?} was started again meanwhile: the rest of it is left alone", target.name);
+    }
     if volumes {
         // The namespace holds nothing but the project: with its volumes gone, it goes as a whole.
         for name in claim_titles(client, target).await? {
@@ -101,6 +104,17 @@ pub(crate) async fn down(
         super::images::remove(client, &images, rmi == Some("local"), &target.name).await?;
     }
     Ok(())
+}
+
+/// Whether somebody made workloads while this one waited for the old ones to end.
+async fn started_again(client: &Client, target: &Target) -> anyhow::Result<bool> {
+    for resource in workloads() {
+        let list = client.dynamic(resource, Some(&target.namespace)).list(&ListOptions::labels(n::PROJECT)).await?;
+        if list.items.iter().any(|workload| workload["metadata"].get("deletionTimestamp").is_none()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn remove_namespace(

@@ -11,6 +11,27 @@ use serde_json::Value;
 
 use super::project::Project;
 
+/// Fails when something that the project only refers to is not there.
+///
+/// # Errors
+/// Names it, and how it comes to be.
+pub(crate) async fn externals(client: &Client, project: &Project) -> anyhow::Result<()> {
+    let own = &project.loaded.project;
+    let networks = client.dynamic(Resource::of::<naru_api::naru::Network>(), None);
+    for (key, network) in own.networks.iter().filter(|(_, network)| network.external) {
+        let object = naru_compose::translate::object_name(&network.name);
+        if networks.get_opt(&object).await.context("cannot look for the project's external networks")?.is_none() {
+            bail!(
+                "networks.{key}: the external network {:?} is not there: start the project that makes it first (its \
+                 `networks:` entry has `name: {}`), or take `external` away",
+                network.name,
+                network.name
+            );
+        }
+    }
+    Ok(())
+}
+
 /// A port that a project wants.
 struct Wanted<'a> {
     service: &'a str,

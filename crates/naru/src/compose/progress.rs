@@ -320,6 +320,10 @@ pub(crate) async fn until(
                 None => pending.push(service.clone()),
             }
         }
+        if states.is_empty() && world.containers().is_empty() && !services.is_empty() {
+            board.finish();
+            bail!("the project was removed meanwhile");
+        }
         board.draw(services, &states);
         if pending.is_empty() {
             board.finish();

@@ -39,6 +39,7 @@ pub(crate) async fn up(place: &Place, options: UpOptions) -> anyhow::Result<Exit
     let client = connect_or_start(place).await?;
     narrow(&mut project, &options.services.services, options.no_deps);
     super::ports::free(&client, &project).await?;
+    super::ports::externals(&client, &project).await?;
     super::build::missing(&client, &mut project, options.build).await?;
     super::images::fetch(&client, &mut project).await?;
     if options.no_recreate {
