@@ -165,7 +165,7 @@ fn logging(text: &str) -> Result<LogLimits, TranslateError> {
     let mut limits = LogLimits::default();
     if let Some(value) = options.get("max-size") {
         // Docker's word for no limit.
-        let unlimited = value == "-1" || *value == Value::from(-1);
+        let unlimited = value == "-1" || *value == -1;
         limits.max_size = if unlimited { 0 } else { size(names::LOGGING, value)? };
     }
     if let Some(value) = options.get("max-file") {

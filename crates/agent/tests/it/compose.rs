@@ -126,7 +126,7 @@ async fn an_anonymous_volume_lives_as_long_as_its_pod() {
     machine.api.run_compose("web", script("cat /data/*; echo own > /data/own; sleep 0.2; exit 1"), json!({}));
     machine.until_log("web", "c", "from the image\nown\nfrom the image\n").await;
     let host = machine.state().join("agent/uid-web/anonymous/c/data");
-    assert_eq!(std::fs::read_to_string(host.join("own")).unwrap(), "own\n");
+    assert!(host.join("own").exists(), "it is the pod's own folder");
     machine.api.delete("web", 0);
     machine.api.until_gone("web").await;
     assert_eq!(machine.leftovers(), Default::default());

@@ -222,6 +222,16 @@ impl Machine {
     }
 }
 
+/// Removes a group and those below it; a group is a folder that only its removal empties.
+fn remove_groups(group: &Path) {
+    for below in fs::read_dir(group).into_iter().flatten().flatten() {
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&below.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         self.agent = None;
@@ -246,8 +256,13 @@ impl Drop for Machine {
         {
             let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
         }
-        for base in self.groups().into_iter().rev() {
-            let _ = fs::remove_dir(base);
+        // Processes that were killed leave their groups a moment later.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while let groups @ [_, ..] = &self.groups()[..]
+            && std::time::Instant::now() < deadline
+        {
+            groups.iter().rev().for_each(|base| remove_groups(base));
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 }
