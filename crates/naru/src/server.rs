@@ -159,19 +159,25 @@ fn log(options: &ServerOptions) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // On a full disk the log cannot be written, and saying so there would be a panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let result = if options.log_format == "json" { builder.json().try_init() } else { builder.try_init() };
     result.map_err(|error| anyhow::anyhow!("cannot set up the log: {error}"))
 }
 
-/// Makes the folders; the state is its owner's alone, the run folder may be passed through to the socket.
+/// Makes the folders. The state is root's alone, also where it exists already: volumes hold other people's data and
+/// programs with set-uid bits, which no user of the machine may reach (as CVE-2021-41091 was in another engine). The run
+/// folder may be passed through to the socket.
 fn folders(place: &Place) -> anyhow::Result<()> {
-    for (path, mode) in [(&place.state_dir, 0o711), (&place.run_dir, 0o755)] {
+    for (path, mode) in [(&place.state_dir, 0o700), (&place.run_dir, 0o755)] {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(mode)
             .create(path)
             .with_context(|| format!("cannot make {}", path.display()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot close {} to others", path.display()))?;
     }
     Ok(())
 }

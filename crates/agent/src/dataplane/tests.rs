@@ -118,10 +118,10 @@ fn pod(name: &str) -> Value {
     json!({"metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}")}, "spec": {"nodeName": "n1", "containers": []}})
 }
 
-fn attachment(name: &str, netns: &PathBuf) -> Attachment {
+fn attachment(name: &str, netns: &std::path::Path) -> Attachment {
     let pod: Pod = serde_json::from_value(pod(name)).unwrap();
     let uid = naru_runtime::pod::PodUid::new(format!("uid-{name}")).unwrap();
-    Attachment { uid, netns: netns.clone(), pid: 0, pod: Arc::new(pod) }
+    Attachment { uid, netns: netns.to_path_buf(), pid: 0, pod: Arc::new(pod) }
 }
 
 fn slice(addresses: &[IpAddr]) -> Value {

@@ -76,7 +76,7 @@ pub(super) const SERVICE: &[Key] = &[
     differs(
         "healthcheck",
         Type::Object(HEALTHCHECK),
-        "an unhealthy container is also restarted; the label naru.io/healthcheck-restart: \"false\" turns that off. Times are rounded up to whole seconds. A test that only the image names is not run",
+        "an unhealthy container is also restarted; the label naru.io/healthcheck-restart: \"false\" turns that off. Times are rounded up to whole seconds",
     ),
     works("hostname", Type::Text),
     works("image", Type::Text),

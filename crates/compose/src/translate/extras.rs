@@ -59,6 +59,13 @@ impl Context<'_> {
         if !service.ulimits.is_empty() {
             set(n::ULIMITS, json!(service.ulimits).to_string());
         }
+        let off = |check: &crate::model::Healthcheck| {
+            let none = check.test.as_ref().is_some_and(|test| test.first().is_some_and(|word| word == "NONE"));
+            check.disable == Some(true) || none
+        };
+        if service.healthcheck.as_ref().is_some_and(off) {
+            set(n::NO_HEALTHCHECK, "true".to_owned());
+        }
         if service.init == Some(true) {
             set(n::INIT, "true".to_owned());
         }

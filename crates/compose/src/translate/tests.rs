@@ -138,6 +138,7 @@ fn a_health_test_becomes_probes() {
     for none in ["{disable: true, test: x}", "{test: [NONE]}"] {
         let made = objects(&format!("services: {{web: {{image: w, healthcheck: {none}}}}}"));
         assert!(made.pod("web")["spec"]["containers"][0].get("livenessProbe").is_none());
+        assert_eq!(note(made.pod("web"), "naru.io/no-healthcheck"), true);
     }
 }
 

@@ -174,13 +174,19 @@ fn state(pod: &Value, status: &Value) -> State {
 
 /// As Docker has it: `starting` until the test passes for the first time, `unhealthy` only after it did.
 fn health(pod: &Value, spec: &Value, status: &Value) -> &'static str {
-    let Some(running) = status["state"].get("running").filter(|_| spec.get("readinessProbe").is_some()) else {
+    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // A test that the image names is told by a condition, since it is not in the object's spec.
+    let by_image = conditions
+        .iter()
+        .filter(|c| c["type"] == n::IMAGE_HEALTH)
+        .any(|c| c["message"].as_str().unwrap_or_default().split(' ').any(|name| spec["name"] == name));
+    let tested = by_image || spec.get("readinessProbe").is_some();
+    let Some(running) = status["state"].get("running").filter(|_| tested) else {
         return "";
     };
     if status["ready"] == true {
         return "healthy";
     }
-    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let turned = conditions.iter().find(|c| c["type"] == "ContainersReady").map(|c| &c["lastTransitionTime"]);
     let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
     match (turned.and_then(time), time(&running["startedAt"])) {

@@ -157,6 +157,9 @@ async fn open(
     let mut path = format!("/api/v1/namespaces/{namespace}/pods/{}/log?container={}", container.pod, container.name);
     if options.follow {
         path.push_str("&follow=true");
+    } else {
+        // What explains a crash stands in the log of the start before.
+        path.push_str("&restarts=true");
     }
     if options.timestamps {
         path.push_str("&timestamps=true");

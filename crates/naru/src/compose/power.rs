@@ -29,10 +29,8 @@ async fn set(
     let mut names: Vec<&str> = found.iter().map(|c| c.pod.as_str()).collect();
     names.dedup();
     for name in names {
-        let mut annotations = json!({n::POWER: power});
-        if let Some(grace) = grace {
-            annotations["naru.io/power-grace"] = grace.to_string().into();
-        }
+        // Null takes away what an earlier call asked for.
+        let annotations = json!({n::POWER: power, n::POWER_GRACE: grace.map(|seconds| seconds.to_string())});
         let patch = json!({"metadata": {"annotations": annotations}});
         match pods.patch(name, PatchKind::Merge, &patch).await {
             Ok(_) => {}
