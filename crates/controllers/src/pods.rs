@@ -42,7 +42,12 @@ pub(crate) fn availability(pod: &Pod, min_ready_seconds: i64, now: Timestamp) ->
 
 /// A pod which is meant to end by its restart rule and ended well: it has done what was asked for.
 fn ran_its_course(pod: &Pod) -> bool {
-    pod.status.phase == Phase::Succeeded && may_end(pod)
+    let statuses = &pod.status.container_statuses;
+    // Its node keeps such a pod's phase at Running, because it may be told to start again.
+    let all_ended_well = !statuses.is_empty()
+        && statuses.len() == pod.spec.containers.len()
+        && statuses.iter().all(|status| status.state.terminated.as_ref().is_some_and(|end| end.exit_code == 0));
+    may_end(pod) && (pod.status.phase == Phase::Succeeded || all_ended_well)
 }
 
 /// Whether a pod's restart rule lets it end (Compose's `no` and `on-failure`), so that it is not to be replaced then.
@@ -140,5 +145,29 @@ pub(crate) fn dispensability(pod: &Pod, crowd: &BTreeMap<String, usize>) -> Disp
         restarts: Reverse(pod.restarts()),
         created: Reverse(meta.creation_timestamp),
         name: Reverse(meta.name.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_may_end_and_ended_well_is_available_whatever_its_phase() {
+        let judged = |restart: &str, code: i64| {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"name": "p", "namespace": "n", "annotations": {names::RESTART: restart}},
+                "spec": {"containers": [{"name": "a"}]},
+                "status": {
+                    "phase": "Running",
+                    "containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": code}}}],
+                },
+            }))
+            .expect("a pod");
+            matches!(availability(&pod, 0, Timestamp::UNIX_EPOCH), Availability::Yes)
+        };
+        assert!(judged("no", 0) && judged("on-failure:2", 0));
+        assert!(!judged("no", 3) && !judged("always", 0));
     }
 }

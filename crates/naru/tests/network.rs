@@ -244,8 +244,8 @@ fn no_request_is_lost_on_a_dead_replica() {
         "services:\n  web: {image: naru.local/probe:1, ports: ['8241:8080'], restart: always, deploy: {replicas: 3}}\n",
     );
     project.up(&[]);
-    let from: BTreeSet<String> = (0..12).map(|_| host.fetch(8241, "/host")).collect();
-    assert_eq!(from.len(), 3);
+    let several = || (0..12).map(|_| host.fetch(8241, "/host")).collect::<BTreeSet<String>>();
+    until("every replica answers", several, |from| from.len() == 3);
     let dead = project.ps()[0]["Pod"].as_str().expect("a pod").to_owned();
     project.kubectl(&["delete", "pod", &dead, "--grace-period=0", "--force"]).ok();
     eventually("only the living answer, twenty times in a row", || {
