@@ -27,9 +27,6 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
     let missing = match &*route.collection {
         "limitranges" | "resourcequotas" => "limits of namespaces are not enforced by this version",
         "replicationcontrollers" => "this version runs no pods for it: use a Deployment",
-        "poddisruptionbudgets.policy" => {
-            "this version does not count its pods: evictions of running pods that it selects are refused"
-        }
         "certificatesigningrequests.certificates.k8s.io" if signed_by_cluster(object) => {
             "this version signs only for kubernetes.io/kube-apiserver-client"
         }
@@ -65,7 +62,6 @@ mod tests {
             ("", "v1", "limitranges"),
             ("", "v1", "resourcequotas"),
             ("", "v1", "replicationcontrollers"),
-            ("policy", "v1", "poddisruptionbudgets"),
             ("certificates.k8s.io", "v1", "certificatesigningrequests"),
             ("networking.k8s.io", "v1", "ingresses"),
             ("networking.k8s.io", "v1", "ingressclasses"),
