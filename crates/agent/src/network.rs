@@ -38,9 +38,9 @@ pub trait PodNetwork: Send + Sync + 'static {
     fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Vec<IpAddr>, NetworkError>>;
 
     /// Takes the pod out of every service of this node, while its processes still answer: returns when no new connection
-    /// is led to it. Bounded by the caller; nothing happens for a pod that is not connected.
-    fn withdraw<'a>(&'a self, _uid: &'a PodUid) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
+    /// is led to it, and whether one could be until then. Bounded by the caller.
+    fn withdraw<'a>(&'a self, _uid: &'a PodUid) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
     }
 
     /// Undoes [`PodNetwork::withdraw`]: a container of the pod starts again.

@@ -125,17 +125,7 @@ impl Dataplane {
 
     /// Returns when no service leads new connections to `address` any more.
     pub async fn withdrawn(&self, address: Ipv4Addr) {
-        let leads_to = |applied: &Applied| {
-            applied.desired.as_ref().is_none_or(|desired| {
-                desired.services.iter().any(|service| {
-                    let backends = service.ports.iter().flat_map(|port| &port.backends).map(|b| &b.endpoint);
-                    service.endpoints.iter().chain(backends).any(|endpoint| {
-                        endpoint.address == address && endpoint.state == naru_network::model::EndpointState::Ready
-                    })
-                })
-            })
-        };
-        let _ = self.applied.clone().wait_for(|applied| !leads_to(applied)).await;
+        let _ = self.applied.clone().wait_for(|applied| !leads_to(applied, address)).await;
     }
 
     async fn connect(&self, attachment: Attachment) -> Result<Vec<IpAddr>, BoxError> {
@@ -178,12 +168,14 @@ impl Dataplane {
     }
 
     /// Marks a pod as leaving and waits until the kernel leads nothing new to it.
-    async fn part(&self, pod: &PodUid) {
-        let Some(address) = self.attached.pods.lock().get(pod).map(|(address, _)| *address) else { return };
+    async fn part(&self, pod: &PodUid) -> bool {
+        let Some(address) = self.attached.pods.lock().get(pod).map(|(address, _)| *address) else { return false };
+        let served = leads_to(&self.applied.borrow(), address);
         if self.attached.leaving.lock().insert(pod.clone()) {
             self.attached.changed.notify_one();
         }
         self.withdrawn(address).await;
+        served
     }
 
     async fn release(&self, pod: &PodUid) -> Result<(), BoxError> {
@@ -199,8 +191,20 @@ impl Dataplane {
     }
 }
 
+/// Whether a service leads new connections to an address; nobody knows before the first rules are made.
+fn leads_to(applied: &Applied, address: Ipv4Addr) -> bool {
+    applied.desired.as_ref().is_none_or(|desired| {
+        desired.services.iter().any(|service| {
+            let backends = service.ports.iter().flat_map(|port| &port.backends).map(|b| &b.endpoint);
+            service.endpoints.iter().chain(backends).any(|endpoint| {
+                endpoint.address == address && endpoint.state == naru_network::model::EndpointState::Ready
+            })
+        })
+    })
+}
+
 impl PodNetwork for Dataplane {
-    fn withdraw<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, ()> {
+    fn withdraw<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, bool> {
         Box::pin(async move { self.part(&PodUid::from(uid.to_string())).await })
     }
 

@@ -27,6 +27,9 @@ use crate::{
 
 /// The longest that a stop waits until no service leads to the pod any more.
 const WITHDRAWAL: std::time::Duration = std::time::Duration::from_secs(1);
+/// What a service led to the pod just before may still be under way to it: programs that end at once on the stop signal
+/// would drop it. Longer requests are the program's to finish.
+const PARTING: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// The reason of a mount that waits for a claim's volume.
 pub(super) const UNBOUND: &str = "ClaimNotBound";
@@ -195,7 +198,9 @@ impl Executor {
                 // No new connection may be led to a process that has been told to end: the controller's word for it
                 // comes too late, so this node's own rules are changed first.
                 let withdrawn = self.node.config.network.withdraw(&self.uid);
-                let _ = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
+                if tokio::time::timeout(WITHDRAWAL, withdrawn).await == Ok(true) {
+                    tokio::time::sleep(PARTING).await;
+                }
                 self.act(container, Act::Signal(self.stop_signal(container))).await
             }
             Effect::Kill { container } => self.act(container, Act::Kill).await,
