@@ -20,7 +20,7 @@ use crate::verbs::update::{Part, update};
 use std::collections::BTreeSet;
 
 /// The annotation with what was applied last.
-pub const LAST_APPLIED: &str = "naru.io/last-applied";
+pub use naru_api::naru::names::PROJECT_APPLIED as LAST_APPLIED;
 
 /// How a set of objects is applied.
 #[derive(Debug, Clone, Default)]
