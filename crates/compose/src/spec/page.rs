@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn the_page_in_docs_is_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compose.md");
+        let crate_dir = std::env::var("CARGO_MANIFEST_DIR").expect("run by cargo");
+        let path = &format!("{crate_dir}/../../docs/compose.md");
         if std::env::var_os("NARU_WRITE_DOCS").is_some() {
             std::fs::write(path, reference_page()).expect("write docs/compose.md");
         }

@@ -1,9 +1,10 @@
 //! A folder of the file system, held by one process at a time.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -42,20 +43,35 @@ impl Folder {
             .mode(0o600)
             .open(&name)
             .map_err(io("open", &name))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let known = lock.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-                let holder = if known { holder.trim().to_owned() } else { "unknown".to_owned() };
-                return Err(OpenError::Locked { folder: path.to_owned(), holder });
+        let deadline = Instant::now() + INHERITED;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let holder = fs::read_to_string(&name).unwrap_or_default().trim().to_owned();
+                    if holder.is_empty() || lives(&holder) || Instant::now() >= deadline {
+                        let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
+                        return Err(OpenError::Locked { folder: path.to_owned(), holder });
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(errno) => return Err(io("lock", &name)(errno.into())),
             }
-            Err(errno) => return Err(io("lock", &name)(errno.into())),
         }
         let pid = std::process::id().to_string();
         lock.set_len(0).and_then(|()| lock.write_all(pid.as_bytes())).map_err(io("write", &name))?;
         Ok((Folder(path.to_owned()), Holder(lock)))
     }
+}
+
+/// How long the lock of a holder that has ended is waited for: a process that it had just forked holds a copy of the
+/// descriptor until it executes its program.
+const INHERITED: Duration = Duration::from_secs(5);
+
+/// Whether a process is there and has not ended.
+fn lives(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -124,5 +140,27 @@ impl File for fs::File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lock as a fork of a process that was killed leaves it: held, and named after a process that is no more.
+    #[test]
+    fn what_a_holder_that_ended_still_holds_is_waited_for() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let lock = fs::File::create(dir.path().join(LOCK)).unwrap();
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+        (&lock).write_all(ended.id().to_string().as_bytes()).unwrap();
+        let fork = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(lock);
+        });
+        assert!(Folder::hold(dir.path()).is_ok());
+        fork.join().unwrap();
     }
 }
