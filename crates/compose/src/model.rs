@@ -3,17 +3,25 @@
 //! It serialises to the YAML that `naru config` shows and to the JSON that the server stores; reading that back gives
 //! the same project.
 
+mod build;
+mod deploy;
+mod life;
+mod limits;
+mod links;
+mod mounts;
 mod service;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use service::{
-    Blkio, BlkioRate, BlkioWeight, Build, Dependency, Deploy, Device, EnvFile, FileReference, Healthcheck, Hook,
-    Limits, Logging, Mount, MountBind, MountImage, MountTmpfs, MountVolume, NetworkReference, Placement, Port,
-    Preference, Resources, RestartPolicy, Service, Ulimit, UpdateConfig,
-};
+pub use build::Build;
+pub use deploy::{Deploy, Limits, Placement, Preference, Resources, RestartPolicy, UpdateConfig};
+pub use life::{Dependency, Healthcheck, Hook, Logging};
+pub use limits::{Blkio, BlkioRate, BlkioWeight, Ulimit};
+pub use links::{NetworkReference, Port};
+pub use mounts::{Device, EnvFile, FileReference, Mount, MountBind, MountImage, MountTmpfs, MountVolume};
+pub use service::Service;
 
 /// A map of texts that may be unset.
 pub type Texts = BTreeMap<String, Option<String>>;
