@@ -14,7 +14,7 @@ use crate::{
     Config,
     fleet::{Fleet, follow_neighbours},
     node,
-    pod::{Ledger, Node, Objects, Puller, Recorder, ServiceView, Tokens},
+    pod::{Claims, Ledger, Node, Objects, Puller, Recorder, ServiceView, Tokens},
 };
 
 /// A running agent. Dropping it ends its tasks; pods keep running and are found again at the next start.
@@ -71,6 +71,7 @@ impl Agent {
             tokens: Tokens::new(client.clone()),
             puller: Puller::default(),
             ledger,
+            claims: Claims::new(),
             services,
             host_resolver: host_resolver(),
             config: config.clone(),

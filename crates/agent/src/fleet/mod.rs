@@ -66,7 +66,7 @@ impl Fleet {
     /// Starts workers for pods that the ledger knows, before the API answers.
     pub fn resume(&self, saved: Vec<Saved>) {
         for Saved { pod, power, marks } in saved {
-            self.spawn(Arc::new(pod), None, power, marks);
+            self.spawn(Arc::new(pod), None, power, marks, false);
         }
     }
 
@@ -116,7 +116,7 @@ impl Fleet {
         }
         if let Some(pod) = current {
             let record = self.fresh_record(pod.uid()).await;
-            self.spawn(pod, record, None, Marks::default());
+            self.spawn(pod, record, None, Marks::default(), true);
         }
     }
 
@@ -130,7 +130,7 @@ impl Fleet {
         }
     }
 
-    fn spawn(&self, pod: Arc<Pod>, record: Option<PodRecord>, power: Option<String>, marks: Marks) {
+    fn spawn(&self, pod: Arc<Pod>, record: Option<PodRecord>, power: Option<String>, marks: Marks, confirmed: bool) {
         let text = pod.uid().to_owned();
         let uid = match PodUid::new(text.as_str()) {
             Ok(uid) => uid,
@@ -139,7 +139,7 @@ impl Fleet {
         let record = record.or_else(|| self.found.lock().remove(&uid));
         let (ended, name) = (self.ended.clone(), text.clone());
         let judge = self.neighbours.judge();
-        let spawn = Spawn { node: self.node.clone(), uid, pod, record, power, marks, judge };
+        let spawn = Spawn { node: self.node.clone(), uid, pod, record, power, marks, confirmed, judge };
         let handle = pod::spawn(spawn, move || drop(ended.send(name)));
         self.workers.lock().insert(text, handle);
     }
@@ -163,7 +163,7 @@ impl Fleet {
                 "spec": {"containers": []}});
             let Ok(pod) = serde_json::from_value::<Pod>(object) else { continue };
             tracing::info!(%uid, name = %record.config.name, "a pod that nobody knows is removed");
-            self.spawn(Arc::new(pod.clone()), Some(record), None, Marks::default());
+            self.spawn(Arc::new(pod.clone()), Some(record), None, Marks::default(), false);
             if let Some(worker) = self.workers.lock().get(uid.as_str()) {
                 worker.wish(Arc::new(pod), true);
             }

@@ -32,7 +32,11 @@ impl Observed {
         self.busy.remove(&slot);
         match result {
             Ok(outcome) => {
-                self.trouble.remove(&slot);
+                // Sweeping what a failed creation left is no success of the creation.
+                let creation = |trouble: &Trouble| matches!(trouble.effect, Effect::CreateSandbox { .. });
+                if !(*effect == Effect::DestroySandbox && self.trouble.get(&slot).is_some_and(creation)) {
+                    self.trouble.remove(&slot);
+                }
                 self.succeed(desired, effect, outcome, now);
             }
             Err(error) => self.fail(desired, effect, error, now),
@@ -103,7 +107,7 @@ impl Observed {
     /// Something outside changed that a failed effect may have waited for: it may be tried at once.
     pub fn poke(&mut self, now: Timestamp) {
         for trouble in self.trouble.values_mut() {
-            if !matches!(trouble.effect, Effect::Pull { .. }) {
+            if !matches!(trouble.effect, Effect::Pull { .. } | Effect::CreateSandbox { .. }) {
                 trouble.retry_at = trouble.retry_at.min(now);
             }
         }
@@ -194,7 +198,11 @@ impl Observed {
         let slot = effect.slot();
         let before = self.trouble.get(&slot).filter(|trouble| trouble.effect.same_kind(effect));
         let count = before.map_or(0, |trouble| trouble.count) + 1;
-        let pace = if matches!(effect, Effect::Pull { .. }) { Pace::PULL } else { Pace::EFFECT };
+        let pace = match effect {
+            Effect::Pull { .. } => Pace::PULL,
+            Effect::CreateSandbox { .. } => Pace::SANDBOX,
+            _ => Pace::EFFECT,
+        };
         let retry_at = now.checked_add(pace.retry_wait(count)).unwrap_or(Timestamp::MAX);
         let EffectError { reason, message, .. } = error;
         self.trouble.insert(slot, Trouble { effect: effect.clone(), count, retry_at, at: now, reason, message });

@@ -32,6 +32,12 @@ impl Pace {
         ceiling: Duration::from_secs(300),
         forgiven_after: Duration::from_secs(600),
     };
+    /// Sandboxes: each attempt costs a process, and what refuses one (a group, a full disk) seldom changes by itself.
+    pub const SANDBOX: Pace = Pace {
+        initial: Duration::from_secs(1),
+        ceiling: Duration::from_secs(30),
+        forgiven_after: Duration::from_secs(60),
+    };
     /// Everything else on this node, which mostly waits for an object to appear.
     pub const EFFECT: Pace = Pace {
         initial: Duration::from_millis(100),

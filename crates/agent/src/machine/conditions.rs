@@ -5,7 +5,10 @@ use naru_api::{
     naru::names as annotations,
 };
 
-use super::{Phase, Presence, Role, Sandbox, StatusInput, rules, status::is_ready};
+use super::{
+    Phase, Presence, Role, Sandbox, StatusInput, rules,
+    status::{blocker, is_ready},
+};
 
 /// One judged condition, before it gets its transition time.
 struct Judged {
@@ -33,7 +36,13 @@ pub(super) fn conditions(input: &StatusInput<'_>, phase: Phase) -> Vec<PodCondit
     let sandboxed = observed.sandbox == Sandbox::Ready && connected;
     let containers = containers_ready(input, phase);
     let ready = ready(input, &containers);
-    let sandbox = Judged { kind: "PodReadyToStartContainers", holds: sandboxed, reason: None, message: None };
+    let blocker = blocker(input).filter(|_| !sandboxed);
+    let sandbox = Judged {
+        kind: "PodReadyToStartContainers",
+        holds: sandboxed,
+        reason: blocker.map(|trouble| trouble.reason),
+        message: blocker.map(|trouble| trouble.message.clone()),
+    };
     let mut judged = vec![sandbox, initialized(input, phase), ready, containers, Judged::holds("PodScheduled")];
     if !input.tested.is_empty() {
         // The spec does not show these tests: whoever shows a container's health finds them here.

@@ -36,6 +36,8 @@ pub struct Desired {
     pub on_host: bool,
     /// Whether other services that this pod depends on are in the wanted state.
     pub gate: Gate,
+    /// Why the pod may not start for the first time yet, if it may not: its data is still in use.
+    pub hold: Option<String>,
     /// Init containers in order, then application containers, then ephemeral ones.
     pub containers: Vec<Wanted>,
 }

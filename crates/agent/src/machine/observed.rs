@@ -315,6 +315,13 @@ impl Observed {
         self.containers.values().any(Seen::is_running)
     }
 
+    /// Whether the pod has, or may have, processes on this machine.
+    #[must_use]
+    pub fn is_occupied(&self) -> bool {
+        let making = matches!(self.busy.get(&Slot::Sandbox), Some(Effect::CreateSandbox { .. }));
+        self.sandbox != Sandbox::Absent || making || self.anything_runs()
+    }
+
     /// The number, counted from one, of the sandbox that containers started from now on belong to.
     #[must_use]
     pub fn sandbox_number(&self) -> u32 {

@@ -42,6 +42,7 @@ pub fn parse(pod: &Pod, gate: Gate) -> Desired {
         networked: !on_host && annotations.get(names::NETWORK_MODE).is_none_or(|mode| mode != "none"),
         on_host,
         gate,
+        hold: None,
         containers: containers(spec),
     }
 }

@@ -51,6 +51,11 @@ pub(super) fn again(desired: &Desired, wanted: &Wanted, seen: &Seen, now: Timest
     Again::At(exit.finished_at.checked_add(wait).unwrap_or(Timestamp::MAX))
 }
 
+/// Whether the pod has to wait before its first start.
+pub(super) fn is_held(desired: &Desired, observed: &Observed) -> bool {
+    desired.hold.is_some() && observed.containers.values().all(|seen| seen.starts == 0)
+}
+
 /// Whether the container ended and stays so.
 pub(super) fn is_done(desired: &Desired, wanted: &Wanted, seen: &Seen, now: Timestamp) -> bool {
     matches!(seen.state, State::Exited(_)) && again(desired, wanted, seen, now) == Again::Never

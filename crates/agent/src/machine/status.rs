@@ -122,6 +122,7 @@ fn state(input: &StatusInput<'_>, wanted: &Wanted, seen: &Seen) -> (ContainerSta
             let trouble = input.observed.trouble.get(&Slot::Container(wanted.name.clone()));
             match (again, trouble) {
                 (Again::At(_), Some(trouble)) => (waiting(troubled(wanted, trouble)), false),
+                (Again::At(_), None) if blocker(input).is_some() => (waiting(why_waiting(input, wanted)), false),
                 (Again::At(at), None) if at > input.now => {
                     let wait = input.desired.pace.restart_wait(seen.crashes);
                     let text =
@@ -142,8 +143,8 @@ fn why_waiting(input: &StatusInput<'_>, wanted: &Wanted) -> (String, Option<Stri
     if let Some(trouble) = observed.trouble.get(&Slot::Container(wanted.name.clone())) {
         return troubled(wanted, trouble);
     }
-    let blocker = [Slot::Sandbox, Slot::Volumes, Slot::Network].iter().find_map(|slot| observed.trouble.get(slot));
-    let message = blocker.map(|trouble| trouble.message.clone());
+    let held = input.desired.hold.clone().filter(|_| rules::is_held(input.desired, observed));
+    let message = blocker(input).map(|trouble| trouble.message.clone()).or(held);
     if wanted.role == Role::App && message.is_none() {
         match &input.desired.gate {
             Gate::Open => {}
@@ -158,6 +159,17 @@ fn why_waiting(input: &StatusInput<'_>, wanted: &Wanted) -> (String, Option<Stri
         "ContainerCreating"
     };
     (reason.to_owned(), message)
+}
+
+/// What keeps every container of the pod from starting.
+pub(super) fn blocker<'a>(input: &StatusInput<'a>) -> Option<&'a Trouble> {
+    let making = |trouble: &&Trouble| {
+        matches!(trouble.effect, Effect::CreateSandbox { .. } | Effect::DestroySandbox | Effect::Mount | Effect::Attach)
+    };
+    [Slot::Sandbox, Slot::Volumes, Slot::Network]
+        .iter()
+        .filter_map(|slot| input.observed.trouble.get(slot))
+        .find(making)
 }
 
 /// The first failed pull shows its error; from the second on it is a back-off that carries the error.

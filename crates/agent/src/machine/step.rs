@@ -333,7 +333,8 @@ impl<'a> Turn<'a> {
 
     fn queue(&self, wanted: &'a Wanted, seen: &'a Seen, lineup: &mut Vec<Due<'a>>) {
         if let Again::At(at) = rules::again(self.desired, wanted, seen, self.now) {
-            lineup.push(Due { wanted, seen, at: Some(at) });
+            let held = rules::is_held(self.desired, self.observed);
+            lineup.push(Due { wanted, seen, at: (!held).then_some(at) });
         }
     }
 
@@ -414,6 +415,6 @@ impl<'a> Turn<'a> {
 struct Due<'a> {
     wanted: &'a Wanted,
     seen: &'a Seen,
-    /// Not before this; `None` while a gate holds it.
+    /// Not before this; `None` while something holds it.
     at: Option<Timestamp>,
 }

@@ -4,6 +4,7 @@
 //! a pull that takes minutes never keeps a deletion waiting. Everything that happens (effects that end, exits, probe
 //! verdicts, changed objects) arrives in one inbox, and after each the machine is asked again.
 
+mod claims;
 mod events;
 mod execute;
 mod hooks;
@@ -16,6 +17,7 @@ mod status;
 mod tokens;
 mod worker;
 
+pub(crate) use claims::{Claims, Holder};
 pub(crate) use events::{Note, Recorder};
 pub(crate) use execute::Executor;
 pub(crate) use images::Puller;
@@ -49,6 +51,8 @@ pub(crate) struct Node {
     pub puller: Puller,
     /// Pods on disk.
     pub ledger: Ledger,
+    /// Who holds which claims.
+    pub claims: Claims,
     /// Services, for environment variables.
     pub services: Informer<ServiceView>,
     /// The host's own resolver configuration.

@@ -10,7 +10,7 @@ use tokio::{
     task::{Id, JoinHandle, JoinSet},
 };
 
-use super::{Executor, Node, Note, ObjectChange, events, start, status::StatusWriter};
+use super::{Executor, Holder, Node, Note, ObjectChange, events, start, status::StatusWriter};
 use crate::{
     machine::{
         self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Marks, Observed, Outcome, Power,
@@ -80,8 +80,15 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Gives the worker a newer wish.
+    /// Gives the worker a newer wish, which the API has told.
     pub fn wish(&self, pod: Arc<Pod>, gone: bool) {
+        // At once: another pod's worker may be about to start on this one's data.
+        let Executor { node, uid, .. } = &*self.executor;
+        node.claims.set(uid.as_str(), |before| {
+            let known = Holder::of(&pod);
+            let occupied = before.is_some_and(|before| before.occupied);
+            Holder { ending: gone || known.ending, confirmed: true, occupied, ..known }
+        });
         self.wish.send_replace(Wish { pod, gone });
     }
 
@@ -111,12 +118,16 @@ pub(crate) struct Spawn {
     pub power: Option<String>,
     /// What was kept of it besides.
     pub marks: Marks,
+    /// The API has it; otherwise only the ledger or the runtime is known to.
+    pub confirmed: bool,
     pub judge: Judge,
 }
 
 /// Starts a worker; `ended` is called when its pod is gone.
 pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Handle {
-    let Spawn { node, uid, pod, record, power, marks, judge } = spawn;
+    let Spawn { node, uid, pod, record, power, marks, confirmed, judge } = spawn;
+    let holder = Holder { confirmed, occupied: record.is_some(), ..Holder::of(&pod) };
+    node.claims.set(uid.as_str(), |_| holder);
     let sandbox = record.as_ref().and_then(|record| match &record.liveness {
         PodLiveness::Alive(created) => Some(created.clone()),
         PodLiveness::SupervisorLost => None,
@@ -139,6 +150,8 @@ pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Hand
     let observed = adopt(&desired);
     let (view_sender, view) = watch::channel(Arc::new(observed.clone()));
     let mut worker = Worker {
+        claims: node.claims.changes(),
+        warned: None,
         status: StatusWriter::start(node.clone(), pod.clone()),
         node,
         executor: executor.clone(),
@@ -171,6 +184,7 @@ pub(crate) fn spawn(spawn: Spawn, ended: impl FnOnce() + Send + 'static) -> Hand
         }
         worker.take_wish();
         worker.run().await;
+        worker.node.claims.leave(worker.executor.uid.as_str());
         ended();
     });
     Handle { inbox, executor, view, wish, task }
@@ -202,6 +216,10 @@ struct Worker {
     status: StatusWriter,
     judge: Judge,
     gates: Vec<GateSpec>,
+    /// Signals that other pods took or let go of claims.
+    claims: watch::Receiver<()>,
+    /// The last trouble with the sandbox that the log has.
+    warned: Option<String>,
     pod: Arc<Pod>,
     /// The pod with the health tests of its images.
     probed: Arc<Pod>,
@@ -240,6 +258,8 @@ impl Worker {
                     Ok(()) => self.take_wish(),
                     Err(_) => return,
                 },
+                // The machine is asked again; it looks at the claims itself.
+                Ok(()) = self.claims.changed(), if self.is_new() => {}
                 () = tokio::time::sleep(wake) => self.woken(),
             }
             while let Ok(input) = self.events.try_recv() {
@@ -252,6 +272,7 @@ impl Worker {
     fn act(&mut self) -> Option<Timestamp> {
         loop {
             let now = Timestamp::now();
+            self.look_at_claims();
             match step(&self.desired, &self.observed, now) {
                 Step::Do(effect) if effect.is_bookkeeping() => {
                     if let Some(note) = events::of_effect(&effect, &Ok(Outcome::Done)) {
@@ -270,6 +291,24 @@ impl Worker {
                 Step::Settled => return None,
             }
         }
+    }
+
+    /// Whether no container of the pod was ever started.
+    fn is_new(&self) -> bool {
+        self.observed.containers.values().all(|seen| seen.starts == 0)
+    }
+
+    /// Holds a new pod while one that is ending has its data.
+    fn look_at_claims(&mut self) {
+        let wait = self.is_new().then(|| self.node.claims.wait(self.executor.uid.as_str())).flatten();
+        if wait == self.desired.hold {
+            return;
+        }
+        if let Some(text) = &wait {
+            self.executor.note(Note::normal("WaitingForVolume", format!("The pod {text}")));
+        }
+        self.desired = Arc::new(Desired { hold: wait, ..Desired::clone(&self.desired) });
+        self.executor.update(self.pod.clone(), self.desired.clone());
     }
 
     fn earliest(&self, wake: Option<Timestamp>) -> Duration {
@@ -314,6 +353,7 @@ impl Worker {
                     self.executor.note(note);
                 }
                 self.observed.apply(&self.desired, &effect, result, now);
+                self.warn_of(&effect);
                 if matches!(effect, Effect::Pull { .. }) {
                     // The image may bring a health test along.
                     self.want();
@@ -339,6 +379,18 @@ impl Worker {
             // A refresh that was cut off.
             (None, Done::Effect(_)) => self.refresh = Refresh::Idle,
         }
+    }
+
+    /// The log has each new reason why a pod's sandbox cannot be made once: who only looks at it should not miss that.
+    fn warn_of(&mut self, effect: &Effect) {
+        if !matches!(effect, Effect::CreateSandbox { .. } | Effect::Attach) {
+            return;
+        }
+        let trouble = self.observed.trouble.get(&effect.slot()).map(|trouble| trouble.message.clone());
+        if let Some(error) = trouble.as_ref().filter(|text| self.warned.as_ref() != Some(text)) {
+            tracing::warn!(pod = %self.pod.name(), uid = %self.executor.uid, %error, "a pod's sandbox cannot be made; it is tried again, ever less often");
+        }
+        self.warned = trouble;
     }
 
     /// Ends the pod for good.
@@ -462,6 +514,7 @@ impl Worker {
         let found = with_image_health(&self.pod, |name| images.get(&name.to_owned()).map(|image| &image.config));
         (self.probed, self.tested) = found;
         let mut desired = machine::desired(&self.probed, gate);
+        desired.hold.clone_from(&self.desired.hold);
         if let Some(at) = self.gone_at {
             // Nobody can say any more how long to wait.
             desired.deletion = Some(Deletion { deadline: at, forced: true });
@@ -548,6 +601,11 @@ impl Worker {
             generation: self.pod.metadata.generation,
             qos: spec.map_or("BestEffort", |spec| qos(spec).as_str()),
             now: Timestamp::now(),
+        });
+        let occupied = self.observed.is_occupied();
+        self.node.claims.set(self.executor.uid.as_str(), |before| {
+            let holder = before.cloned().unwrap_or_else(|| Holder::of(&self.pod));
+            Holder { occupied, ..holder }
         });
         let cleaning = self.observed.cleaned || self.observed.busy.contains_key(&Slot::Folder);
         if !cleaning {

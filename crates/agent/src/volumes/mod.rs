@@ -25,7 +25,7 @@ pub(crate) use atomic::{Entry, write as write_payload};
 pub(crate) use copy_up::fill as copy_up;
 pub(crate) use mounts::{CopyUp, container_mounts};
 pub(crate) use payload::{Payload, Sources, needs};
-pub(crate) use prepare::{Prepare, prepare};
+pub(crate) use prepare::{Prepare, claim_name, prepare};
 pub(crate) use remove::{clean, unmount};
 pub(crate) use usage::{exceeded, has_limits};
 

@@ -94,7 +94,7 @@ fn has_token(volume: &Volume) -> bool {
 }
 
 /// The claim behind a volume; a generic ephemeral one is named after the pod.
-fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
+pub(crate) fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
     let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
     let own = || {
         volume

@@ -177,3 +177,26 @@ async fn a_volume_beyond_its_limit_evicts_its_pod_and_block_devices_are_refused(
     assert_eq!(pod["status"]["reason"], "Evicted");
     assert!(pod["status"]["message"].as_str().unwrap().contains("\"v\""), "{pod:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_cannot_be_made_says_so() {
+    let Some(machine) = machine().await else { return };
+    let mut spec = script("echo up; sleep 1000");
+    // The whole machine's, not a pod's.
+    spec["securityContext"] = json!({"sysctls": [{"name": "vm.swappiness", "value": "10"}]});
+    machine.api.run("bad", spec, json!({}));
+    let told = |pod: &Value| {
+        let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+        waiting["message"].as_str().is_some_and(|text| text.contains("vm.swappiness is not the pod's own"))
+    };
+    let pod = machine.api.until("bad", "waiting with its reason", told).await;
+    let conditions = pod["status"]["conditions"].as_array().unwrap();
+    let found = conditions.iter().find(|condition| condition["type"] == "PodReadyToStartContainers").unwrap();
+    assert_eq!((&found["status"], &found["reason"]), (&json!("False"), &json!("FailedCreatePodSandBox")));
+    assert!(found["message"].as_str().unwrap().contains("vm.swappiness"));
+    machine.api.delete("bad", 0);
+    machine.api.until_gone("bad").await;
+    let events = machine.api.events("FailedCreatePodSandBox");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(machine.leftovers(), Default::default());
+}

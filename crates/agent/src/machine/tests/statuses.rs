@@ -171,3 +171,58 @@ fn a_container_held_down_by_power_keeps_its_pod_running() {
     assert_eq!(status.phase.as_deref(), Some("Running"));
     assert_eq!(condition(&status, "Ready").0, "False");
 }
+
+#[test]
+fn a_sandbox_that_cannot_be_made_is_told_and_tried_ever_less_often() {
+    let mut world = World::new(single("Always"));
+    world.real.refused = 7;
+    world.run(Duration::ZERO);
+    let told = project(&world);
+    let state = container(&told, "web").state.clone().unwrap().waiting.unwrap();
+    assert_eq!((state.reason.as_deref(), state.message.as_deref()), (Some("ContainerCreating"), Some("no group")));
+    assert_eq!(condition(&told, "PodReadyToStartContainers"), ("False", "FailedCreatePodSandBox"));
+    let began = world.now;
+    let mut waits = Vec::new();
+    while world.real.refused > 0 {
+        let before = (world.now, world.real.refused);
+        while world.real.refused == before.1 {
+            world.run(Duration::from_secs(1));
+            if world.real.refused == before.1 {
+                world.later(1);
+            }
+            // What changes elsewhere in the namespace does not hurry it.
+            world.observed.poke(world.now);
+        }
+        waits.push(world.now.duration_since(before.0).as_secs());
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 30], "since {began}");
+    world.settle();
+    assert_eq!(condition(&project(&world), "PodReadyToStartContainers"), ("True", ""));
+    assert_eq!(world.running(), ["web"]);
+    // What ran before waits for its sandbox with the reason, not as if it had ended for good.
+    world.real.refused = 1;
+    world.lose_supervisor().run(Duration::ZERO);
+    assert_eq!(waiting(container(&project(&world), "web")), "ContainerCreating");
+    world.settle();
+    assert_eq!(world.running(), ["web"]);
+}
+
+#[test]
+fn a_pod_whose_data_is_in_use_is_prepared_but_not_started() {
+    let mut world = World::new(full("Always"));
+    world.desired.hold = Some("waits until pod old".into());
+    world.settle();
+    assert!(world.running().is_empty() && world.real.sandbox && world.real.volumes, "{:?}", world.log);
+    let told = project(&world);
+    for name in ["web", "init", "side"] {
+        let state = container(&told, name).state.clone().unwrap().waiting.unwrap();
+        assert_eq!(state.message.as_deref(), Some("waits until pod old"), "{name}");
+    }
+    world.desired.hold = None;
+    world.settle();
+    assert_eq!(world.running(), ["log", "side", "web"]);
+    // Who runs already shared it all the time: a restart does not ask again.
+    world.desired.hold = Some("waits until pod old".into());
+    world.exit("web", 1).settle();
+    assert_eq!(world.running(), ["log", "side", "web"]);
+}

@@ -36,6 +36,8 @@ pub(super) struct Real {
     pub containers: BTreeMap<String, ContainerRecord>,
     /// Programs that end by themselves, with their exit codes.
     pub ends: BTreeMap<String, i32>,
+    /// Sandboxes that still cannot be made.
+    pub refused: u32,
     /// Programs that do not react to TERM.
     pub deaf: Vec<String>,
 }
@@ -215,6 +217,11 @@ impl World {
             Effect::Unmount => {
                 assert!(!real.sandbox, "volumes go after the sandbox");
                 real.volumes = false;
+            }
+            Effect::CreateSandbox { .. } if real.refused > 0 => {
+                real.refused -= 1;
+                real.sandbox = true;
+                return Err(EffectError::new("FailedCreatePodSandBox", "no group"));
             }
             Effect::CreateSandbox { .. } => {
                 assert!(!real.sandbox || real.supervisor, "a lost sandbox must be destroyed first");
