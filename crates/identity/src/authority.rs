@@ -17,6 +17,8 @@ use crate::files;
 const AUTHORITY_DAYS: i64 = 3650;
 /// How long certificates of servers, nodes and people are valid, in days. Servers and nodes renew long before.
 const LEAF_DAYS: i64 = 365;
+/// By how much clocks of a cluster's machines may differ; a machine whose clock is further off is not let in.
+const CLOCKS_DIFFER: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// A fault of the authority or of a certificate given to it.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +199,35 @@ impl Authority {
         Ok(request.signed_by(&self.issuer).map_err(bad)?.pem())
     }
 
+    /// As [`Authority::sign_request`], for a certificate that ends after `life`. It begins a few minutes ago, since clocks
+    /// differ.
+    ///
+    /// # Errors
+    /// When the request cannot be parsed or its signature is wrong.
+    pub fn sign_request_for(
+        &self,
+        request: &str,
+        subject: &Subject,
+        life: std::time::Duration,
+    ) -> Result<String, IdentityError> {
+        let bad = |source| IdentityError::Certificate { what: "the certificate request".to_owned(), source };
+        let mut request = CertificateSigningRequestParams::from_pem(request).map_err(bad)?;
+        let mut params = params(LEAF_DAYS);
+        let now = Timestamp::now().to_zoned(TimeZone::UTC);
+        let since_midnight =
+            std::time::Duration::from_secs(now.timestamp().as_second().rem_euclid(86_400).unsigned_abs());
+        let date = now.date();
+        let midnight =
+            rcgen::date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs());
+        let now = midnight + since_midnight;
+        (params.not_before, params.not_after) = (now - CLOCKS_DIFFER, now + life);
+        params.distinguished_name = name(&subject.user, &subject.groups)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        request.params = params;
+        Ok(request.signed_by(&self.issuer).map_err(bad)?.pem())
+    }
+
     fn issue(&self, mut params: CertificateParams) -> Result<Issued, IdentityError> {
         let made = |source| IdentityError::Certificate { what: "a new certificate".to_owned(), source };
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
@@ -215,7 +246,7 @@ pub fn subject_of(certificate: &[u8]) -> Option<Subject> {
     Some(Subject { user, groups })
 }
 
-fn name(common: &str, organisations: &[impl AsRef<str>]) -> Result<DistinguishedName, IdentityError> {
+pub(crate) fn name(common: &str, organisations: &[impl AsRef<str>]) -> Result<DistinguishedName, IdentityError> {
     if organisations.len() > MOST_GROUPS {
         return Err(IdentityError::Groups { user: common.to_owned(), count: organisations.len() });
     }

@@ -27,3 +27,11 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+/// Replaces `path` by `content` atomically and durably, with this mode; for the program's own private files.
+///
+/// # Errors
+/// What the system says; the old file is untouched then.
+pub fn write_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write(path, content, mode)
+}

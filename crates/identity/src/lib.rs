@@ -11,14 +11,26 @@
 //! - [`ServingCertificate`]: a server certificate that renews itself.
 //! - [`TokenSigner`]: service-account tokens (ES256 JSON web tokens).
 //! - [`Sealer`]: authenticated encryption of stored values.
+//! - [`JoinLine`], [`BootstrapToken`], [`PinnedAuthority`]: how a machine that is no node yet and a server recognise each
+//!   other.
+//! - [`request_certificate`], [`key_hash`]: a node's own key.
 
 mod authority;
+mod bootstrap;
 mod files;
+mod node;
+mod pinned;
 mod sealer;
 mod serving;
 mod token;
 
 pub use authority::{Authority, IdentityError, Issued, Subject, subject_of};
+pub use bootstrap::{BootstrapToken, JoinLine, JoinLineError};
+pub use files::write_file;
+pub use node::{
+    Requested, key_hash, key_hash_of, key_hash_of_pem, key_hash_of_request, request_certificate, validity_of_pem,
+};
+pub use pinned::PinnedAuthority;
 pub use sealer::{SealError, Sealer};
 pub use serving::ServingCertificate;
 pub use token::{BoundObject, Claims, KubernetesClaims, ServiceAccountRef, TokenError, TokenSigner};
