@@ -193,7 +193,7 @@ fn resolve(
     force: bool,
 ) -> Result<(), Status> {
     let mut causes = Vec::new();
-    let mut texts = Vec::new();
+    let mut conflicts = Vec::new();
     for entry in entries.iter_mut().filter(|e| !mine(e)) {
         let taken = entry.fields.common(changed);
         if taken.is_empty() {
@@ -203,22 +203,19 @@ fn resolve(
             entry.fields = entry.fields.without(&taken);
             continue;
         }
-        let whom = format!("conflict with {:?} using {}", entry.manager, entry.api_version);
-        let paths = taken.paths();
-        texts.push(format!("{whom}: {}", paths.join(", ")));
-        causes.extend(paths.into_iter().map(|field| Cause {
+        let (whom, paths) = (entry.whom(), taken.paths());
+        causes.extend(paths.iter().map(|field| Cause {
             reason: "FieldManagerConflict".to_owned(),
-            message: whom.clone(),
-            field,
+            message: format!("conflict with {whom}"),
+            field: field.clone(),
         }));
+        conflicts.push((whom, paths));
     }
     entries.retain(|e| !e.fields.is_empty());
     if causes.is_empty() {
         return Ok(());
     }
-    let count = causes.len();
-    let plural = if count == 1 { "conflict" } else { "conflicts" };
-    let mut status = Status::new(Reason::Conflict, format!("Apply failed with {count} {plural}: {}", texts.join("; ")));
+    let mut status = Status::new(Reason::Conflict, told(causes.len(), conflicts));
     status.details = Some(Box::new(Details {
         group: kind.group.to_string(),
         kind: kind.plural.to_string(),
@@ -226,6 +223,33 @@ fn resolve(
         ..Details::default()
     }));
     Err(status)
+}
+
+/// The sentence about conflicts: one in a line, several as a list under each writer, as people see them in a terminal.
+fn told(count: usize, mut conflicts: Vec<(String, Vec<String>)>) -> String {
+    if let ([(whom, paths)], 1) = (conflicts.as_slice(), count) {
+        return format!("Apply failed with 1 conflict: conflict with {whom}: {}", paths.join(""));
+    }
+    conflicts.sort();
+    let lines = conflicts.iter().flat_map(|(whom, paths)| {
+        let first = format!("conflicts with {whom}:");
+        std::iter::once(first).chain(paths.iter().map(|path| format!("- {path}")))
+    });
+    format!("Apply failed with {count} conflicts: {}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+impl Entry {
+    /// The writer as conflicts name it. One that applies is known by its name alone, whatever version it applied.
+    fn whom(&self) -> String {
+        let mut whom = format!("{:?}", self.manager);
+        if !self.subresource.is_empty() {
+            whom.push_str(&format!(" with subresource {:?}", self.subresource));
+        }
+        if !self.applied {
+            whom.push_str(&format!(" using {}", self.api_version));
+        }
+        whom
+    }
 }
 
 fn without_managers(object: &Value) -> Value {

@@ -4,6 +4,7 @@
 //! lists. The prose comes from the typed views, is made for one document and dropped with it: nothing here stays in
 //! memory. Documents are named by a hash of what they are made from ([`hash`]), so the index costs nothing.
 
+mod gnostic;
 mod paths;
 mod prose;
 mod types;
@@ -73,7 +74,7 @@ pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Bytes> {
     out.push_str(&format!("\"info\":{},\"paths\":", info()));
     out.push_str(&Value::Object(paths).to_string());
     out.push_str(",\"components\":{\"schemas\":{");
-    write_types(&kinds, Dialect::V3, &mut out);
+    write_types(&kinds, Dialect::V3, |name, value| push_type(&mut out, name, value));
     out.push_str("}}}");
     Some(Bytes::from(out))
 }
@@ -81,35 +82,53 @@ pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Bytes> {
 /// The document at `/openapi/v2`, as JSON.
 pub fn v2(registry: &Registry) -> Bytes {
     let kinds: Vec<&Kind> = registry.iter().map(AsRef::as_ref).collect();
-    let mut paths = Map::new();
-    kinds.iter().for_each(|k| paths::of(k, Dialect::V2, &mut paths));
+    let paths = v2_paths(&kinds);
     let mut out = String::from("{\"swagger\":\"2.0\",");
     out.push_str(&format!("\"info\":{},\"paths\":", info()));
     out.push_str(&Value::Object(paths).to_string());
     out.push_str(",\"definitions\":{");
-    write_types(&kinds, Dialect::V2, &mut out);
+    write_types(&kinds, Dialect::V2, |name, value| push_type(&mut out, name, value));
     out.push_str("}}");
     Bytes::from(out)
+}
+
+/// The document at `/openapi/v2`, in the protobuf form that Go clients ask for.
+pub fn v2_protobuf(registry: &Registry) -> Bytes {
+    let kinds: Vec<&Kind> = registry.iter().map(AsRef::as_ref).collect();
+    let mut document = gnostic::Document::new(&info(), &v2_paths(&kinds));
+    write_types(&kinds, Dialect::V2, |name, value| document.define(name, value));
+    Bytes::from(document.finish())
+}
+
+fn v2_paths(kinds: &[&Kind]) -> Map<String, Value> {
+    let mut paths = Map::new();
+    kinds.iter().for_each(|k| paths::of(k, Dialect::V2, &mut paths));
+    paths
 }
 
 fn info() -> Value {
     json!({"title": "Kubernetes", "version": KUBERNETES_VERSION})
 }
 
-/// Writes every type that the kinds and their subresources use, one by one, so that only the text grows.
-fn write_types(kinds: &[&Kind], dialect: Dialect, out: &mut String) {
+/// Adds a type to an object of types.
+fn push_type(out: &mut String, name: &str, value: &Value) {
+    if !out.ends_with('{') {
+        out.push(',');
+    }
+    out.push_str(&format!("{}:{value}", Value::from(name)));
+}
+
+/// Writes every type that the kinds and their subresources use, one by one, so that only what is written grows.
+fn write_types(kinds: &[&Kind], dialect: Dialect, mut write: impl FnMut(&str, &Value)) {
     let prose = Prose::of(kinds);
     let mut written = BTreeSet::new();
-    let mut add = |name: &str, value: &Value, out: &mut String| {
+    let mut add = |name: &str, value: &Value| {
         if written.insert(name.to_owned()) {
-            if written.len() > 1 {
-                out.push(',');
-            }
-            out.push_str(&format!("{}:{value}", Value::from(name)));
+            write(name, value);
         }
     };
     for (name, value) in types::scalars(dialect) {
-        add(name, &value, out);
+        add(name, &value);
     }
     for schema in roots(kinds) {
         for id in types::closure(&schema) {
@@ -117,11 +136,11 @@ fn write_types(kinds: &[&Kind], dialect: Dialect, out: &mut String) {
             let name = types::component(&schema, id);
             let same = kinds.iter().filter(|k| is_root(k, &schema, id));
             let gvk: Vec<Value> = same.map(|k| types::gvk(k, &k.kind)).collect();
-            add(&name, &types::describe(&schema, of, gvk, &prose, dialect), out);
+            add(&name, &types::describe(&schema, of, gvk, &prose, dialect));
         }
     }
     for kind in kinds.iter().filter(|k| k.is_stored()) {
-        add(&types::list_name(kind), &types::list(kind, dialect), out);
+        add(&types::list_name(kind), &types::list(kind, dialect));
     }
 }
 

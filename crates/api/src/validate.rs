@@ -32,10 +32,11 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// What is wrong with a changed status: what concerns the object's identity, and what would keep readers from reading it.
+/// What is wrong with a changed status: what concerns the object's metadata, and what would keep readers from reading it.
+/// The desired part stays as it was, whatever rules came after it was written.
 pub fn status(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    metadata::unchanged(old, new, &mut errors);
+    metadata::update(old, new, &mut errors);
     walk::status(&kind.schema(), &Spot::root(new), &mut errors);
     errors
 }

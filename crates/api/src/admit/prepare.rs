@@ -82,17 +82,26 @@ pub fn prepare_update(kind: &Kind, old: &Value, new: &mut Value) {
     }
 }
 
-/// Makes a changed status ready: everything but the status (and the resourceVersion it was written against) stays.
+/// Makes a changed status ready: everything but the status, annotations and labels (and what it was written against)
+/// stays. Controllers write what they have seen into annotations together with the status; a Deployment's labels stay,
+/// as its own rules say.
 pub fn prepare_status(kind: &Kind, old: &Value, new: &mut Value) {
     let status = new.get_mut("status").map(Value::take);
-    let version = meta::resource_version(new).to_owned();
-    let uid = meta::uid(new).to_owned();
+    let mut given = new.get_mut("metadata").map(Value::take).unwrap_or_default();
     *new = old.clone();
-    if !version.is_empty() {
-        meta::set(new, "resourceVersion", version);
-    }
-    if !uid.is_empty() {
-        meta::set(new, "uid", uid);
+    let own = if kind.is("apps", "Deployment") { &["annotations"][..] } else { &["annotations", "labels"] };
+    if let (Some(metadata), Some(given)) = (meta::metadata_mut(new), given.as_object_mut()) {
+        for key in own {
+            match given.remove(*key) {
+                Some(value) => drop(metadata.insert((*key).to_owned(), value)),
+                None => drop(metadata.remove(*key)),
+            }
+        }
+        for key in ["resourceVersion", "uid"] {
+            if !text(given, key).is_empty() {
+                metadata.insert(key.to_owned(), given.remove(key).unwrap_or_default());
+            }
+        }
     }
     if let Some(map) = new.as_object_mut() {
         match status {
@@ -145,12 +154,11 @@ fn first_status(kind: &Kind, object: &Value) -> Option<Value> {
 /// Whether anything but metadata and status differs. A Deployment's annotations count too: they are copied to its
 /// ReplicaSets.
 fn desired_differs(kind: &Kind, old: &Value, new: &Value) -> bool {
-    let relevant = |object: &Value| -> Vec<(String, Value)> {
+    fn relevant(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
         let fields = object.as_object().into_iter().flatten();
-        let fields = fields.filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind"));
-        fields.map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
-    relevant(old) != relevant(new)
+        fields.filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
+    }
+    !relevant(old).eq(relevant(new))
         || (kind.is("apps", "Deployment") && meta::annotations(old) != meta::annotations(new))
 }
 

@@ -174,6 +174,26 @@ fn a_changed_object_keeps_what_is_the_servers() {
 }
 
 #[test]
+fn what_comes_with_a_status() {
+    let old = json!({"metadata": {"name": "a", "generation": 1, "labels": {"x": "old"}, "annotations": {"gone": "1"},
+        "finalizers": ["f"]}, "spec": {"replicas": 1}, "status": {}});
+    let given = json!({"metadata": {"name": "a", "labels": {"x": "new"}, "annotations": {"seen": "2"}, "finalizers": []},
+        "spec": {"replicas": 9}, "status": {"replicas": 1}});
+    for (plural, label) in [("deployments", "old"), ("replicasets", "new")] {
+        let mut new = given.clone();
+        prepare_status(&kind(plural), &old, &mut new);
+        assert_eq!(meta::label(&new, "x"), Some(label), "{plural}");
+        assert_eq!(new["metadata"]["annotations"], json!({"seen": "2"}));
+        assert_eq!(
+            (meta::finalizers(&new), &new["spec"]),
+            (vec!["f"], &old["spec"]),
+            "no way around the object itself"
+        );
+        assert_eq!(meta::generation(&new), 1, "a controller's note is no new generation");
+    }
+}
+
+#[test]
 fn a_service_keeps_its_addresses() {
     let services = kind("services");
     let old = json!({"metadata": {"name": "a"}, "spec": {"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],

@@ -65,7 +65,7 @@ fn what_others_own_stays_and_conflicts() {
     // A field that both want otherwise is refused, with its owner.
     let wish = deployment(Some(5), json!([{"name": "a", "image": "x"}]));
     let error = apply(&deployments, Some(&both), &wish, by("me"), false).expect_err("refused");
-    assert_eq!(error.message, "Apply failed with 1 conflict: conflict with \"them\" using apps/v1: .spec.replicas");
+    assert_eq!(error.message, "Apply failed with 1 conflict: conflict with \"them\": .spec.replicas");
     assert_eq!(error.code(), 409);
     assert_eq!(error.details.as_ref().map(|d| d.causes[0].reason.as_str()), Some("FieldManagerConflict"));
     // Force takes it over.
@@ -87,6 +87,30 @@ fn what_was_there_before_is_owned() {
     let other = deployment(Some(3), json!([{"name": "a", "image": "x"}]));
     let error = apply(&deployments, Some(&live), &other, by("me"), false).expect_err("refused");
     assert!(error.message.contains("conflict with \"before-first-apply\""), "{error}");
+}
+
+#[test]
+fn conflicts_name_every_writer_and_the_way_it_wrote() {
+    let deployments = kind("deployments");
+    let config = deployment(Some(2), json!([{"name": "a", "image": "x"}]));
+    let made = apply(&deployments, None, &config, by("me"), false).expect("applied");
+    let mut scaled = made.clone();
+    scaled["spec"]["replicas"] = json!(3);
+    let scaler = Writer { subresource: "scale", ..by("scaler") };
+    track(&deployments, &made, &mut scaled, scaler);
+    let mut changed = scaled.clone();
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("y");
+    track(&deployments, &scaled, &mut changed, by("editor"));
+    let error = apply(&deployments, Some(&changed), &config, by("me"), false).expect_err("refused");
+    assert_eq!(
+        error.message,
+        "Apply failed with 2 conflicts: conflicts with \"editor\" using apps/v1:\n\
+         - .spec.template.spec.containers[name=\"a\"].image\n\
+         conflicts with \"scaler\" with subresource \"scale\" using apps/v1:\n- .spec.replicas"
+    );
+    let causes = &error.details.as_ref().expect("details").causes;
+    let of = |field: &str| causes.iter().find(|c| c.field == field).map(|c| c.message.as_str());
+    assert_eq!(of(".spec.replicas"), Some("conflict with \"scaler\" with subresource \"scale\" using apps/v1"));
 }
 
 #[test]

@@ -179,6 +179,14 @@ impl<'de> Visitor<'de> for TypeSeed<'_, '_> {
         self.text(text)
     }
 
+    /// From an object that is in memory already: plain text is taken over as it is.
+    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
+        match self.shape {
+            Shape::String | Shape::IntOrString | Shape::Any => Ok(text.into()),
+            _ => self.text(&text),
+        }
+    }
+
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }

@@ -60,7 +60,7 @@ pub(super) fn update(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// What makes the object the one it is.
-pub(super) fn unchanged(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
+fn unchanged(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     let root = Spot::root(new);
     let metadata = root.field("metadata");
     for key in ["name", "namespace", "uid"] {
