@@ -32,6 +32,8 @@ pub struct StreamOptions {
     pub stderr: bool,
     /// Give the process a terminal.
     pub tty: bool,
+    /// More words of the query: nodes of ours know `env`, `workdir`, `user` and `privileged` (exec only).
+    pub query: Vec<(String, String)>,
 }
 
 /// A stream could not be opened, or it broke.

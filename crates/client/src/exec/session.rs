@@ -90,6 +90,9 @@ fn path(namespace: &str, pod: &str, what: &str, options: &StreamOptions) -> Stri
     for word in &options.command {
         query = query.word("command", word);
     }
+    for (name, value) in &options.query {
+        query = query.word(name, value);
+    }
     query.onto(&format!("/api/v1/namespaces/{}/pods/{}/{what}", escape(namespace), escape(pod)))
 }
 

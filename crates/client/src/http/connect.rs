@@ -7,6 +7,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::Uri;
@@ -19,6 +20,9 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::{BoxError, BoxedIo};
+
+/// How long opening a connection may take: an address that swallows packets would take minutes.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Where connections go.
 pub(super) enum Target {
@@ -76,6 +80,11 @@ impl Connector {
     }
 
     async fn open_negotiated(&self, alpn: Alpn) -> Result<(BoxedIo, bool), BoxError> {
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection within ten seconds");
+        tokio::time::timeout(CONNECT, self.open_at_leisure(alpn)).await.map_err(late)?
+    }
+
+    async fn open_at_leisure(&self, alpn: Alpn) -> Result<(BoxedIo, bool), BoxError> {
         match &*self.0 {
             Target::Unix(path) => Ok((Box::new(UnixStream::connect(path).await?), false)),
             Target::Plain(address) => Ok((Box::new(tcp(address).await?), false)),

@@ -5,6 +5,7 @@
 //! belongs to its caller alone.
 
 mod connect;
+mod failover;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+pub use failover::FailoverTransport;
 pub use settings::{ClientCertificate, TlsSettings};
 
 use crate::{Body, BoxedIo, Transport, TransportError, UpgradeError};
@@ -67,8 +69,8 @@ impl HttpTransport {
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
             .http2_adaptive_window(true)
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .http2_keep_alive_timeout(Duration::from_secs(10))
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .http2_keep_alive_timeout(Duration::from_secs(5))
             .build(connector.clone());
         HttpTransport { connector, pool, host, token: None }
     }

@@ -19,6 +19,8 @@ pub struct TlsSettings {
     pub client: Option<ClientCertificate>,
     /// The name the server's certificate must carry, if it is not the URL's host.
     pub server_name: Option<String>,
+    /// Recognises the server in another way than by `authorities`.
+    pub verifier: Option<Arc<dyn rustls::client::danger::ServerCertVerifier>>,
 }
 
 /// A client certificate with its key, both PEM.
@@ -77,6 +79,14 @@ fn config(tls: &TlsSettings) -> Result<ClientConfig, TransportError> {
         .with_safe_default_protocol_versions()
         .map_err(refuse("TLS"))?
         .with_root_certificates(roots);
+    let builder = match &tls.verifier {
+        Some(verifier) => ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(refuse("TLS"))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone()),
+        None => builder,
+    };
     let Some(client) = &tls.client else { return Ok(builder.with_no_client_auth()) };
     let chain = CertificateDer::pem_slice_iter(&client.certificate)
         .collect::<Result<Vec<_>, _>>()

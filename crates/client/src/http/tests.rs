@@ -62,6 +62,17 @@ async fn text(transport: &HttpTransport, path: &str, body: &'static str) -> Stri
     String::from_utf8(answer.to_vec()).unwrap()
 }
 
+/// Answers at a unix socket, for ever.
+pub(super) fn answering(path: &std::path::Path) {
+    let listener = UnixListener::bind(path).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            serve(io);
+        }
+    });
+}
+
 fn upgrade_request(path: &str) -> Request<Body> {
     Request::builder()
         .uri(path)
@@ -152,6 +163,7 @@ async fn tls_negotiates_http2_authenticates_both_sides_and_still_upgrades() {
         authorities: ca.pem().into_bytes(),
         client: Some(ClientCertificate { certificate: client_certificate.into(), key: client_key.into() }),
         server_name: Some("localhost".into()),
+        verifier: None,
     };
     let transport = HttpTransport::tcp(&url, &tls).unwrap().with_token("secret\n").unwrap();
     assert_eq!(text(&transport, "/a", "hi").await, "HTTP/2.0 POST /a Bearer secret|hi");
