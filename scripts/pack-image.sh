@@ -7,6 +7,8 @@
 # Maintainer scripts do not run: users, links and folders that they would make are options here.
 set -euo pipefail
 export LC_ALL=C
+# What an image holds must not depend on who packs it.
+umask 022
 
 RECIPE=3 # to be raised when the way of packing changes: part of the cache's key
 CACHE=${NARU_CACHE:-$HOME/.cache/naru}

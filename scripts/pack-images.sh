@@ -34,10 +34,13 @@ for image in "$@"; do
         postgres)
             version=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n1)
             [ -n "$version" ] || { echo "pack-images: apt knows no postgresql: run apt-get update" >&2; exit 1; }
+            # By a path and with a mode that are the same in every checkout, so that all share what is packed.
+            entrypoint=${NARU_CACHE:-$HOME/.cache/naru}/images/postgres-entrypoint.sh
+            install -D -m 755 "$here/images/postgres-entrypoint.sh" "$entrypoint"
             pack --name "naru.local/postgres:$version" --deb "postgresql-$version" --deb "postgresql-client-$version" --deb tzdata \
                 --deb dash --deb coreutils --exclude "/usr/lib/postgresql/$version/lib/llvmjit.so" \
                 --exclude "/usr/lib/postgresql/$version/lib/bitcode" --user postgres:999 --volume /var/lib/postgresql/data --expose 5432 --stop-signal SIGINT \
-                --add "$here/images/postgres-entrypoint.sh:/usr/local/bin/entrypoint" --dir /run/postgresql:postgres \
+                --add "$entrypoint:/usr/local/bin/entrypoint" --dir /run/postgresql:postgres \
                 --env "PATH=/usr/lib/postgresql/$version/bin:/usr/local/bin:/usr/bin:/bin" --env PGDATA=/var/lib/postgresql/data \
                 --env LANG=C.UTF-8 --entrypoint '["/usr/local/bin/entrypoint"]' --cmd '["postgres"]' -o "$out"
             ;;

@@ -1,12 +1,13 @@
 //! A machine in little, with a server.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::http::{Answer, get_here};
@@ -69,7 +70,6 @@ impl Host {
     /// # Panics
     /// When it does not start.
     pub fn start_with(program: &str, options: HostOptions) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         if !require::root() || require::missing(&["ip", "nft", "nsenter", "awk", "tar"]) {
             return None;
         }
@@ -77,11 +77,9 @@ impl Host {
         if let Some(why) = wanted.iter().find_map(|image| image.archive().err()) {
             return require::skipped(&format!("test images cannot be made: {why}"));
         }
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("naru-t-{}-{number}", std::process::id());
-        // Short: the paths of sockets end at 108 bytes.
-        let folder = PathBuf::from(format!("/tmp/nt-{}-{number}", std::process::id()));
-        fs::create_dir_all(folder.join("home")).expect("a folder for the host");
+        let (word, folder) = own_folder();
+        let name = format!("naru-t-{word}");
+        fs::create_dir(folder.join("home")).expect("a home folder");
         let cgroup = cgroup(&folder.join("state"));
         let janitor = janitor(&name, &folder, program, &cgroup);
         let (node, neighbour) = namespace::pair(&name).expect("network namespaces");
@@ -376,6 +374,23 @@ impl Drop for Host {
         if let Some((mut janitor, wakes)) = janitor {
             drop(wakes);
             let _ = janitor.wait();
+        }
+    }
+}
+
+/// A folder that no other host has, and the word that is in every name of this host.
+///
+/// Not the process id: in process namespaces of their own, two test runs have the same, and so has a run after one that
+/// was killed together with its janitors; either would take what is the other's.
+fn own_folder() -> (String, PathBuf) {
+    loop {
+        let word = format!("{:08x}", RandomState::new().build_hasher().finish() as u32);
+        // Short: the paths of sockets end at 108 bytes.
+        let folder = PathBuf::from(format!("/tmp/nt-{word}"));
+        match fs::DirBuilder::new().mode(0o755).create(&folder) {
+            Ok(()) => return (word, folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("{}: {error}", folder.display()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Images for tests, made on this machine without any registry and kept between runs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -59,6 +60,9 @@ impl Image {
             Self::Probe => {
                 let program = folder.join("probe");
                 compile(&source, &program)?;
+                // Whoever runs it in the image, and whatever mask the maker has.
+                fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+                    .map_err(|error| format!("{}: {error}", program.display()))?;
                 let mut command = Command::new(scripts.join("pack-image.sh"));
                 command.args(["--name", self.name(), "--deb", "busybox-static", "--busybox-links", "--expose", "8080"]);
                 command.args(["--add", &format!("{}:/probe", program.display()), "--entrypoint", r#"["/probe"]"#]);
