@@ -100,7 +100,7 @@ async fn kernel_files_are_masked_and_protected() {
 async fn a_read_only_root_takes_no_file() {
     let Some(mut m) = machine() else { return };
     let uid = m.pod("p").await;
-    let mut config = m.container(&uid, "a", "touch /x; touch /dev/shm/y && echo shm; pwd");
+    let mut config = m.container(&uid, "a", "exec 2>&1; touch /x; touch /dev/shm/y && echo shm; pwd");
     config.readonly_root = true;
     config.cwd = "/made/for/it".into();
     m.run(&uid, config).await;
@@ -115,7 +115,7 @@ async fn a_read_only_root_takes_no_file() {
 async fn devices_are_the_standard_ones() {
     let Some(mut m) = machine() else { return };
     let uid = m.pod("p").await;
-    let script = "ls /dev | tr '\\n' ' '; echo; head -c 4 /dev/zero | wc -c; echo x > /dev/null; \
+    let script = "exec 2>&1; ls /dev | tr '\\n' ' '; echo; head -c 4 /dev/zero | wc -c; echo x > /dev/null; \
                   mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem; echo end";
     let text = m.output(&uid, "a", script).await;
     let expected = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ";

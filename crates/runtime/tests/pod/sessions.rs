@@ -32,7 +32,10 @@ async fn a_process_joins_everything_of_its_container() {
     let uid = m.pod("p").await;
     let mut config = m.container(&uid, "a", "sleep 1000");
     config.env.push("GREETING=hello".into());
-    m.start(&uid, config).await.unwrap();
+    let pid = m.start(&uid, config).await.unwrap().pid;
+    // The shell becomes it.
+    let comm = format!("/proc/{pid}/comm");
+    until("its program", || std::fs::read_to_string(&comm).is_ok_and(|comm| comm == "sleep\n")).await;
     let (text, exit) = m.exec(&uid, "a", "echo $GREETING; echo err >&2; cat /proc/1/comm; exit 3").await;
     assert_eq!((text.as_str(), exit.code), ("hello\nsleep\nerr\n", 3));
     for ns in ["mnt", "net", "ipc", "uts", "pid", "cgroup"] {

@@ -5,7 +5,6 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -64,14 +63,13 @@ fn machine_in(tree: Option<&Path>) -> Option<Machine> {
     };
     let scratch = tempfile::Builder::new().prefix("naru-pod-").tempdir().unwrap();
     make_root(busybox.as_ref(), &scratch.path().join("image"));
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let config = PodsConfig {
         state_dir: scratch.path().join("state"),
         run_dir: scratch.path().join("run"),
         supervisor: SupervisorCommand { program: env!("CARGO_BIN_EXE_naru-supervisor").into(), args: Vec::new() },
         cgroup: {
-            let name = format!("naru-test-{}-{number}", std::process::id());
+            // No other has the folder's name, in whatever process namespace.
+            let name = scratch.path().file_name().unwrap().to_string_lossy().into_owned();
             tree.map_or(name.clone(), |t| t.join(&name).to_string_lossy().into_owned())
         },
     };
@@ -160,9 +158,10 @@ impl Machine {
         self.exit(uid, &name, attempt).await
     }
 
-    /// Runs a script in a fresh container and gives what it wrote.
+    /// Runs a script in a fresh container and gives what it wrote, in the order in which it did: of two streams the log
+    /// need not tell it.
     pub async fn output(&mut self, uid: &PodUid, name: &str, script: &str) -> String {
-        let config = self.container(uid, name, script);
+        let config = self.container(uid, name, &format!("exec 2>&1; {script}"));
         self.run(uid, config).await;
         self.log(uid, name)
     }
