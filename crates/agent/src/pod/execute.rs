@@ -359,12 +359,27 @@ impl Executor {
 
     async fn act(&self, name: &str, act: Act) -> Result<Outcome, EffectError> {
         let (runtime, uid, name) = (self.runtime(), &self.uid, runtime_name(name)?);
+        let act_is_kill = matches!(act, Act::Kill);
         let done = match act {
             Act::Signal(signal) => runtime.signal(uid, &name, signal).await,
             Act::Kill => runtime.kill(uid, &name).await,
             Act::Pause => runtime.pause(uid, &name).await,
             Act::Resume => runtime.resume(uid, &name).await,
         };
+        if let Err(error @ PodError::NoAnswer { .. }) = &done {
+            let text = crate::chain(error);
+            tracing::warn!(pod = %self.uid, error = %text, "a supervisor is silent");
+            if act_is_kill {
+                // Its processes were to end anyway, and nobody else can end them: they go with it.
+                self.note(Note::warning(
+                    "SupervisorNotAnswering",
+                    format!("{text}; it is killed, and its pod with it"),
+                ));
+                let killed = runtime.kill_supervisor(uid).await;
+                return killed.map(|()| Outcome::Done).map_err(|error| EffectError::chain("FailedKill", &error));
+            }
+            self.note(Note::warning("SupervisorNotAnswering", text));
+        }
         match done {
             // What has ended needs no signal.
             Ok(()) | Err(PodError::WrongState { .. } | PodError::NoPod(_) | PodError::SupervisorLost(_)) => {

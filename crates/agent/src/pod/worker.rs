@@ -579,7 +579,7 @@ impl Worker {
             let Some((container, _)) = start::find(&self.probed, name) else { continue };
             let inbox = self.inbox.clone();
             let told = move |verdict| inbox.send(Input::Probe(verdict)).is_ok();
-            if let Some(prober) = Prober::start(self.executor.clone(), container, seen, told) {
+            if let Some(prober) = Prober::start(self.executor.clone(), container, seen, self.desired.docker, told) {
                 self.probers.insert(name.clone(), prober);
             }
         }

@@ -5,6 +5,10 @@
 //!
 //! A probe over the network that fails before it ever succeeded is repeated after 50 ms, 100 ms and so on up to its
 //! period, without counting: a program that listens after 80 ms is ready after 100 ms, not after ten seconds.
+//!
+//! Where Docker's rules hold, the tests come from a health check, whose start period most files leave out. A container
+//! that has not been healthy yet (a database that makes its files) is then not killed, however long that takes: the test
+//! goes on, and only what was healthy once can be found dead. Kubernetes' own probes keep their meaning.
 
 mod check;
 mod count;

@@ -44,15 +44,19 @@ struct Subject {
     starts: u32,
     /// It ran before this process did: its first probe waits for its own place in the period.
     adopted: bool,
+    /// A failing startup probe kills nothing and goes on: see [`super`].
+    patient: bool,
     told: Told,
 }
 
 impl Prober {
-    /// Starts probing, if the container has any probe.
+    /// Starts probing, if the container has any probe. With `patient` a container that was not healthy yet is not found
+    /// dead.
     pub fn start(
         executor: Arc<Executor>,
         container: Container,
         seen: &Seen,
+        patient: bool,
         told: impl Fn(Verdict) -> bool + Send + Sync + 'static,
     ) -> Option<Prober> {
         let State::Running { since, .. } = seen.state else { return None };
@@ -63,7 +67,7 @@ impl Prober {
         let started = seen.started;
         let age = Duration::try_from(jiff::Timestamp::now().duration_since(since)).unwrap_or_default();
         let adopted = age > Duration::from_secs(5);
-        let subject = Subject { executor, container, name, starts, adopted, told: Arc::new(told) };
+        let subject = Subject { executor, container, name, starts, adopted, patient, told: Arc::new(told) };
         let task = tokio::spawn(async move { subject.run(started).await }).abort_handle();
         Some(Prober { starts, task })
     }
@@ -153,6 +157,7 @@ impl Subject {
                 verdict.ready = self.container.readiness_probe.is_none().then_some(true);
                 over = Some(true);
             }
+            (Kind::Startup, Some(false)) if self.patient => {}
             (Kind::Startup | Kind::Liveness, Some(false)) => {
                 verdict.unhealthy = Some(format!("{} probe", word.to_ascii_lowercase()));
                 // With restarts switched off it stays unhealthy, and the probe keeps looking.

@@ -6,7 +6,7 @@ use naru_api::k8s::api::core::v1::{Container, Pod};
 use naru_runtime::{
     image::{ImageConfig, Rootfs},
     pod::{
-        ContainerConfig, ContainerName, Devices, Join, LogConfig, Mount, MountSource, Overlay, Propagation,
+        ContainerConfig, ContainerName, Devices, Join, LogConfig, Mount, MountSource, Overlay, Propagation, Stop,
         TerminalSize,
     },
 };
@@ -84,6 +84,8 @@ pub fn container(input: ContainerInput<'_>) -> Result<ContainerConfig, Translate
     let path = paths.log(&container.name, attempt);
     config.log = Some(LogConfig { path, max_size: logging.max_size, max_files: logging.max_files });
     config.init = extras.init;
+    let grace = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+    config.stop = Stop { signal: stop_signal(pod, container, Some(image)), grace: u32::try_from(grace).unwrap_or(0) };
     if let Some(target) = input.target
         && let Ok(target) = ContainerName::new(target)
     {

@@ -131,3 +131,35 @@ async fn an_anonymous_volume_lives_as_long_as_its_pod() {
     machine.api.until_gone("web").await;
     assert_eq!(machine.leftovers(), Default::default());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_healthy_is_not_killed_for_its_health() {
+    let Some(machine) = machine().await else { return };
+    let mut spec = script("echo begun; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+    let probe = json!({"exec": {"command": ["test", "-e", "/tmp/well"]}, "periodSeconds": 1, "failureThreshold": 1});
+    for kind in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        spec["containers"][0][kind] = probe.clone();
+    }
+    machine.api.run_compose("db", spec, json!({"naru.io/restart": "no"}));
+    machine.until_log("db", "c", "begun").await;
+    let failures = |machine: &Machine| {
+        let counts = machine.api.events("Unhealthy");
+        counts.iter().map(|event| event["count"].as_u64().unwrap_or(0)).sum::<u64>()
+    };
+    // Thrice as often as the probe of a Kubernetes pod would need.
+    let deadline = std::time::Instant::now() + super::api::PATIENCE;
+    while failures(&machine) < 3 {
+        assert!(std::time::Instant::now() < deadline, "it is not probed any more");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(machine.log("db", "c"), "begun\n");
+    exec(&machine, "db", &["touch", "/tmp/well"]).await;
+    machine.api.until("db", "ready", ready).await;
+    assert_eq!(machine.log("db", "c"), "begun\n", "it was restarted");
+    // What was healthy once is restarted, whatever its restart rule says.
+    exec(&machine, "db", &["rm", "/tmp/well"]).await;
+    machine.api.until("db", "restarted", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1).await;
+    machine.api.delete("db", 0);
+    machine.api.until_gone("db").await;
+    assert_eq!(machine.leftovers(), Default::default());
+}

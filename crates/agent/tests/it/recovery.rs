@@ -99,3 +99,18 @@ async fn a_pod_that_the_api_no_longer_knows_is_removed_at_boot() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_supervisor_holds_nobody_up() {
+    let Some(machine) = machine().await else { return };
+    machine.api.run("hung", script(LOOP), json!({}));
+    machine.api.until("hung", "ready", ready).await;
+    let pid = rustix::process::Pid::from_raw(supervisor(&machine)).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    machine.api.delete("hung", 1);
+    machine.api.until_gone("hung").await;
+    let told = machine.api.events("SupervisorNotAnswering");
+    let texts: Vec<&str> = told.iter().filter_map(|event| event["message"].as_str()).collect();
+    assert!(texts.iter().any(|text| text.contains("does not answer within") && text.contains("killed")), "{texts:?}");
+    assert_eq!(machine.leftovers(), Default::default());
+}

@@ -76,7 +76,7 @@ pub(super) const SERVICE: &[Key] = &[
     differs(
         "healthcheck",
         Type::Object(HEALTHCHECK),
-        "an unhealthy container is also restarted; the label naru.io/healthcheck-restart: \"false\" turns that off. Times are rounded up to whole seconds",
+        "an unhealthy container is also restarted, once it has been healthy (a start that takes long is never cut off); the label naru.io/healthcheck-restart: \"false\" turns that off. Times are rounded up to whole seconds",
     ),
     works("hostname", Type::Text),
     works("image", Type::Text),
@@ -141,7 +141,11 @@ pub(super) const SERVICE: &[Key] = &[
     works("pull_policy", Type::Text),
     refused("pull_refresh_after", Type::Duration, "use `pull_policy: daily`, `weekly` or `every_<time>`"),
     works("read_only", Type::Flag),
-    works("restart", Type::Text),
+    differs(
+        "restart",
+        Type::Text,
+        "a container that was stopped by hand stays stopped when the machine starts again, also with `always`: as with `unless-stopped`",
+    ),
     refused("runtime", Type::Text, "containers are run by Naru itself; remove it"),
     works("scale", Type::Int),
     works("secrets", Type::List(&Type::Either(&Type::Text, &Type::Object(FILE_REFERENCE)))),

@@ -21,7 +21,7 @@ const PROC_MAGIC: i64 = 0x9fa0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Make {
     Folder,
-    /// Every folder with this mode, whatever the process's mask.
+    /// Every folder with this mode, whatever the process's mask; nothing that a link names.
     FolderLike(u32),
     File,
 }
@@ -77,6 +77,13 @@ fn make_missing(root: BorrowedFd<'_>, path: &Path, make: Make) -> io::Result<Opt
                 if let Make::FolderLike(mode) = make {
                     rustix::fs::chmod(by_fd(&folder), Mode::from_raw_mode(mode))?;
                 }
+            }
+            // Whoever asked for the folder of a volume did not ask for what a link in it may name.
+            Err(rustix::io::Errno::EXIST) if matches!(make, Make::FolderLike(_)) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!("{} is a link to nothing", so_far.display()),
+                ));
             }
             Err(rustix::io::Errno::EXIST) => {
                 // There, and yet not found: a link to nothing. An absolute one replaces the path by itself.
@@ -161,5 +168,21 @@ mod tests {
             use std::os::unix::fs::MetadataExt;
             assert_eq!(fs::metadata(scratch.path().join(made)).unwrap().mode() & 0o7777, 0o2777, "{made}");
         }
+    }
+
+    #[test]
+    fn folders_of_a_volume_are_not_invented_by_its_links() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = fs::File::open(scratch.path()).unwrap();
+        fs::create_dir(scratch.path().join("real")).unwrap();
+        symlink("/real", scratch.path().join("in")).unwrap();
+        symlink("/var/lib/host", scratch.path().join("out")).unwrap();
+        for path in ["out", "out/more"] {
+            let refused = ensure(root.as_fd(), Path::new(path), Make::FolderLike(0o755)).unwrap_err();
+            assert!(refused.to_string().contains("out is a link to nothing"), "{refused}");
+        }
+        assert!(!scratch.path().join("var").exists());
+        ensure(root.as_fd(), Path::new("in/new"), Make::FolderLike(0o755)).unwrap();
+        assert!(scratch.path().join("real/new").is_dir(), "a link within the volume is followed");
     }
 }

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::{io::AsyncReadExt, process::Command, sync::mpsc};
 
@@ -16,6 +17,7 @@ use super::{
     ContainerConfig, ContainerName, ContainerState, PodConfig, PodCreated, PodError, PodEvent, PodLiveness, PodRecord,
     PodUid, ProcessPolicy, Started, folder,
     follow::{self, Known},
+    limits,
     link::Link,
     protocol::{Answer, Birth, Boot, Folders, Request, State, VERSION},
 };
@@ -115,11 +117,32 @@ impl Inner {
 
     /// Sends one request and takes its first answer.
     pub(super) async fn ask(&self, uid: &PodUid, request: Request, fds: &[i32]) -> Result<Answer, PodError> {
-        let mut link = self.open(uid, request, fds).await?;
-        self.first(uid, &mut link).await.map(|(answer, _)| answer)
+        self.converse(uid, request, fds).await.map(|(_, answer, _)| answer)
     }
 
-    pub(super) async fn open(&self, uid: &PodUid, request: Request, fds: &[i32]) -> Result<Link, PodError> {
+    /// The same where more follows on the connection. Bounded: see [`limits`].
+    pub(super) async fn converse(
+        &self,
+        uid: &PodUid,
+        request: Request,
+        fds: &[i32],
+    ) -> Result<(Link, Answer, Option<OwnedFd>), PodError> {
+        let limit = limits::limit(&request);
+        let work = async {
+            let mut link = self.open(uid, request, fds).await?;
+            let (answer, fd) = self.first(uid, &mut link).await?;
+            Ok((link, answer, fd))
+        };
+        match tokio::time::timeout(limit, work).await {
+            Ok(done) => done,
+            Err(_) => {
+                let process = folder::holder(&self.folders(uid));
+                Err(PodError::NoAnswer { uid: uid.clone(), process, limit })
+            }
+        }
+    }
+
+    async fn open(&self, uid: &PodUid, request: Request, fds: &[i32]) -> Result<Link, PodError> {
         let folders = self.folders(uid);
         match Link::open(&folders.socket(), request, fds).await {
             Ok(link) => Ok(link),
@@ -130,7 +153,7 @@ impl Inner {
     }
 
     /// The first answer; refusals become errors.
-    pub(super) async fn first(&self, uid: &PodUid, link: &mut Link) -> Result<(Answer, Option<OwnedFd>), PodError> {
+    async fn first(&self, uid: &PodUid, link: &mut Link) -> Result<(Answer, Option<OwnedFd>), PodError> {
         let received = link.receive().await.map_err(|_| PodError::SupervisorLost(uid.clone()))?;
         match received.answer {
             Answer::WrongState { container, state } => Err(PodError::WrongState { uid: uid.clone(), container, state }),
@@ -250,32 +273,38 @@ impl Inner {
 
     /// Connects to every pod there is a folder of.
     pub(super) async fn adopt(self: &Arc<Self>) -> Result<Vec<PodRecord>, PodError> {
-        let mut records = Vec::new();
-        for uid in folder::list(&self.config.state_dir.join("pods")) {
-            let folders = self.folders(&uid);
-            let Some(boot) = folder::read_boot(&folders) else {
-                // Died before it was a pod: nothing in it is worth a report.
-                tracing::warn!(pod = %uid, "removing a folder without a readable pod");
-                let remove = folders.clone();
-                blocking(move || folder::sweep(&uid, &remove, None)).await?;
-                continue;
-            };
-            self.known.lock().insert(uid.clone(), Known::new(boot.pod.clone()));
-            let record = match follow::start(self.clone(), uid.clone()).await {
-                Ok(state) => PodRecord {
-                    config: boot.pod,
-                    liveness: PodLiveness::Alive(state.created),
-                    containers: state.containers,
-                },
-                Err(_) => PodRecord {
+        // All at once: a supervisor that is silent must not keep the others' pods waiting.
+        let pods = folder::list(&self.config.state_dir.join("pods"));
+        let records = try_join_all(pods.into_iter().map(|uid| self.adopt_one(uid))).await?;
+        Ok(records.into_iter().flatten().collect())
+    }
+
+    async fn adopt_one(self: &Arc<Self>, uid: PodUid) -> Result<Option<PodRecord>, PodError> {
+        let folders = self.folders(&uid);
+        let Some(boot) = folder::read_boot(&folders) else {
+            // Died before it was a pod: nothing in it is worth a report.
+            tracing::warn!(pod = %uid, "removing a folder without a readable pod");
+            blocking(move || folder::sweep(&uid, &folders, None)).await?;
+            return Ok(None);
+        };
+        self.known.lock().insert(uid.clone(), Known::new(boot.pod.clone()));
+        Ok(Some(match follow::start(self.clone(), uid.clone()).await {
+            Ok(state) => PodRecord {
+                config: boot.pod,
+                liveness: PodLiveness::Alive(state.created),
+                containers: state.containers,
+            },
+            Err(error) => {
+                if let PodError::NoAnswer { .. } = error {
+                    tracing::warn!(pod = %uid, %error, "a pod is given up with its supervisor");
+                }
+                PodRecord {
                     config: boot.pod,
                     liveness: PodLiveness::SupervisorLost,
                     containers: attempt::recall(&folders.attempts()),
-                },
-            };
-            records.push(record);
-        }
-        Ok(records)
+                }
+            }
+        }))
     }
 
     pub(super) async fn state(&self, uid: &PodUid) -> Result<PodRecord, PodError> {
@@ -323,6 +352,12 @@ impl Inner {
         blocking(move || folder::sweep(&swept, &folders, cgroup.as_ref())).await?;
         self.known.lock().remove(uid);
         Ok(())
+    }
+
+    /// Kills a supervisor; the end of its connection is told as the pod's loss.
+    pub(super) async fn kill_supervisor(&self, uid: &PodUid) -> Result<(), PodError> {
+        let (folders, name) = (self.folders(uid), uid.clone());
+        blocking(move || folder::kill_holder(&name, &folders)).await
     }
 
     /// The group of a container that runs.

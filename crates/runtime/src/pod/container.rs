@@ -75,6 +75,26 @@ pub struct ContainerConfig {
     /// Put a small reaper in front as process 1, which forwards signals and collects orphans (Docker's `--init`).
     #[serde(default)]
     pub init: bool,
+    /// How it is ended when the machine goes down. A supervisor that does not know the field sends TERM and waits 10 s.
+    #[serde(default)]
+    pub stop: Stop,
+}
+
+/// How a container is asked to end, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stop {
+    /// The signal.
+    pub signal: i32,
+    /// Seconds from the signal to the kill.
+    pub grace: u32,
+}
+
+impl Default for Stop {
+    /// Docker's.
+    fn default() -> Self {
+        Self { signal: libc::SIGTERM, grace: 10 }
+    }
 }
 
 /// An overlay root. Folders may have any name; the number of lower ones is limited by the kernel alone (500).
@@ -113,7 +133,8 @@ pub enum MountSource {
     Bind {
         /// Absolute host path; must exist.
         path: PathBuf,
-        /// A path below it, resolved without following links out of it (Kubernetes' `subPath`); made as a folder when missing.
+        /// A path below it, resolved without following links out of it (Kubernetes' `subPath`); made as a folder when
+        /// missing, but never where a link in the volume leads to nothing.
         #[serde(default)]
         subpath: Option<PathBuf>,
         /// What later mounts do.
@@ -338,6 +359,7 @@ impl ContainerConfig {
             join: Join::Pod,
             shm: Shm::Pod,
             init: false,
+            stop: Stop::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What can go wrong between the agent and a container.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,16 @@ pub enum PodError {
     /// The supervisor is gone; sweep the pod.
     #[error("pod {0}: its supervisor is gone; the pod has to be swept and created again")]
     SupervisorLost(PodUid),
+    /// The supervisor lives and says nothing: it hangs, is stopped, or the machine has no time for it.
+    #[error("pod {uid}: its supervisor{} does not answer within {} s", process_text(*.process), .limit.as_secs())]
+    NoAnswer {
+        /// The pod.
+        uid: PodUid,
+        /// The supervisor's process.
+        process: Option<i32>,
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// The supervisor could not make the pod.
     #[error("pod {uid}: cannot be created: {message}")]
     Create {
@@ -76,6 +86,10 @@ pub enum PodError {
         #[source]
         source: io::Error,
     },
+}
+
+fn process_text(process: Option<i32>) -> String {
+    process.map(|process| format!(" (process {process})")).unwrap_or_default()
 }
 
 /// The step at which a start failed.

@@ -61,8 +61,8 @@ fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Ends whatever is left of a pod and removes it, without its supervisor's help.
-pub(super) fn sweep(uid: &PodUid, folders: &Folders, cgroup: Option<&Cgroup>) -> Result<(), PodError> {
+/// Kills the supervisor, if it lives; also one that is stopped or hangs.
+pub(super) fn kill_holder(uid: &PodUid, folders: &Folders) -> Result<(), PodError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while let Some(pid) = holder(folders) {
         // It holds the lock, so this number is its; the handle is checked against the lock once more.
@@ -73,10 +73,16 @@ pub(super) fn sweep(uid: &PodUid, folders: &Folders, cgroup: Option<&Cgroup>) ->
         }
         if Instant::now() > deadline {
             let message = format!("its supervisor (process {pid}) cannot be killed");
-            return Err(PodError::Failed { uid: uid.clone(), operation: "sweep", message });
+            return Err(PodError::Failed { uid: uid.clone(), operation: "ending its supervisor", message });
         }
         thread::sleep(Duration::from_millis(2));
     }
+    Ok(())
+}
+
+/// Ends whatever is left of a pod and removes it, without its supervisor's help.
+pub(super) fn sweep(uid: &PodUid, folders: &Folders, cgroup: Option<&Cgroup>) -> Result<(), PodError> {
+    kill_holder(uid, folders)?;
     if let Some(cgroup) = cgroup {
         cgroup.kill();
         cgroup.remove().map_err(|error| PodError::Failed {

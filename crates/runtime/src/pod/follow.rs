@@ -40,9 +40,8 @@ pub(super) async fn start(inner: Arc<Inner>, uid: PodUid) -> Result<State, PodEr
 }
 
 async fn subscribe(inner: &Inner, uid: &PodUid) -> Result<(Link, State), PodError> {
-    let mut link = inner.open(uid, Request::Subscribe, &[]).await?;
-    match inner.first(uid, &mut link).await? {
-        (Answer::State(state), _) => Ok((link, state)),
+    match inner.converse(uid, Request::Subscribe, &[]).await? {
+        (link, Answer::State(state), _) => Ok((link, state)),
         _ => Err(Inner::unexpected(uid, "subscribe")),
     }
 }

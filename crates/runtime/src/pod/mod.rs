@@ -17,6 +17,7 @@ mod error;
 mod event;
 mod folder;
 mod follow;
+mod limits;
 mod link;
 mod names;
 mod operations;
@@ -31,7 +32,7 @@ pub use client::{Pods, PodsConfig, SupervisorCommand};
 pub use config::{NamespaceMode, PodConfig};
 pub use container::{
     AppArmor, ContainerConfig, DeviceSpec, Devices, Join, LogConfig, Mount, MountSource, Overlay, ProcessPolicy,
-    Propagation, RunAs, Seccomp, Shm, TerminalSize,
+    Propagation, RunAs, Seccomp, Shm, Stop, TerminalSize,
 };
 pub use error::{PodError, StartFailure, StartStep};
 pub use event::{

@@ -94,6 +94,10 @@ impl Runtime for Pods {
         self.inner().sweep(uid).boxed()
     }
 
+    fn kill_supervisor<'a>(&'a self, uid: &'a PodUid) -> Answering<'a, ()> {
+        self.inner().kill_supervisor(uid).boxed()
+    }
+
     fn pod_dir(&self, uid: &PodUid) -> PathBuf {
         self.inner().folders(uid).state
     }
@@ -137,9 +141,9 @@ async fn exec(inner: &Inner, uid: &PodUid, name: &ContainerName, config: ExecCon
     }
     let wants_stdin = config.stdin;
     let request = Request::Exec { container: name.clone(), config: Box::new(config) };
-    let mut link = inner.open(uid, request, &streams::raw(&theirs)).await?;
+    let (link, answer, fd) = inner.converse(uid, request, &streams::raw(&theirs)).await?;
     drop(theirs);
-    let fd = match inner.first(uid, &mut link).await? {
+    let fd = match (answer, fd) {
         (Answer::Executing { .. }, fd) => fd,
         (Answer::StartFailed(failure), _) => return Err(PodError::Start { container: name.clone(), failure }),
         _ => return Err(Inner::unexpected(uid, "exec")),
@@ -161,9 +165,9 @@ async fn attach(inner: &Inner, uid: &PodUid, name: &ContainerName) -> Result<Ses
     let (err, stderr) = streams::wide_way_out().map_err(streams_failed)?;
     let request = Request::Attach { container: name.clone() };
     let theirs = [out, err];
-    let mut link = inner.open(uid, request, &streams::raw(&theirs)).await?;
+    let (link, answer, fd) = inner.converse(uid, request, &streams::raw(&theirs)).await?;
     drop(theirs);
-    let (is_terminal, fd) = match inner.first(uid, &mut link).await? {
+    let (is_terminal, fd) = match (answer, fd) {
         (Answer::Attached { terminal }, fd) => (terminal, fd),
         _ => return Err(Inner::unexpected(uid, "attach")),
     };

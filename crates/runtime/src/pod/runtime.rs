@@ -67,6 +67,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes everything of a pod whose supervisor is gone: processes, cgroups, mounts, socket, folders. Logs stay.
     fn sweep<'a>(&'a self, uid: &'a PodUid) -> Answer<'a, ()>;
 
+    /// Kills a supervisor that does not answer, with everything that runs in the pod; told as
+    /// [`PodEvent::SupervisorLost`]. The pod has to be swept.
+    fn kill_supervisor<'a>(&'a self, uid: &'a PodUid) -> Answer<'a, ()>;
+
     /// The pod's own folder, removed with it: the place for upper and work folders and for small files to bind.
     fn pod_dir(&self, uid: &PodUid) -> PathBuf;
 }

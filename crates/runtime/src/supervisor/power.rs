@@ -1,40 +1,56 @@
 //! The machine goes down: that is what SIGTERM means to a supervisor.
 //!
 //! Whoever turns a machine off sends TERM to every process, waits, and sends KILL. The supervisor uses the time between the
-//! two as a stop of each container would: signal, grace, kill, and the exit on disk, so that the next boot knows how each
-//! one ended. The alternative refused is to leave it to the daemon: it is ended by the same signal, perhaps first.
+//! two as a stop of each container would: its stop signal, its grace, kill, and the exit on disk, so that the next boot
+//! knows how each one ended. The alternative refused is to leave it to the daemon: it is ended by the same signal, perhaps
+//! first.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::{Supervisor, container::Phase};
-use crate::pod::ContainerName;
+use crate::pod::{ContainerName, Stop};
 
-/// Asks a container to end.
-const STOP_SIGNAL: i32 = libc::SIGTERM;
-
-/// From the signal to the kill; what Docker gives, and well within what init systems wait before they kill all.
-const GRACE: Duration = Duration::from_secs(10);
+/// Init systems kill everything after 90 s; an end must be on disk before.
+const LONGEST: Duration = Duration::from_secs(80);
 
 /// An end that was begun. It is never taken back.
 #[derive(Debug)]
 pub(super) struct PowerOff {
-    deadline: Instant,
-    killed: bool,
+    /// When each container that was asked to end is killed.
+    due: BTreeMap<ContainerName, Instant>,
+    /// The last of them.
+    last: Instant,
 }
 
 impl PowerOff {
     fn begin(now: Instant) -> Self {
-        Self { deadline: now + GRACE, killed: false }
+        Self { due: BTreeMap::new(), last: now }
     }
 
-    /// How long until the grace is over; `None` once it is.
+    fn asked(&mut self, name: ContainerName, stop: Stop, now: Instant) {
+        let due = now + Duration::from_secs(stop.grace.into()).min(LONGEST);
+        self.last = self.last.max(due);
+        self.due.insert(name, due);
+    }
+
+    /// How long until the next kill, or until nobody is waited for any more; `None` once all that is over.
     pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
-        self.deadline.checked_duration_since(now).filter(|left| !left.is_zero())
+        let next = self.due.values().copied().min().unwrap_or(self.last);
+        match next.checked_duration_since(now).filter(|left| !left.is_zero()) {
+            Some(left) => Some(left),
+            None if self.due.is_empty() => None,
+            None => Some(Duration::ZERO),
+        }
     }
 
-    /// `true` once, when the grace is over.
-    fn is_time_to_kill(&mut self, now: Instant) -> bool {
-        self.remaining(now).is_none() && !std::mem::replace(&mut self.killed, true)
+    /// Containers whose grace is over, each once.
+    fn overdue(&mut self, now: Instant) -> Vec<ContainerName> {
+        let over: Vec<_> = self.due.iter().filter(|(_, due)| **due <= now).map(|(name, _)| name.clone()).collect();
+        self.due.retain(|_, due| *due > now);
+        over
     }
 }
 
@@ -50,7 +66,8 @@ impl Supervisor {
         if self.power_off.is_some() {
             return;
         }
-        self.power_off = Some(PowerOff::begin(Instant::now()));
+        let now = Instant::now();
+        let mut power_off = PowerOff::begin(now);
         // Many programs take a second TERM as an order to end without further ado.
         let all_have_it = std::fs::read_to_string("/proc/1/comm").is_ok_and(|name| was_sent_to_all(&name));
         let names: Vec<ContainerName> = self.containers.keys().cloned().collect();
@@ -59,9 +76,12 @@ impl Supervisor {
             match container.phase {
                 Phase::Starting { .. } => self.kill(&name),
                 Phase::Running => {
-                    if !container.asked_to_end && !all_have_it {
-                        let _ = container.signal(STOP_SIGNAL);
+                    let stop = container.config.stop;
+                    let has_it = container.asked_to_end || (all_have_it && stop.signal == libc::SIGTERM);
+                    if !has_it {
+                        let _ = container.signal(stop.signal);
                     }
+                    power_off.asked(name.clone(), stop, now);
                     if container.paused {
                         self.thaw(&name);
                     }
@@ -69,23 +89,21 @@ impl Supervisor {
                 Phase::Ending | Phase::Ended(_) => {}
             }
         }
+        self.power_off = Some(power_off);
     }
 
     /// A signal that a client sends. What asks to end is remembered.
     pub(super) fn remember_signal(&mut self, name: &ContainerName, signal: i32) {
-        if let Some(container) = self.containers.get_mut(name).filter(|_| signal == STOP_SIGNAL) {
-            container.asked_to_end = true;
+        if let Some(container) = self.containers.get_mut(name) {
+            container.asked_to_end |= signal == container.config.stop.signal;
         }
     }
 
     /// Kills when the grace is over, and finishes when every end is on disk.
     pub(super) fn continue_power_off(&mut self) {
         let Some(power_off) = &mut self.power_off else { return };
-        if power_off.is_time_to_kill(Instant::now()) {
-            let names: Vec<ContainerName> = self.containers.keys().cloned().collect();
-            for name in names {
-                self.kill(&name);
-            }
+        for name in power_off.overdue(Instant::now()) {
+            self.kill(&name);
         }
         let ended = self.containers.values().all(|container| matches!(container.phase, Phase::Ended(_)));
         if ended && self.jobs.is_empty() && self.destroyers.is_empty() && !self.finished {
@@ -107,14 +125,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kills_once_when_the_grace_is_over() {
+    fn each_is_killed_once_when_its_own_grace_is_over() {
         let now = Instant::now();
+        let seconds = Duration::from_secs;
+        let name = |text: &str| ContainerName::new(text).unwrap();
         let mut power_off = PowerOff::begin(now);
-        assert_eq!(power_off.remaining(now), Some(GRACE));
-        assert!(!power_off.is_time_to_kill(now + GRACE / 2));
-        assert_eq!(power_off.remaining(now + GRACE), None);
-        assert!(power_off.is_time_to_kill(now + GRACE));
-        assert!(!power_off.is_time_to_kill(now + GRACE * 2));
+        power_off.asked(name("quick"), Stop { grace: 2, ..Stop::default() }, now);
+        power_off.asked(name("slow"), Stop { grace: 3600, ..Stop::default() }, now);
+        assert_eq!(power_off.remaining(now), Some(seconds(2)));
+        assert!(power_off.overdue(now + seconds(1)).is_empty());
+        assert_eq!(power_off.remaining(now + seconds(2)), Some(Duration::ZERO));
+        assert_eq!(power_off.overdue(now + seconds(2)), [name("quick")]);
+        assert_eq!(power_off.remaining(now + seconds(2)), Some(LONGEST - seconds(2)));
+        assert_eq!(power_off.overdue(now + LONGEST), [name("slow")]);
+        assert!(power_off.overdue(now + LONGEST * 2).is_empty());
+        assert_eq!(power_off.remaining(now + LONGEST), None);
     }
 
     #[test]

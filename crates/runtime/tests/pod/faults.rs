@@ -224,3 +224,20 @@ async fn a_pod_is_created_once() {
     let config = naru_runtime::pod::PodConfig::new(uid, "default", "web");
     assert!(matches!(m.pods.create(config).await, Err(PodError::PodExists(_))));
 }
+
+#[tokio::test]
+async fn a_silent_supervisor_is_told_and_can_be_killed() {
+    let Some(mut m) = machine() else { return };
+    let uid = m.pod("p").await;
+    m.start(&uid, m.container(&uid, "a", "sleep 1000")).await.unwrap();
+    let pid = supervisor_pid(&m.pods.state(&uid).await.unwrap().liveness);
+    let stop = rustix::process::Signal::STOP;
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), stop).unwrap();
+    let silent = m.pods.signal(&uid, &name("a"), 15).await.unwrap_err();
+    assert!(matches!(silent, PodError::NoAnswer { process: Some(found), .. } if found == pid), "{silent}");
+    assert!(silent.to_string().contains("does not answer"), "{silent}");
+    m.pods.kill_supervisor(&uid).await.unwrap();
+    m.lost(&uid).await;
+    m.pods.sweep(&uid).await.unwrap();
+    assert_eq!(m.leftovers(), Default::default());
+}

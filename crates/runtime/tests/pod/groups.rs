@@ -39,7 +39,7 @@ async fn a_container_lives_and_ends_in_a_v2_group() {
 async fn a_device_program_refuses_what_no_rule_allows() {
     let Some(mut m) = machine_v2() else { return };
     let uid = m.pod("p").await;
-    let script = "head -c 4 /dev/zero | wc -c; mknod /tmp/mem c 1 1; head -c 1 /tmp/mem; echo end";
+    let script = "exec 2>&1; head -c 4 /dev/zero | wc -c; mknod /tmp/mem c 1 1; head -c 1 /tmp/mem; echo end";
     let text = m.output(&uid, "a", script).await;
     assert!(text.starts_with("4\n") && text.contains("not permitted") && text.ends_with("end\n"), "{text}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use naru_runtime::pod::{ContainerName, ContainerState, PodError, PodLiveness, PodRecord, PodUid, Pods, Runtime};
+use naru_runtime::pod::{ContainerName, ContainerState, PodError, PodLiveness, PodRecord, PodUid, Pods, Runtime, Stop};
 use rustix::process::{Pid, Signal, getpgid, getsid, kill_process};
 
 use crate::support::{Machine, machine, until};
@@ -139,4 +139,30 @@ async fn a_supervisor_is_on_its_own() {
     }
     let (text, _) = m.exec(&uid, "a", "echo still here").await;
     assert_eq!(text, "still here\n");
+}
+
+#[tokio::test]
+async fn each_container_ends_by_its_own_signal_and_in_its_own_time() {
+    let Some(mut m) = machine() else { return };
+    let uid = m.pod("p").await;
+    let quick = Stop { signal: 15, grace: 1 };
+    let user = Stop { signal: 10, grace: 60 };
+    for (container, stop, script) in [
+        ("own", user, "trap 'exit 7' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.02; done"),
+        ("quick", quick, "echo ready; while :; do sleep 0.02; done"),
+        ("slow", Stop::default(), "echo ready; while :; do sleep 0.02; done"),
+    ] {
+        let mut config = m.container(&uid, container, script);
+        config.stop = stop;
+        m.start(&uid, config).await.unwrap();
+        until("ready", || m.log(&uid, container).contains("ready")).await;
+    }
+    kill_process(supervisor(&m, &uid).await, Signal::TERM).unwrap();
+    assert_eq!(m.exit(&uid, &name("own"), 0).await.code, 7);
+    let (quick, slow) = (m.exit(&uid, &name("quick"), 0).await, m.exit(&uid, &name("slow"), 0).await);
+    assert_eq!((quick.code, slow.code), (137, 137));
+    assert!(quick.finished_at < slow.finished_at);
+    m.lost(&uid).await;
+    m.pods.sweep(&uid).await.unwrap();
+    assert_eq!(m.leftovers(), Default::default());
 }
