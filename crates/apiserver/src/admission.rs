@@ -3,6 +3,7 @@
 //! Each module decides about one kind from the object and a snapshot, without writing anything.
 
 pub(crate) mod claim;
+pub(crate) mod joining;
 pub(crate) mod namespace;
 pub(crate) mod pod;
 pub(crate) mod request;
@@ -21,6 +22,8 @@ pub(crate) struct Effects {
     pub(crate) reserve: Vec<(Key, Bytes)>,
     pub(crate) release: Vec<Key>,
     pub(crate) along: Vec<(Key, Bytes)>,
+    /// What must still be as it was seen.
+    pub(crate) unchanged: Option<joining::Unchanged>,
 }
 
 /// Completes a new object.

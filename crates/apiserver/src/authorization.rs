@@ -5,6 +5,7 @@
 
 pub(crate) mod escalation;
 pub(crate) mod index;
+pub(crate) mod nodes;
 pub(crate) mod reviews;
 pub(crate) mod rules;
 

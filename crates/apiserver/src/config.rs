@@ -24,7 +24,7 @@ pub struct Config {
     pub tokens: Arc<TokenSigner>,
     /// Seals secrets at rest.
     pub sealer: Arc<Sealer>,
-    /// Reaches nodes for logs, exec and the like.
+    /// Reaches nodes that keep no connection to this server: those of this process.
     pub dialer: Arc<dyn NodeDialer>,
     /// What may be left as it is.
     pub settings: Settings,
@@ -44,6 +44,10 @@ pub struct Settings {
     /// The address and port at which pods reach this server behind the service `kubernetes`; `None` leaves that
     /// service without endpoints.
     pub advertise: Option<SocketAddr>,
+    /// Where pods' addresses come from, on all nodes together.
+    pub pod_network: Ipv4Net,
+    /// How long a node's certificate is valid. Nodes renew theirs after two thirds of it.
+    pub node_certificate: Duration,
     /// The name of the provisioner of the default storage class.
     pub provisioner: String,
 }
@@ -69,6 +73,8 @@ impl Default for Settings {
             node_ports: 30_000..=32_767,
             node_loss_toleration: Duration::from_secs(5),
             advertise: None,
+            pod_network: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16),
+            node_certificate: Duration::from_secs(30 * 24 * 3600),
             provisioner: "naru.io/local".to_owned(),
         }
     }

@@ -11,14 +11,15 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use naru_api::{Reason, Status};
 
-use crate::authentication::{Peer, authenticate};
-use crate::authorization::Attributes;
+use crate::authentication::{Peer, authenticate, member};
+use crate::authorization::{Attributes, nodes};
 use crate::call::Call;
 use crate::inert;
 use crate::plain;
 use crate::resource;
 use crate::state::Core;
 use crate::subresource;
+use crate::tunnel;
 use crate::user::{UNAUTHENTICATED, User};
 use crate::wire::body::RequestBody;
 use crate::wire::negotiate::Accepted;
@@ -66,7 +67,7 @@ async fn route(
         (Err(status), _) | (_, Err(status)) => return (None, Err(status)),
     };
     let Path::Resource(path) = path else {
-        return (None, plain_path(core, peer, parts, &query));
+        return (None, plain_path(core, peer, parts, &query, upgrade));
     };
     let watch = match query.flag("watch") {
         Ok(watch) => watch,
@@ -126,7 +127,14 @@ impl Incoming<'_> {
         if forwarded {
             return subresource::answer(&call, body, upgrade).await;
         }
-        let Ok(Ok(_room)) = tokio::time::timeout(QUEUE, core.room.acquire()).await else {
+        let room = match core.room.try_acquire() {
+            Ok(room) => Ok(room),
+            // The clock is only asked when there is a queue.
+            Err(_) => {
+                tokio::time::timeout(QUEUE, core.room.acquire()).await.map_err(drop).and_then(|r| r.map_err(drop))
+            }
+        };
+        let Ok(_room) = room else {
             return Err(Status::too_many_requests("the server works on too many requests at once; try again", 1));
         };
         let _held = core.metrics.inflight.hold();
@@ -172,6 +180,12 @@ impl Incoming<'_> {
         if !rbac.allows(user, &asked) {
             return refuse(&asked);
         }
+        if let Some(node) = member::node_of(user)
+            && let Err(why) = nodes::judge(node, &asked, &self.core.store.snapshot())
+        {
+            let text = format!("{} {:?} is forbidden: {why}", asked.combined(), asked.name);
+            return Err(Status::new(Reason::Forbidden, text));
+        }
         // Running something in a container is a write, also when a browser-like client asks for it with GET.
         let runs = matches!(asked.subresource, "exec" | "attach" | "portforward");
         if upgrade && runs && asked.verb == "get" {
@@ -184,7 +198,13 @@ impl Incoming<'_> {
     }
 }
 
-fn plain_path(core: &Core, peer: &Peer, parts: &Parts, query: &Query<'_>) -> Result<Response<Payload>, Status> {
+fn plain_path(
+    core: &Arc<Core>,
+    peer: &Peer,
+    parts: &Parts,
+    query: &Query<'_>,
+    upgrade: Option<OnUpgrade>,
+) -> Result<Response<Payload>, Status> {
     let path = parts.uri.path();
     if !plain::is_public(path) {
         let user = authenticate(core, peer, &parts.headers)?;
@@ -195,6 +215,9 @@ fn plain_path(core: &Core, peer: &Peer, parts: &Parts, query: &Query<'_>) -> Res
         let asked = Attributes { verb: &verb, path: Some(path), ..Attributes::default() };
         if !core.rbac.load().allows(&user, &asked) {
             return Err(Status::new(Reason::Forbidden, format!("forbidden: {}", asked.refusal(&user.name))));
+        }
+        if path == naru_client::TUNNEL_PATH {
+            return tunnel::answer(core, &user, upgrade);
         }
     }
     plain::serve(core, &parts.method, path, query, &parts.headers)

@@ -5,7 +5,8 @@
 //! to `resource`, `subresource` or `plain`. `apply` writes whole sets of objects. Reads send the store's bytes (`verbs::{get, list, watch}`, shaped by
 //! `represent`). Writes (`verbs::{create, update, patch, delete}`) are completed and judged outside the store
 //! (`admission`, and what `naru_api` knows of kinds), then compared and put in one transaction (`write`). What is about
-//! a container goes to its node (`node_proxy`). `encode` says how objects lie in the store.
+//! a container goes to its node (`node_proxy`), for nodes on other machines over the connection which those keep to this
+//! server (`tunnel`). `encode` says how objects lie in the store.
 //!
 //! This crate knows no controller, no agent and no container; it never computes an object's desired state.
 
@@ -20,6 +21,7 @@ mod dispatch;
 mod encode;
 mod inert;
 mod listen;
+mod membership;
 mod metrics;
 mod node_proxy;
 mod object;
@@ -32,6 +34,7 @@ mod server;
 mod state;
 mod subresource;
 mod transport;
+mod tunnel;
 mod user;
 mod verbs;
 mod versions;
@@ -44,4 +47,5 @@ pub use encode::StoreCodec;
 pub use listen::Bound;
 pub use plain::KUBERNETES_VERSION;
 pub use server::ApiServer;
+pub use tunnel::Presence;
 pub use user::{AUTHENTICATED, MASTERS, User};

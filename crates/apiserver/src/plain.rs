@@ -41,6 +41,7 @@ pub(crate) fn serve(
         ["healthz" | "livez" | "readyz", check @ ..] => health(core, segments[0], check, query),
         ["version"] => reply(headers, &version()),
         ["metrics"] => Ok(metrics(core)),
+        ["naru", "v1", "cluster"] => reply(headers, &crate::membership::describe(core)),
         ["openapi", ..] => openapi::serve(core, path, query, headers),
         ["api"] => discover(
             headers,

@@ -15,6 +15,7 @@ use crate::config::{Config, Listeners, StartError};
 use crate::listen::Bound;
 use crate::state::Core;
 use crate::transport::InProcess;
+use crate::tunnel::Presence;
 use crate::user::User;
 use naru_api::Status;
 use serde_json::Value;
@@ -63,6 +64,16 @@ impl ApiServer {
     /// A transport to this server inside the process, for one user.
     pub fn transport(&self, user: Arc<User>) -> Arc<dyn Transport> {
         Arc::new(InProcess::new(self.core.clone(), user))
+    }
+
+    /// Which nodes are connected now.
+    pub fn presence(&self) -> Presence {
+        self.core.tunnels.presence()
+    }
+
+    /// Says that a node is in this process: it is present for as long as the server runs.
+    pub fn has_node(&self, node: &str) {
+        self.core.tunnels.here(node);
     }
 
     /// Creates, updates and prunes a set of objects; see [`ApplyOptions`].

@@ -15,6 +15,7 @@ use crate::config::{Config, Settings};
 use crate::metrics::Metrics;
 use crate::openapi::Documents;
 use crate::routes::{Route, Routes};
+use crate::tunnel::{Dialer, TunnelHub};
 
 /// How many requests other than watches are worked on at once. Each may hold a body of some megabytes, so this bounds
 /// the server's memory; more are told to come back.
@@ -33,6 +34,7 @@ pub(crate) struct Core {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) dialer: Arc<dyn NodeDialer>,
+    pub(crate) tunnels: Arc<TunnelHub>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) documents: Documents,
@@ -44,6 +46,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(config: Config) -> Core {
         let Config { store, registry, authority, tokens, sealer, dialer, settings } = config;
+        let tunnels = TunnelHub::new();
         Core {
             routes: Routes::of(&registry),
             rbac: ArcSwap::default(),
@@ -57,7 +60,8 @@ impl Core {
             tokens,
             sealer,
             authority,
-            dialer,
+            dialer: Arc::new(Dialer { hub: tunnels.clone(), otherwise: dialer }),
+            tunnels,
             settings,
         }
     }

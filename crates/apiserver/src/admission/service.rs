@@ -47,7 +47,7 @@ pub(crate) fn admit(
     Ok(Effects {
         reserve: after.difference(&before).map(|key| (key.clone(), reservation(key, &owner))).collect(),
         release: before.difference(&after).cloned().collect(),
-        along: vec![],
+        ..Effects::default()
     })
 }
 

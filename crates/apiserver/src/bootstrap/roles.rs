@@ -45,6 +45,13 @@ pub(super) fn all() -> Vec<Value> {
             ]),
         ),
         role("system:node", node()),
+        role(
+            "system:node-bootstrapper",
+            json!([
+                rule(&["certificates.k8s.io"], &["certificatesigningrequests"], &["create"]),
+                { "verbs": ["get"], "nonResourceURLs": ["/naru/v1/cluster"] }
+            ]),
+        ),
     ];
     for (name, subjects) in [
         ("cluster-admin", &["system:masters"][..]),
@@ -53,6 +60,7 @@ pub(super) fn all() -> Vec<Value> {
         ("system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
         ("system:monitoring", &["system:monitoring"]),
         ("system:node", &["system:nodes"]),
+        ("system:node-bootstrapper", &[crate::authentication::bootstrap::WORKERS]),
     ] {
         all.push(binding(name, subjects));
     }
@@ -224,5 +232,7 @@ fn node() -> Value {
         rule(&[""], &["serviceaccounts/token"], &["create"]),
         rule(&[""], &["serviceaccounts"], &["get"]),
         rule(&["storage.k8s.io"], &["storageclasses"], &READ),
+        rule(&[""], &["nodes"], &["delete"]),
+        { "verbs": ["get"], "nonResourceURLs": ["/naru/v1/cluster", "/naru/v1/tunnel"] },
     ])
 }

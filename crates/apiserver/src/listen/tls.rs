@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use naru_identity::{Authority, ServingCertificate, subject_of};
+use naru_identity::{Authority, ServingCertificate, key_hash_of, subject_of};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
@@ -11,7 +11,7 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::authentication::Peer;
+use crate::authentication::{Peer, member};
 use crate::config::StartError;
 use crate::user::User;
 
@@ -43,11 +43,16 @@ pub(super) fn acceptor(authority: &Arc<Authority>, names: &[String]) -> Result<T
 /// Whom the client's certificate names. A certificate that names nobody is an error, not nobody.
 pub(super) fn peer(connection: &ServerConnection, local: bool) -> Result<Peer, ()> {
     let Some(certificate) = connection.peer_certificates().and_then(|c| c.first()) else {
-        return Ok(Peer { user: None, local });
+        return Ok(Peer { user: None, key: None, local });
     };
     let subject = subject_of(certificate).ok_or(())?;
     let groups: Vec<&str> = subject.groups.iter().map(String::as_str).collect();
-    Ok(Peer { user: Some(Arc::new(User::new(subject.user, &groups))), local })
+    let mut user = User::new(subject.user, &groups);
+    let key = key_hash_of(certificate).ok_or(())?;
+    if member::node_of(&user).is_some() {
+        user.extra.insert(member::KEY.to_owned(), vec![key.clone()]);
+    }
+    Ok(Peer { user: Some(Arc::new(user)), key: Some(key.into()), local })
 }
 
 /// Small answers go out at once, and a vanished peer is noticed.

@@ -71,9 +71,7 @@ pub(super) fn sign(authority: &Authority, request: &mut Value) {
 }
 
 fn certificate(authority: &Authority, request: &Value) -> Result<String, String> {
-    let usages: Vec<&str> =
-        request["spec"]["usages"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !usages.contains(&USAGES[0]) || usages.iter().any(|u| !USAGES.contains(u)) {
+    if !usages_are_a_clients(request) {
         return Err(format!("usages: expected {:?} and at most {}", USAGES[0], USAGES.join(", ")));
     }
     let (pem, subject) = read(request).ok_or("spec.request is not a PEM certificate request with a common name")?;
@@ -84,6 +82,18 @@ fn certificate(authority: &Authority, request: &Value) -> Result<String, String>
         let cause = std::error::Error::source(&error).map(|s| format!(": {s}")).unwrap_or_default();
         format!("{error}{cause}")
     })
+}
+
+/// Whether a request wants what a client's certificate may be for, and no more.
+pub(crate) fn usages_are_a_clients(request: &Value) -> bool {
+    let usages: Vec<&str> =
+        request["spec"]["usages"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    usages.contains(&USAGES[0]) && usages.iter().all(|u| USAGES.contains(u))
+}
+
+/// A certificate as `status.certificate` has it.
+pub(crate) fn encoded(certificate: &str) -> String {
+    BASE64.encode(certificate)
 }
 
 /// The request's text and whom it is for.

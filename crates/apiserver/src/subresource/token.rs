@@ -7,6 +7,8 @@ use naru_identity::{BoundObject, Claims, KubernetesClaims, ServiceAccountRef};
 use naru_store::{Key, Snapshot};
 use serde_json::{Value, json};
 
+use crate::authentication::member;
+use crate::authorization::nodes;
 use crate::call::Call;
 use crate::object;
 use crate::wire::body::RequestBody;
@@ -55,7 +57,14 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
         secret: None,
         node: None,
     };
-    bind(call, &snapshot, &spec["boundObjectRef"], &mut kubernetes)?;
+    let bound = &spec["boundObjectRef"];
+    if let Some(node) = member::node_of(call.user) {
+        let pod = snapshot.get(&Key::new("pods", namespace, meta::text(bound, "name")));
+        let pod = pod.map(|entry| object::parse(&entry.served));
+        let judged = nodes::judge_token(node, name, bound, pod.as_ref());
+        judged.map_err(|why| Status::forbidden(&call.route.kind, name, &why))?;
+    }
+    bind(call, &snapshot, bound, &mut kubernetes)?;
     let now = Timestamp::now();
     let expires = now.checked_add(seconds.seconds()).map_err(Status::internal)?;
     let claims = Claims {

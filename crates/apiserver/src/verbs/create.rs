@@ -5,8 +5,9 @@ use naru_api::{Kind, Status, admit, meta, validate};
 use serde_json::Value;
 
 use super::{ATTEMPTS, WriteOptions, Written};
-use crate::admission::{self, namespace, request};
-use crate::authorization::escalation;
+use crate::admission::{self, joining, namespace, request};
+use crate::authentication::member;
+use crate::authorization::{escalation, nodes};
 use crate::encode;
 use crate::object;
 use crate::routes::Route;
@@ -40,6 +41,7 @@ pub(crate) async fn create(
         let missing = validate_name();
         return Err(Status::invalid(kind, "", vec![missing]));
     }
+    joining::announce(core, user, route, &object).await?;
     let object = versions::to_stored(route, object);
     let generated = meta::name(&object).is_empty();
     let mut last = Refusal::Changed;
@@ -84,7 +86,13 @@ async fn attempt(
     identify(kind, &mut object);
     request::sign_off(kind, user, &mut object)?;
     admit::default(kind, &mut object);
-    let effects = admission::create(core, &snapshot, kind, &mut object)?;
+    if let Some(node) = member::node_of(user) {
+        nodes::judge_create(node, kind.collection(), &object).map_err(|why| Status::forbidden(kind, &name, &why))?;
+    }
+    let mut effects = admission::create(core, &snapshot, kind, &mut object)?;
+    if kind.collection().starts_with("certificatesigningrequests.") {
+        effects = joining::sign(core, &snapshot, user, kind, &mut object)?;
+    }
     let errors = validate::create(kind, &object);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &name, errors).into());
@@ -101,7 +109,7 @@ async fn attempt(
     }
     let stored = encode::encode(&core.sealer, &key, &object).map_err(Status::internal)?;
     let mut plan = Plan::put(key, Expect::Absent, stored);
-    plan.namespace = home;
+    plan.namespace = home.or(effects.unchanged);
     (plan.reserve, plan.release, plan.along) = (effects.reserve, effects.release, effects.along);
     let entry = plan.commit(core).await?;
     Ok(Written { served: entry.served.clone(), changed: true })

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::owners::Owners;
 use super::{ATTEMPTS, WriteOptions, Written};
 use crate::admission::{self, Effects};
-use crate::authorization::escalation;
+use crate::authentication::member;
+use crate::authorization::{escalation, nodes};
 use crate::encode;
 use crate::object;
 use crate::routes::Route;
@@ -195,6 +196,10 @@ impl Update<'_> {
 
     fn admit(&self, snapshot: &Snapshot, old: &Value, new: &mut Value) -> Result<Effects, Status> {
         let kind = self.route.stored_kind();
+        if let Some(node) = member::node_of(self.user) {
+            let judged = nodes::judge_change(node, kind.collection(), old, new);
+            judged.map_err(|why| Status::forbidden(kind, self.name, &why))?;
+        }
         let mut effects = Effects::default();
         if self.part == Part::Main {
             effects = admission::update(self.core, snapshot, kind, old, new)?;
@@ -207,7 +212,8 @@ impl Update<'_> {
             return Err(Status::invalid(kind, self.name, vec![error]));
         }
         let errors = match self.part {
-            Part::Main | Part::Status => validate::update(kind, old, new),
+            Part::Main => validate::update(kind, old, new),
+            Part::Status => validate::status(kind, old, new),
             // Rules about changes forbid to all others what these subresources are for.
             Part::Spec(_) => {
                 let mut whole = new.clone();

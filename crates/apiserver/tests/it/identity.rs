@@ -174,7 +174,7 @@ async fn a_certificate_of_another_authority_is_refused_at_the_door() {
     let settings = naru_client::TlsSettings {
         authorities: world.authority.certificate().into(),
         client: Some(client),
-        server_name: None,
+        ..naru_client::TlsSettings::default()
     };
     let transport =
         naru_client::HttpTransport::tcp(&format!("https://{}", world.address), &settings).expect("a transport");

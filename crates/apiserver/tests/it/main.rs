@@ -4,6 +4,7 @@ mod admission;
 mod apply;
 mod crud;
 mod identity;
+mod joining;
 mod kubectl;
 mod listing;
 mod nodes;

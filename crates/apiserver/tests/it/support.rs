@@ -105,6 +105,11 @@ impl World {
         self.tls(Some(client))
     }
 
+    /// Whoever has this certificate, over TLS.
+    pub fn certified(&self, certificate: ClientCertificate) -> Caller {
+        self.tls(Some(certificate))
+    }
+
     /// Somebody without certificate, over TLS.
     pub fn anyone(&self) -> Caller {
         self.tls(None)
@@ -123,7 +128,8 @@ impl World {
     }
 
     fn tls(&self, client: Option<ClientCertificate>) -> Caller {
-        let settings = TlsSettings { authorities: self.authority.certificate().into(), client, server_name: None };
+        let settings =
+            TlsSettings { authorities: self.authority.certificate().into(), client, ..TlsSettings::default() };
         let transport = HttpTransport::tcp(&format!("https://{}", self.address), &settings).expect("a transport");
         Caller { transport: Arc::new(transport), headers: vec![] }
     }

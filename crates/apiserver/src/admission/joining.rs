@@ -1,0 +1,198 @@
+//! Certificates of nodes: signed in the write that asks for them, for machines that were invited and for nodes that
+//! renew their own.
+//!
+//! With a machine's first certificate its Node comes into being, in the same transaction: that is how a name is taken,
+//! and two machines that want the same one meet there. Anyone else's request for such a certificate stays pending.
+
+use jiff::Timestamp;
+use naru_api::{Kind, Status, meta};
+use naru_identity::{Subject, key_hash_of_request};
+use naru_store::{Key, Revision, Snapshot};
+use serde_json::{Value, json};
+
+use super::Effects;
+use crate::authentication::bootstrap::{self, ONCE, WORKERS};
+use crate::authentication::member::{KEY, KEY_HASH, NODES, node_of};
+use crate::routes::Route;
+use crate::state::Core;
+use crate::subresource::approval;
+use crate::user::User;
+use crate::verbs::WriteOptions;
+use crate::verbs::update::{Part, update};
+use crate::{encode, object};
+
+/// The signer of nodes' certificates.
+pub(crate) const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+const COLLECTION: &str = "certificatesigningrequests.certificates.k8s.io";
+
+/// Whoever may have a node's certificate.
+enum Requester<'a> {
+    /// A machine with a join token.
+    Invited,
+    /// A node, for itself.
+    Node(&'a str),
+}
+
+fn requester<'a>(user: &'a User, collection: &str, request: &Value) -> Option<Requester<'a>> {
+    if collection != COLLECTION || meta::text(request, "spec.signerName") != SIGNER {
+        return None;
+    }
+    if user.groups.iter().any(|group| group == WORKERS) {
+        return Some(Requester::Invited);
+    }
+    node_of(user).map(Requester::Node)
+}
+
+/// The node that a request is for, and the hash of its key.
+fn wish(kind: &Kind, request: &Value) -> Result<(String, String, String), Status> {
+    let refuse = |why: &str| Status::forbidden(kind, meta::name(request), why);
+    let (pem, subject) = approval::read(request)
+        .ok_or_else(|| refuse("spec.request is not a PEM certificate request with a common name"))?;
+    let node = subject.user.strip_prefix("system:node:").unwrap_or_default().to_owned();
+    if !is_name(&node) || subject.groups != [NODES] {
+        return Err(refuse(&format!(
+            "expected the common name system:node:NAME, NAME of lower-case letters, digits, '-' and '.', and the \
+             organisation {NODES}; got {:?} and {:?}",
+            subject.user, subject.groups
+        )));
+    }
+    if !approval::usages_are_a_clients(request) {
+        return Err(refuse("expected the usage \"client auth\", and at most digital signature and key encipherment"));
+    }
+    let hash = key_hash_of_request(&pem).ok_or_else(|| refuse("spec.request holds no readable key"))?;
+    Ok((node, hash, pem))
+}
+
+/// A name that objects and DNS can have.
+fn is_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 63 && name.split('.').all(label)
+}
+
+/// Before a node's own request: its new key counts from now on, beside the one it came with.
+///
+/// # Errors
+/// 403 for a request in another's name.
+pub(crate) async fn announce(core: &Core, user: &User, route: &Route, request: &Value) -> Result<(), Status> {
+    let Some(Requester::Node(node)) = requester(user, &route.collection, request) else { return Ok(()) };
+    let (wanted, hash, _) = wish(&route.kind, request)?;
+    if wanted != node {
+        let why = format!("node {node} asks for its own certificate only, not for {wanted}'s");
+        return Err(Status::forbidden(&route.kind, meta::name(request), &why));
+    }
+    let present = user.extra.get(KEY).and_then(|keys| keys.first()).cloned();
+    let keys: Vec<String> = std::iter::once(hash).chain(present).collect();
+    let change = |node: &Value| {
+        let mut new = node.clone();
+        meta::set_annotation(&mut new, KEY_HASH, &keys.join(","));
+        meta::unset(&mut new, "resourceVersion");
+        Ok(new)
+    };
+    let nodes = core.route("", "v1", "nodes")?;
+    let server = User::new("system:apiserver", &[crate::user::MASTERS]);
+    update(core, &server, &nodes, ("", node), Part::Main, &change, WriteOptions::default()).await.map(drop)
+}
+
+/// Signs a request that may be signed; gives what its write takes with it.
+///
+/// # Errors
+/// 403 for a request that is not a node's, 409 when the name is taken, 401 when the token went meanwhile.
+pub(crate) fn sign(
+    core: &Core,
+    snapshot: &Snapshot,
+    user: &User,
+    kind: &Kind,
+    request: &mut Value,
+) -> Result<Effects, Status> {
+    let Some(requester) = requester(user, kind.collection(), request) else { return Ok(Effects::default()) };
+    let (node, hash, pem) = wish(kind, request)?;
+    let mut effects = Effects::default();
+    if let Requester::Invited = requester {
+        effects = invited(core, snapshot, user, &node, &hash)?;
+    }
+    let asked = request["spec"]["expirationSeconds"].as_u64().map(std::time::Duration::from_secs);
+    let life = asked.map_or(core.settings.node_certificate, |asked| asked.min(core.settings.node_certificate));
+    let subject = Subject { user: format!("system:node:{node}"), groups: vec![NODES.to_owned()] };
+    let why = |error: naru_identity::IdentityError| {
+        Status::forbidden(kind, meta::name(request), &format!("the certificate cannot be signed: {error}"))
+    };
+    let certificate = core.authority.sign_request_for(&pem, &subject, life).map_err(why)?;
+    let now = meta::time(Timestamp::now());
+    let reason = if matches!(requester, Requester::Invited) { "JoinToken" } else { "Renewal" };
+    request["status"] = json!({
+        "conditions": [{"type": "Approved", "status": "True", "reason": reason,
+            "message": "signed in the write that asked for it", "lastUpdateTime": now, "lastTransitionTime": now}],
+        "certificate": approval::encoded(&certificate),
+    });
+    Ok(effects)
+}
+
+fn invited(core: &Core, snapshot: &Snapshot, user: &User, node: &str, hash: &str) -> Result<Effects, Status> {
+    let mut effects = Effects::default();
+    let route = core.route("", "v1", "nodes")?;
+    let key = route.key("", node);
+    if let Some(entry) = snapshot.get(&key) {
+        let present = object::parse(&entry.served);
+        let known = meta::annotation(&present, KEY_HASH).unwrap_or_default();
+        if !known.split(',').any(|known| known == hash) {
+            return Err(taken(&route.kind, &present));
+        }
+        // The same machine asks again: its answer was lost.
+        return Ok(effects);
+    }
+    let mut object = json!({
+        "kind": "Node", "apiVersion": "v1",
+        "metadata": {"name": node, "annotations": {KEY_HASH: hash},
+            "labels": {"kubernetes.io/hostname": node, "naru.io/role": "worker"}},
+        "spec": {}, "status": {},
+    });
+    crate::verbs::create::identify(&route.kind, &mut object);
+    naru_api::admit::default(&route.kind, &mut object);
+    let stored = encode::encode(&core.sealer, &key, &object).map_err(Status::internal)?;
+    effects.reserve.push((key, stored));
+    if user.extra.contains_key(ONCE) {
+        let token = bootstrap::key(user.name.rsplit(':').next().unwrap_or_default());
+        let seen: Option<Revision> = snapshot.get(&token).map(|entry| entry.modified);
+        let seen = seen.ok_or_else(|| {
+            let why =
+                "the join token was good for one machine and has been used: make another with `naru token create`";
+            Status::new(naru_api::Reason::Unauthorized, why)
+        })?;
+        effects.release.push(token.clone());
+        effects.unchanged = Some((token, seen));
+    }
+    Ok(effects)
+}
+
+fn taken(kind: &Kind, node: &Value) -> Status {
+    let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
+    let address = addresses.into_iter().find(|a| a["type"] == "InternalIP").and_then(|a| a["address"].as_str());
+    let by = address.map(|address| format!(" by the machine at {address}")).unwrap_or_default();
+    let name = meta::name(node);
+    let mut status = Status::already_exists(kind, name);
+    status.message = format!(
+        "the name {name} is taken{by}: choose another with --node-name, or remove that node first (`naru node rm {name}`)"
+    );
+    status
+}
+
+/// The key that must be as it was seen, for [`crate::write::Plan::namespace`].
+pub(crate) type Unchanged = (Key, Revision);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_nodes_are_names_of_objects() {
+        for good in ["a", "worker-1", "w1.example.org", "0"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "A", "a_b", "-a", "a-", "a..b", ".a", "a/b", "a b", &"x".repeat(64)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The connections that nodes keep to this server, and the way to a node over them.
+//!
+//! One live connection a node: a newer one replaces the older, for a node that dials again knows better than this server
+//! whether its last connection still works. Who is connected is told to whoever watches: that is how the loss of a node
+//! is noticed within seconds, long before a lease runs out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use naru_api::{Reason, Status};
+use naru_client::{BoxFuture, BoxedIo, DialError, NodeDialer, TUNNEL_PROTOCOL, Tunnel};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::authentication::member;
+use crate::state::Core;
+use crate::user::User;
+use crate::wire::payload::Payload;
+
+/// The names of the nodes that are connected now.
+pub type Presence = watch::Receiver<Arc<BTreeSet<String>>>;
+
+/// Every live connection of a node.
+pub(crate) struct TunnelHub {
+    live: Mutex<Connections>,
+    present: watch::Sender<Arc<BTreeSet<String>>>,
+}
+
+#[derive(Default)]
+struct Connections {
+    nodes: BTreeMap<String, Live>,
+    /// Nodes that need no connection: they are in this process.
+    here: BTreeSet<String>,
+    /// The number of the newest connection.
+    count: u64,
+}
+
+struct Live {
+    tunnel: Tunnel,
+    number: u64,
+    /// Ends it.
+    end: CancellationToken,
+}
+
+/// Reaches nodes over their connections, and others as before.
+pub(crate) struct Dialer {
+    pub(crate) hub: Arc<TunnelHub>,
+    pub(crate) otherwise: Arc<dyn NodeDialer>,
+}
+
+// === impl TunnelHub ===
+
+impl TunnelHub {
+    pub(crate) fn new() -> Arc<TunnelHub> {
+        Arc::new(TunnelHub { live: Mutex::default(), present: watch::Sender::new(Arc::default()) })
+    }
+
+    /// Who is connected.
+    pub(crate) fn presence(&self) -> Presence {
+        self.present.subscribe()
+    }
+
+    /// A node of this process: it is there as long as the server is.
+    pub(crate) fn here(&self, node: &str) {
+        let mut live = self.live.lock();
+        live.here.insert(node.to_owned());
+        self.tell(&live);
+    }
+
+    fn tell(&self, live: &Connections) {
+        let names: BTreeSet<String> = live.nodes.keys().chain(&live.here).cloned().collect();
+        self.present.send_if_modified(|known| {
+            let differs = **known != names;
+            if differs {
+                *known = Arc::new(names);
+            }
+            differs
+        });
+    }
+
+    fn enter(&self, node: &str, tunnel: Tunnel) -> (u64, CancellationToken) {
+        let mut live = self.live.lock();
+        live.count += 1;
+        let (number, end) = (live.count, CancellationToken::new());
+        let entry = Live { tunnel, number, end: end.clone() };
+        if let Some(older) = live.nodes.insert(node.to_owned(), entry) {
+            older.end.cancel();
+        }
+        self.tell(&live);
+        (number, end)
+    }
+
+    fn leave(&self, node: &str, number: u64) {
+        let mut live = self.live.lock();
+        if live.nodes.get(node).is_some_and(|known| known.number == number) {
+            live.nodes.remove(node);
+            self.tell(&live);
+        }
+    }
+
+    /// Holds a node's connection until it ends.
+    async fn hold(&self, node: &str, io: BoxedIo) {
+        let (tunnel, connection) = match Tunnel::over(io).await {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!(node, error, "a node's connection did not come about");
+                return;
+            }
+        };
+        let (number, end) = self.enter(node, tunnel);
+        tracing::info!(node, "connected");
+        let ended = tokio::select! {
+            ended = connection => ended,
+            () = end.cancelled() => {
+                tracing::info!(node, "connected anew");
+                return;
+            }
+        };
+        self.leave(node, number);
+        match ended {
+            Ok(()) => tracing::info!(node, "disconnected"),
+            Err(error) => tracing::warn!(node, error, "lost"),
+        }
+    }
+}
+
+/// Answers a node that asks for its connection.
+///
+/// # Errors
+/// 403 for whoever is no node, 400 for a request that asks for no change of protocol.
+pub(crate) fn answer(core: &Arc<Core>, user: &User, upgrade: Option<OnUpgrade>) -> Result<Response<Payload>, Status> {
+    let Some(node) = member::node_of(user).map(str::to_owned) else {
+        return Err(Status::new(Reason::Forbidden, "only nodes are connected here, each by its own certificate"));
+    };
+    let Some(upgrade) = upgrade else {
+        return Err(Status::bad_request(format!("expected Upgrade: {TUNNEL_PROTOCOL}, over HTTP/1.1")));
+    };
+    let hub = core.tunnels.clone();
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => hub.hold(&node, Box::new(TokioIo::new(upgraded))).await,
+            Err(error) => tracing::debug!(node, %error, "a node went before it was connected"),
+        }
+    });
+    let mut response = Response::new(Payload::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static(TUNNEL_PROTOCOL));
+    Ok(response)
+}
+
+impl NodeDialer for Dialer {
+    fn dial(&self, node: &str) -> BoxFuture<'static, Result<BoxedIo, DialError>> {
+        let tunnel = self.hub.live.lock().nodes.get(node).map(|live| live.tunnel.clone());
+        let Some(tunnel) = tunnel else { return self.otherwise.dial(node) };
+        let node = node.to_owned();
+        Box::pin(async move { tunnel.open().await.map_err(|source| DialError::Failed { node, source }) })
+    }
+}
