@@ -6,6 +6,7 @@
 mod mounts;
 mod ports;
 
+pub(crate) use mounts::tmpfs_options;
 pub(crate) use ports::range;
 use std::path::{Component, Path, PathBuf};
 
@@ -90,6 +91,19 @@ fn service(node: &mut Node, path: &str, base: &Base<'_>) -> Result<(), ComposeEr
         {
             base.resolve_node(context);
         }
+        if build.get("context").is_none_or(Node::is_null) && build.as_map().is_some() {
+            let here = Node::text(base.resolve(".").to_string_lossy(), &build.at);
+            build.set("context", here);
+        }
+        if let Some(contexts) = build.get_mut("additional_contexts") {
+            each_entry(contexts, |_, context| {
+                let elsewhere = |text: &str| is_remote(text) || text.starts_with("service:");
+                if !context.as_text().is_none_or(elsewhere) {
+                    base.resolve_node(context);
+                }
+                Ok(())
+            })?;
+        }
     }
     if let Some(extends) = node.get_mut("extends") {
         wrap(extends, "service");
@@ -103,6 +117,12 @@ fn service(node: &mut Node, path: &str, base: &Base<'_>) -> Result<(), ComposeEr
             if let Some(path) = item.get_mut("path") {
                 base.resolve_node(path);
             }
+            Ok(())
+        })?;
+    }
+    if let Some(files) = node.get_mut("label_file") {
+        each_item(files, |_, item| {
+            base.resolve_node(item);
             Ok(())
         })?;
     }

@@ -19,13 +19,21 @@ pub(crate) fn check(node: &Node, ty: &Type, path: &str, faults: &mut Vec<Compose
         Type::Text if node.as_text().is_none() => wrong("a text"),
         Type::Flag if node.as_bool().is_none() => wrong("true or false"),
         Type::Int if node.as_int().is_none() => wrong("a whole number"),
+        Type::Mode if node.as_mode().is_none() => wrong("permission bits such as 0440"),
         Type::Number if node.as_float().is_none() => wrong("a number"),
         Type::Bytes if node.as_text().and_then(Size::parse).is_none() => wrong("a size such as 64m or 1g"),
         Type::Duration if node.as_text().and_then(Span::parse).is_none() => wrong("a time span such as 1m30s or 500ms"),
         Type::Word(words) if !node.as_text().is_some_and(|w| words.contains(&w)) => {
             wrong(&format!("one of {}", words.join(", ")));
         }
-        Type::Text | Type::Flag | Type::Int | Type::Number | Type::Bytes | Type::Duration | Type::Word(_) => {}
+        Type::Text
+        | Type::Flag
+        | Type::Int
+        | Type::Mode
+        | Type::Number
+        | Type::Bytes
+        | Type::Duration
+        | Type::Word(_) => {}
         Type::TextOrList | Type::Command | Type::HealthTest => match node.as_list() {
             Some(items) => check_items(items, &Type::Text, path, faults),
             None if node.as_text().is_some() => {}

@@ -236,11 +236,21 @@ impl Loader<'_> {
             let mut noticed = Noticed::default();
             interpolate(&mut node, "name", &|name: &str| environment.get(name).cloned(), &mut noticed)?;
             let name = node.as_text().unwrap_or_default();
-            if normalise(name) != name || name.is_empty() {
+            let normal = normalise(name);
+            if normal.is_empty() {
                 let problem = "expected lower-case letters, digits, \"-\" and \"_\", beginning with a letter or digit";
                 return Err(ComposeError::invalid(&node.at, "name", format!("{problem}, found {name:?}")));
             }
-            return Ok(name.to_owned());
+            if normal != name {
+                let text = format!(
+                    "{name:?} becomes {normal:?}: a project's name has lower-case letters, digits, \"-\" and \"_\""
+                );
+                let warning = Warning { at: Some(node.at.clone()), key: "name".to_owned(), text };
+                if !self.warnings.contains(&warning) {
+                    self.warnings.push(warning);
+                }
+            }
+            return Ok(normal);
         }
         let name = normalise(&dir.file_name().unwrap_or_default().to_string_lossy());
         if name.is_empty() {
@@ -252,7 +262,7 @@ impl Loader<'_> {
         Ok(name)
     }
 
-    /// Adds what `include` names. A name that both sides have is an error: including never merges.
+    /// Adds what `include` names. What both sides define is the including side's laid over the other's, with a notice.
     fn include(
         &mut self,
         tree: &mut Node,
@@ -290,12 +300,12 @@ impl Loader<'_> {
             self.including.push(first);
             let included = self.project(&paths, &inner_dir, inner_environment);
             self.including.pop();
-            self.add(tree, included?.0)?;
+            self.add(tree, &included?.0);
         }
         Ok(())
     }
 
-    fn add(&self, tree: &mut Node, included: Node) -> Result<(), ComposeError> {
+    fn add(&mut self, tree: &mut Node, included: &Node) {
         for section in ["services", "networks", "volumes", "configs", "secrets"] {
             let Some(entries) = included.get(section).and_then(Node::as_map) else { continue };
             if tree.get(section).is_none_or(Node::is_null) {
@@ -305,15 +315,20 @@ impl Loader<'_> {
                 let Some(own) = tree.get_mut(section) else { continue };
                 match own.as_map().unwrap_or_default().iter().find(|(known, _)| known.text == name.text) {
                     Some((_, old)) if same(old, value) => {}
-                    Some((known, _)) => {
-                        let problem = format!("also defined at {}: an included name cannot be defined again", known.at);
-                        return Err(ComposeError::invalid(&name.at, format!("{section}.{}", name.text), problem));
+                    Some((known, over)) => {
+                        self.warnings.push(Warning {
+                            at: Some(known.at.clone()),
+                            key: format!("{section}.{}", name.text),
+                            text: format!("is laid over what is included from {}", name.at),
+                        });
+                        let mut merged = value.clone();
+                        merge(&mut merged, over.clone(), &name.text);
+                        own.set(&name.text, merged);
                     }
                     None => own.set(&name.text, value.clone()),
                 }
             }
         }
-        Ok(())
     }
 }
 

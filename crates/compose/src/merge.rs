@@ -1,7 +1,8 @@
 //! Laying one file over another.
 //!
 //! Source of behaviour: the Compose specification, "Merge": maps merge, lists append, `command`, `entrypoint` and
-//! `healthcheck.test` replace, ports and mounts are known by their target, `!reset` clears and `!override` replaces.
+//! `healthcheck.test` replace, ports and mounts are known by their target (a later one stands for an earlier one, whole
+//! and in its place), `logging` of another driver replaces, `!reset` clears and `!override` replaces.
 //! Both sides are canonical, so equal things look equal.
 
 use crate::yaml::{MergeTag, Name, Node, Tree};
@@ -20,6 +21,11 @@ pub(crate) fn merge(base: &mut Node, over: Node, key: &str) {
         None => {}
     }
     if over.is_null() {
+        return;
+    }
+    let driver = |node: &Node| node.get("driver").and_then(Node::as_text).map(str::to_owned);
+    if key == "logging" && driver(base).zip(driver(&over)).is_some_and(|(old, new)| old != new) {
+        *base = over;
         return;
     }
     match (&mut base.tree, over.tree) {
@@ -59,7 +65,8 @@ fn append(items: &mut Vec<Node>, item: Node, key: &str) {
         None => old.as_text().is_some() && old.as_text() == item.as_text(),
     });
     match twin {
-        Some(old) => merge(old, item, ""),
+        Some(old) if key == "config" => merge(old, item, ""),
+        Some(old) => *old = item,
         None => items.push(item),
     }
 }
@@ -69,13 +76,47 @@ fn identity(item: &Node, key: &str) -> Option<Vec<String>> {
     let read = |field: &str| item.get(field).and_then(Node::as_text).unwrap_or_default().to_owned();
     match key {
         "ports" => Some(["host_ip", "target", "published", "protocol"].map(read).to_vec()),
+        // The address ranges of a network.
+        "config" => Some(vec![read("subnet")]),
         "volumes" | "devices" => Some(vec![read("target")]),
         "configs" | "secrets" => {
-            let target = read("target");
-            Some(vec![if target.is_empty() { read("source") } else { target }])
+            let (target, folder) = (read("target"), if key == "secrets" { "/run/secrets/" } else { "/" });
+            let target = if target.is_empty() { read("source") } else { target };
+            Some(vec![if target.starts_with('/') { target } else { format!("{folder}{target}") }])
         }
         "env_file" => Some(vec![read("path")]),
         _ => None,
+    }
+}
+
+/// Joins what stands twice in one list of a service: the last stands, in the place of the first.
+pub(crate) fn unify(service: &mut Node) {
+    let Tree::Map(entries) = &mut service.tree else { return };
+    for (name, value) in entries {
+        if let Tree::List(items) = &mut value.tree
+            && matches!(
+                name.text.as_str(),
+                "ports"
+                    | "volumes"
+                    | "devices"
+                    | "configs"
+                    | "secrets"
+                    | "env_file"
+                    | "expose"
+                    | "dns"
+                    | "dns_search"
+                    | "dns_opt"
+                    | "cap_add"
+                    | "cap_drop"
+                    | "tmpfs"
+                    | "links"
+                    | "profiles"
+            )
+        {
+            let mut kept = Vec::with_capacity(items.len());
+            items.drain(..).for_each(|item| append(&mut kept, item, &name.text));
+            *items = kept;
+        }
     }
 }
 

@@ -78,6 +78,9 @@ pub struct Network {
     /// Driver options, as they were written.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub driver_opts: Texts,
+    /// IPv6 on the network; `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_ipv6: Option<bool>,
     /// IPv4 on the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_ipv4: Option<bool>,

@@ -20,6 +20,8 @@ pub enum Type {
     Flag,
     /// A whole number.
     Int,
+    /// Permission bits: octal where it is quoted, else as YAML reads it (`0440` is octal).
+    Mode,
     /// A number.
     Number,
     /// Bytes: a number, or a number with b, k, kb, m, mb, g, gb.

@@ -9,6 +9,7 @@ mod extras;
 mod names;
 mod pod;
 mod probes;
+mod restarts;
 mod service;
 mod volumes;
 mod workload;
@@ -51,7 +52,7 @@ pub struct TranslateError {
 /// When services that share a pod contradict one another, or a value does not fit its object.
 pub fn translate(project: &Project) -> Result<Translation, TranslateError> {
     let namespace = object_name(&project.name);
-    let mut cx = Context { project, namespace: namespace.clone(), warnings: Vec::new() };
+    let mut cx = Context { project, namespace: namespace.clone(), warnings: Vec::new(), hosts: BTreeMap::new() };
     let mut objects = vec![json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -61,14 +62,24 @@ pub fn translate(project: &Project) -> Result<Translation, TranslateError> {
     objects.extend(cx.claims());
     objects.extend(cx.contents());
     let guests = cx.guests()?;
+    cx.hosts = guests
+        .iter()
+        .flat_map(|(host, members)| members.iter().map(move |member| (member.clone(), host.clone())))
+        .collect();
+    let mut workloads: BTreeMap<&str, Value> = BTreeMap::new();
     for (name, service) in &project.services {
         if guests.values().any(|members| members.contains(name)) {
             continue;
         }
         let members: Vec<&str> = guests.get(name).into_iter().flatten().map(String::as_str).collect();
-        let workload = cx.workload(name, service, &members)?;
-        objects.extend(cx.anonymous_claims(name, service));
-        objects.push(workload);
+        workloads.insert(name, cx.workload(name, service, &members)?);
+    }
+    cx.tie_restarts(&mut workloads);
+    for (name, service) in &project.services {
+        if let Some(workload) = workloads.remove(name.as_str()) {
+            objects.extend(cx.anonymous_claims(name, service));
+            objects.push(workload);
+        }
     }
     for (name, service) in &project.services {
         let host = guests.iter().find(|(_, members)| members.contains(name)).map_or(name, |(host, _)| host);
@@ -81,9 +92,16 @@ struct Context<'a> {
     project: &'a Project,
     namespace: String,
     warnings: Vec<Warning>,
+    /// Services that live in another's pod → that other one.
+    hosts: BTreeMap<String, String>,
 }
 
 impl Context<'_> {
+    /// The service in whose pods `name` runs.
+    fn host<'n>(&'n self, name: &'n str) -> &'n str {
+        self.hosts.get(name).map_or(name, String::as_str)
+    }
+
     fn warn(&mut self, key: impl Into<String>, text: impl Into<String>) {
         self.warnings.push(Warning { at: None, key: key.into(), text: text.into() });
     }

@@ -14,6 +14,7 @@ pub(crate) fn value(node: &Node, ty: &Type) -> Value {
     match ty {
         Type::Flag => node.as_bool().map_or(Value::Null, Value::Bool),
         Type::Int => node.as_int().map_or(Value::Null, Into::into),
+        Type::Mode => node.as_mode().map_or(Value::Null, Into::into),
         Type::Number => node.as_float().and_then(Number::from_f64).map_or(Value::Null, Value::Number),
         Type::Text | Type::Bytes | Type::Duration | Type::Word(_) => text(node),
         Type::TextOrList | Type::Command | Type::HealthTest => list(node, &Type::Text),

@@ -125,6 +125,18 @@ impl Node {
         number.ok().map(|n| sign * n)
     }
 
+    /// Permission bits: a quoted text is octal whether or not it begins with a zero, as Compose's reader has it.
+    pub fn as_mode(&self) -> Option<i64> {
+        let mode = match &self.tree {
+            Tree::Scalar(text, Style::Quoted) => {
+                let digits = text.trim();
+                i64::from_str_radix(digits.strip_prefix("0o").unwrap_or(digits), 8).ok()
+            }
+            _ => self.as_int(),
+        };
+        mode.filter(|bits| (0..=0o7777).contains(bits))
+    }
+
     /// A number.
     pub fn as_float(&self) -> Option<f64> {
         let text = self.as_text()?.trim();

@@ -1,46 +1,9 @@
 //! Whole projects through the loader, from files in memory.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+mod support;
 
-use naru_compose::{ComposeError, Files, Loaded, Request, load};
-
-struct Memory(BTreeMap<PathBuf, String>);
-
-impl Files for Memory {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-    fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.read(path).map(String::into_bytes)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
-    }
-}
-
-fn files(files: &[(&str, &str)]) -> Memory {
-    Memory(files.iter().map(|(path, text)| (Path::new("/shop").join(path), (*text).to_owned())).collect())
-}
-
-fn request() -> Request {
-    Request { current_dir: "/shop".into(), ..Request::default() }
-}
-
-fn run(given: &[(&str, &str)], change: impl FnOnce(&mut Request)) -> Result<Loaded, ComposeError> {
-    let mut request = request();
-    change(&mut request);
-    load(&request, &files(given))
-}
-
-fn one(text: &str) -> Loaded {
-    run(&[("compose.yaml", text)], |_| {}).unwrap_or_else(|error| panic!("{text}\n{error}"))
-}
-
-fn error(given: &[(&str, &str)], change: impl FnOnce(&mut Request)) -> String {
-    run(given, change).expect_err("a fault").to_string()
-}
+use naru_compose::Request;
+use support::{error, one, run};
 
 #[test]
 fn short_and_long_forms_become_one() {
@@ -170,7 +133,7 @@ fn extends_follows_files_and_finds_circles() {
 }
 
 #[test]
-fn includes_stand_beside_and_never_merge() {
+fn includes_stand_beside_and_may_be_laid_over() {
     let given = [
         ("compose.yaml", "include: [sub/compose.yaml]\nservices: {web: {image: web, depends_on: [db]}}"),
         ("sub/compose.yaml", "services: {db: {image: 'db:${V}', volumes: ['./d:/d']}}"),
@@ -179,12 +142,12 @@ fn includes_stand_beside_and_never_merge() {
     let project = run(&given, |_| {}).expect("fine").project;
     assert_eq!(project.services["db"].image.as_deref(), Some("db:7"));
     assert_eq!(project.services["db"].volumes[0].source.as_deref(), Some("/shop/sub/d"));
-    let clash = [given[1], given[2], ("compose.yaml", "include: [sub/compose.yaml]\nservices: {db: {image: other}}")];
-    let clash = error(&clash, |_| {});
-    assert!(
-        clash.contains("sub/compose.yaml:1:") && clash.contains("also defined at /shop/compose.yaml:2:"),
-        "{clash}"
-    );
+    let over = [given[1], given[2], ("compose.yaml", "include: [sub/compose.yaml]\nservices: {db: {image: other}}")];
+    let loaded = run(&over, |_| {}).expect("laid over");
+    let db = &loaded.project.services["db"];
+    assert_eq!((db.image.as_deref(), db.volumes.len()), (Some("other"), 1));
+    let notice = loaded.warnings.iter().map(ToString::to_string).find(|text| text.contains("laid over")).expect("told");
+    assert!(notice.contains("/shop/compose.yaml:2:") && notice.contains("sub/compose.yaml:1:"), "{notice}");
     let itself = error(&[("compose.yaml", "include: [b.yaml]\nservices: {}"), ("b.yaml", "include: [b.yaml]")], |_| {});
     assert!(itself.contains("includes itself"), "{itself}");
 }

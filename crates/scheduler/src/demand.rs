@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use naru_api::k8s::api::core::v1::{
     NodeSelector, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, Toleration, WeightedPodAffinityTerm,
 };
+use naru_api::naru::names;
 use naru_api::select::{LabelSelector, LabelSelectorError};
 
 use crate::resources::Resources;
@@ -24,6 +25,12 @@ pub struct Demand {
     pub requests: Resources,
     /// Its priority.
     pub priority: i32,
+    /// Whether it may push away pods of lower priority.
+    pub preempts: bool,
+    /// When it began to run, in seconds; later ones are pushed away first.
+    pub started: i64,
+    /// How many pods of its service a node takes at most.
+    pub max_per_node: Option<usize>,
     pub(crate) node_selector: BTreeMap<String, String>,
     pub(crate) required_nodes: Option<NodeSelector>,
     pub(crate) preferred_nodes: Vec<(i32, NodeSelectorTerm)>,
@@ -129,6 +136,18 @@ impl Demand {
                 .map(|owner| owner.uid.clone()),
             requests: Resources::of_pod(spec),
             priority: spec.priority.unwrap_or(0),
+            preempts: spec.preemption_policy.as_deref() != Some("Never"),
+            started: pod
+                .status
+                .as_ref()
+                .and_then(|status| status.start_time.as_ref())
+                .map_or(i64::MAX, |time| time.0.as_second()),
+            max_per_node: pod
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|notes| notes.get(names::MAX_PER_NODE)?.parse().ok())
+                .filter(|most| *most > 0),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
             required_nodes: nodes.and_then(|n| n.required_during_scheduling_ignored_during_execution.clone()),
             preferred_nodes: nodes
@@ -153,6 +172,13 @@ impl Demand {
             namespace,
             labels,
         })
+    }
+}
+
+impl Demand {
+    /// The Compose service it is a replica of.
+    pub(crate) fn service(&self) -> Option<&String> {
+        self.labels.get(names::SERVICE)
     }
 }
 

@@ -23,15 +23,30 @@ pub(crate) fn feasible(cluster: &Cluster, demand: &Demand) -> Result<Bits, Rejec
     for volume in &demand.volumes {
         let mut reachable = Bits::default();
         volume.nodes.node_selector_terms.iter().for_each(|t| reachable.unite(&term(cluster, t)));
-        let text = format!("node(s) cannot reach the volume {}", volume.volume);
-        sieve.keep(Rule::Volumes, &reachable, &text);
+        sieve.keep(Rule::Volumes, &reachable, "node(s) didn't match PersistentVolume's node affinity");
     }
-    pod_affinity(cluster, demand, &mut sieve);
+    max_per_node(cluster, demand, &mut sieve);
     for spread in demand.spreads.iter().filter(|spread| spread.hard) {
+        let missing = "node(s) didn't match pod topology spread constraints (missing required label)";
+        sieve.keep(Rule::Spread, &cluster.with_key(&spread.topology), missing);
         let kept = spread_keeps(cluster, demand, spread, &node_affinity(cluster, demand));
         sieve.keep(Rule::Spread, &kept, "node(s) didn't match pod topology spread constraints");
     }
+    pod_affinity(cluster, demand, &mut sieve);
     if sieve.left.is_empty() { Err(sieve.rejection) } else { Ok(sieve.left) }
+}
+
+/// Whether pushing pods away can make a node do: what the node is, is not against it.
+pub(crate) fn could_help(cluster: &Cluster, demand: &Demand, at: usize) -> bool {
+    let mut sieve = Sieve { left: cluster.all(), rejection: Rejection::default() };
+    taints(cluster, demand, &mut sieve);
+    sieve.left.intersect(&node_affinity(cluster, demand));
+    for volume in &demand.volumes {
+        let mut reachable = Bits::default();
+        volume.nodes.node_selector_terms.iter().for_each(|t| reachable.unite(&term(cluster, t)));
+        sieve.left.intersect(&reachable);
+    }
+    sieve.left.contains(at)
 }
 
 struct Sieve {
@@ -116,12 +131,26 @@ fn ports(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
 }
 
 fn resources(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
-    for (resource, amount) in demand.requests.0.iter().filter(|(_, amount)| **amount > 0) {
-        let mut kept = Bits::default();
-        sieve.left.iter().filter(|at| cluster.left(resource, *at) >= *amount).for_each(|at| kept.insert(at));
-        let text = if resource == "pods" { "Too many pods".to_owned() } else { format!("Insufficient {resource}") };
-        sieve.keep(Rule::Resources, &kept, &text);
+    let asked: Vec<(&String, i64)> = demand.requests.0.iter().map(|(r, a)| (r, *a)).filter(|(_, a)| *a > 0).collect();
+    let before = sieve.left.clone();
+    for (resource, amount) in asked {
+        let short: Vec<usize> = before.iter().filter(|at| cluster.left(resource, *at) < amount).collect();
+        if !short.is_empty() {
+            let text = if resource == "pods" { "Too many pods".to_owned() } else { format!("Insufficient {resource}") };
+            short.iter().for_each(|at| sieve.left.remove(*at));
+            sieve.rejection.reasons.push((Rule::Resources, short.len(), text));
+        }
     }
+}
+
+/// Compose's `max_replicas_per_node`.
+fn max_per_node(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
+    let Some(most) = demand.max_per_node else { return };
+    sieve.drop_each(Rule::MaxPerNode, |at| {
+        let pods = cluster.node(at).pods.values();
+        let siblings = pods.filter(|pod| pod.namespace == demand.namespace && pod.service() == demand.service());
+        (siblings.count() >= most).then(|| format!("node(s) had {most} replicas of the service already"))
+    });
 }
 
 fn selects(term: &PodTerm, pod: &Demand) -> bool {
@@ -141,14 +170,16 @@ fn near(cluster: &Cluster, topology: &str, look: &Bits, wanted: impl Fn(&NodeEnt
 
 fn pod_affinity(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
     let everywhere = cluster.all();
+    // A pod counts only when it matches every term (Kubernetes, InterPodAffinity).
+    let wanted = |pod: &Demand| demand.affinity.iter().all(|term| selects(term, pod));
+    let exists = || cluster.nodes().any(|(_, node)| node.pods.values().any(wanted));
+    // The first of a group that wants to be near itself may go anywhere that has the topology at all.
+    let first = !demand.affinity.is_empty() && wanted(demand) && !exists();
     for term in &demand.affinity {
-        let mut kept =
-            near(cluster, &term.topology, &everywhere, |node| node.pods.values().any(|pod| selects(term, pod)));
-        // The first of a group that wants to be near itself may go anywhere that has the topology at all.
-        let exists = cluster.nodes().any(|(_, node)| node.pods.values().any(|pod| selects(term, pod)));
-        if !exists && selects(term, demand) {
-            kept = cluster.with_key(&term.topology);
-        }
+        let kept = match first {
+            true => cluster.with_key(&term.topology),
+            false => near(cluster, &term.topology, &everywhere, |node| node.pods.values().any(wanted)),
+        };
         sieve.keep(Rule::PodAffinity, &kept, "node(s) didn't match pod affinity rules");
     }
     for term in &demand.anti_affinity {

@@ -16,12 +16,14 @@ mod bits;
 mod cluster;
 mod demand;
 mod filter;
+mod preempt;
 mod rejection;
 mod resources;
 mod score;
 
 pub use cluster::{Cluster, Placement};
 pub use demand::{Demand, DemandError, VolumeNodes};
+pub use preempt::{NoPreemption, Preemption};
 pub use rejection::{Rejection, Rule};
 pub use resources::Resources;
 pub use score::Policy;

@@ -21,6 +21,8 @@ pub enum Rule {
     PodAntiAffinity,
     /// The pods would be spread too unevenly.
     Spread,
+    /// The node has as many pods of the service as it may have.
+    MaxPerNode,
 }
 
 /// Why a pod has no node: each rule that took nodes away, with how many and what it says of them.
@@ -33,16 +35,19 @@ pub struct Rejection {
 }
 
 impl fmt::Display for Rejection {
-    /// The words of Kubernetes' FailedScheduling event.
+    /// The words of Kubernetes' FailedScheduling event, in its order: by text. A node to which several rules' words
+    /// apply, as one that lacks two resources, counts in each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.nodes == 0 {
             return f.write_str("no nodes available to schedule pods");
         }
-        write!(f, "0/{} nodes are available: ", self.nodes)?;
-        for (at, (_, count, text)) in self.reasons.iter().enumerate() {
-            write!(f, "{}{count} {text}", if at > 0 { ", " } else { "" })?;
+        let mut words: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+        for (_, count, text) in &self.reasons {
+            *words.entry(text).or_default() += count;
         }
-        f.write_str(".")
+        let mut words: Vec<String> = words.into_iter().map(|(text, count)| format!("{count} {text}")).collect();
+        words.sort();
+        write!(f, "0/{} nodes are available: {}.", self.nodes, words.join(", "))
     }
 }
 

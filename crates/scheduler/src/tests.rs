@@ -159,6 +159,148 @@ fn policies_choose_between_even_and_full() {
     assert_eq!(first, second);
 }
 
+#[test]
+fn a_node_that_lacks_two_things_is_counted_in_both() {
+    let big = json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "3", "memory": "3Gi"}}}]});
+    let rejection = three().place(&pod("p", big, json!({}))).expect_err("too large");
+    assert_eq!(
+        rejection.to_string(),
+        "0/3 nodes are available: 1 node(s) had untolerated taint {gpu: yes}, 2 Insufficient cpu, 2 Insufficient memory."
+    );
+    let mut one = cluster(&[node("a", "1", "1Gi", json!({}), json!([]))]);
+    let rejection = one.place(&pod(
+        "p",
+        json!({"containers": [{"name": "a", "resources": {"requests": {"memory": "2Gi"}}}]}),
+        json!({}),
+    ));
+    assert_eq!(rejection.expect_err("too large").to_string(), "0/1 nodes are available: 1 Insufficient memory.");
+}
+
+#[test]
+fn node_affinity_joins_terms_by_or_and_expressions_by_and() {
+    let wants = |terms: Value| {
+        pod(
+            "p",
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}, "tolerations": [{"operator": "Exists"}]}),
+            json!({}),
+        )
+    };
+    let term = |key: &str, operator: &str, values: Value| json!({"key": key, "operator": operator, "values": values});
+    let fit = |terms: Value| three().would_fit(&wants(terms)).unwrap_or(0);
+    assert_eq!(fit(json!([{"matchExpressions": [term("zone", "In", json!(["y"]))]}])), 2);
+    assert_eq!(
+        fit(
+            json!([{"matchExpressions": [term("disk", "Exists", json!([]))]}, {"matchExpressions": [term("zone", "In", json!(["y"]))]}])
+        ),
+        3
+    );
+    assert_eq!(
+        fit(json!([{"matchExpressions": [term("zone", "In", json!(["x"])), term("disk", "DoesNotExist", json!([]))]}])),
+        0
+    );
+    assert_eq!(fit(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}])), 1);
+    assert_eq!(fit(json!([{}])), 0, "a term that says nothing selects nothing");
+}
+
+#[test]
+fn a_spread_leaves_out_nodes_without_its_label() {
+    let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "w"}}}]});
+    let rejection = three().place(&pod("p", spread, json!({"app": "w"}))).expect_err("no rack");
+    assert!(rejection.to_string().contains("topology spread constraints (missing required label)"), "{rejection}");
+}
+
+#[test]
+fn a_spread_with_too_few_domains_counts_from_nothing() {
+    let spread = |least: i32| json!({"topologySpreadConstraints": [{"maxSkew": 1, "minDomains": least, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "w"}}}]});
+    let mut c = three();
+    for name in ["p", "q"] {
+        c.place(&pod(name, spread(3), json!({"app": "w"}))).expect("one a zone");
+    }
+    c.clone().place(&pod("r", spread(3), json!({"app": "w"}))).expect_err("a third zone is missing");
+    c.place(&pod("r", spread(2), json!({"app": "w"}))).expect("two zones are enough");
+}
+
+#[test]
+fn affinity_wants_one_pod_that_matches_every_term() {
+    let both = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "zone"},
+        {"labelSelector": {"matchLabels": {"tier": "1"}}, "topologyKey": "zone"}]}}});
+    let mut c = three();
+    c.place(&pod("p", json!({}), json!({"app": "x"}))).expect("fits");
+    c.place(&pod("q", json!({}), json!({"tier": "1"}))).expect("fits");
+    c.place(&pod("r", both.clone(), json!({})))
+        .expect_err("two pods that match one term each are none that matches both");
+    c.place(&pod("s", json!({}), json!({"app": "x", "tier": "1"}))).expect("fits");
+    c.place(&pod("r", both, json!({}))).expect("one matches both");
+}
+
+#[test]
+fn no_more_replicas_on_a_node_than_the_service_allows() {
+    let replica = |name: &str| {
+        let value = json!({
+            "metadata": {"name": name, "namespace": "n", "labels": {"naru.io/service": "web"}, "annotations": {"naru.io/max-replicas-per-node": "1"}},
+            "spec": {"containers": [{"name": "a"}]},
+        });
+        Demand::of(&serde_json::from_value::<Pod>(value).expect("a pod")).expect("a demand")
+    };
+    let mut c = three();
+    let first = c.place(&replica("p")).expect("fits").node;
+    assert_ne!(c.place(&replica("q")).expect("the other node").node, first);
+    let rejection = c.place(&replica("r")).expect_err("both have one").to_string();
+    assert!(rejection.contains("2 node(s) had 1 replicas of the service already"), "{rejection}");
+}
+
+fn ranked(name: &str, cpu: &str, priority: i32, more: Value) -> Demand {
+    let mut spec =
+        json!({"priority": priority, "containers": [{"name": "a", "resources": {"requests": {"cpu": cpu}}}]});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    pod(name, spec, json!({}))
+}
+
+#[test]
+fn the_fewest_and_least_important_are_pushed_away() {
+    let nodes = [node("a", "2", "8Gi", json!({}), json!([])), node("b", "2", "8Gi", json!({}), json!([]))];
+    let mut c = cluster(&nodes);
+    c.set_pod("a", ranked("a-low", "1", 1, json!({})));
+    c.set_pod("a", ranked("a-high", "1", 50, json!({})));
+    c.set_pod("b", ranked("b-low", "1", 1, json!({})));
+    c.set_pod("b", ranked("b-mid", "1", 5, json!({})));
+    let before = c.would_fit(&ranked("x", "1", 0, json!({})));
+    let found = c.preempt(&ranked("p", "1", 100, json!({}))).expect("one is enough");
+    assert_eq!(found.victims.len(), 1);
+    assert!(found.victims[0].1.ends_with("-low"), "{found:?}");
+    let found = c.preempt(&ranked("p", "2", 100, json!({}))).expect("two must go");
+    assert_eq!(found.node, "b", "its most important victim is the less important one");
+    assert_eq!(found.victims, [("n".to_owned(), "b-mid".to_owned()), ("n".to_owned(), "b-low".to_owned())]);
+    assert_eq!(c.would_fit(&ranked("x", "1", 0, json!({}))), before, "nothing is changed by asking");
+}
+
+#[test]
+fn where_pushing_away_does_not_help_it_is_said() {
+    let nodes = [
+        node("a", "1", "8Gi", json!({}), json!([])),
+        node("b", "1", "8Gi", json!({}), json!([{"key": "gpu", "value": "yes", "effect": "NoSchedule"}])),
+    ];
+    let mut c = cluster(&nodes);
+    c.set_pod("a", ranked("low", "1", 1, json!({})));
+    let why = |c: &mut crate::Cluster, demand: &Demand| c.preempt(demand).expect_err("no help").to_string();
+    assert_eq!(
+        why(&mut c, &ranked("p", "1", 1, json!({}))),
+        "preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+    );
+    assert!(why(&mut c, &ranked("p", "4", 100, json!({}))).contains("1 No preemption victims"));
+    assert_eq!(
+        why(&mut c, &ranked("p", "1", 100, json!({"preemptionPolicy": "Never"}))),
+        "preemption: not eligible due to preemptionPolicy=Never."
+    );
+    assert_eq!(
+        c.preempt(&ranked("p", "1", 100, json!({}))).expect("helps").victims,
+        [("n".to_owned(), "low".to_owned())]
+    );
+}
+
 proptest! {
     /// No placement ever oversteps what a node has, and a refusal means that truly no node has enough.
     #[test]

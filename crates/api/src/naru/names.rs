@@ -102,6 +102,19 @@ pub const UPDATE: &str = "naru.io/update";
 pub const ROLLBACK: &str = "naru.io/rollback";
 /// On a pod template: JSON list of names that mean the node itself (`extra_hosts: name:host-gateway`).
 pub const HOST_GATEWAY_NAMES: &str = "naru.io/host-gateway-names";
+/// On a pod template: the domain name that the pod sees.
+pub const DOMAINNAME: &str = "naru.io/domainname";
+/// On a pod template: `host` gives the pod the machine's own host name.
+pub const UTS: &str = "naru.io/uts";
+/// On a pod template: JSON, container name → `{"postStart":[…],"preStop":[…]}`, each a list of
+/// `{"command","user","privileged","working_dir","environment"}`; stands over the container's `lifecycle`.
+pub const HOOKS: &str = "naru.io/hooks";
+/// On a pod template: JSON, volume name → `{"uid","gid","mode"}` of its files, or of the folder of one in memory.
+pub const VOLUME_OWNERS: &str = "naru.io/volume-owners";
+/// On a pod template: how many pods of its service a node takes at most.
+pub const MAX_PER_NODE: &str = "naru.io/max-replicas-per-node";
+/// On a pod template: which version of its service's template it is; start gates may wait for that very one.
+pub const TEMPLATE: &str = "naru.io/template";
 /// The container's name that the user chose; answers in DNS.
 pub const CONTAINER_NAME: &str = "naru.io/container-name";
 

@@ -2,7 +2,47 @@
 
 use super::{Base, name, wrap};
 use crate::error::ComposeError;
+use crate::units::Size;
 use crate::yaml::Node;
+
+/// What a file system in memory is made with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct TmpfsOptions {
+    /// Bytes at most.
+    pub size: Option<i64>,
+    /// Permission bits.
+    pub mode: Option<i64>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+/// The options of `PATH[:OPTION,…]`.
+///
+/// # Errors
+/// Which option is not known, and what there is.
+pub(crate) fn tmpfs_options(entry: &str) -> Result<TmpfsOptions, String> {
+    let (target, options) = entry.split_once(':').unwrap_or((entry, ""));
+    if !target.starts_with('/') {
+        return Err(format!("expected an absolute path in the container, found {target:?}"));
+    }
+    let mut found = TmpfsOptions::default();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let wrong = || format!("{value:?} is no value of {key:?} in {entry:?}");
+        match key {
+            "size" => found.size = Some(Size::parse(value).ok_or_else(wrong)?.0),
+            "mode" => found.mode = Some(i64::from_str_radix(value, 8).map_err(|_| wrong())?),
+            "uid" => found.uid = Some(value.parse().map_err(|_| wrong())?),
+            "gid" => found.gid = Some(value.parse().map_err(|_| wrong())?),
+            // What every such file system is here.
+            "rw" | "exec" | "noexec" | "nosuid" | "nodev" => {}
+            _ => return Err(format!("unknown option {option:?} in {entry:?}: expected size, mode, uid or gid")),
+        }
+    }
+    Ok(found)
+}
 
 /// `[SOURCE:]TARGET[:MODE]` to the long form; paths made absolute in both.
 pub(super) fn volume(item: &mut Node, path: &str, base: &Base<'_>) -> Result<(), ComposeError> {

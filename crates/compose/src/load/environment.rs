@@ -31,6 +31,42 @@ impl Loader<'_> {
         Ok(found)
     }
 
+    /// Fills a service's `labels` from its files; what is written in `labels` stands over them.
+    pub(super) fn service_labels(
+        &mut self,
+        service: &mut Node,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<(), ComposeError> {
+        let mut filled: Vec<(String, Node)> = Vec::new();
+        let mut set = |name: &str, value: Node| match filled.iter_mut().find(|known| known.0 == name) {
+            Some(old) => old.1 = value,
+            None => filled.push((name.to_owned(), value)),
+        };
+        for file in service.get("label_file").and_then(Node::as_list).unwrap_or_default() {
+            let Some(path) = file.as_text().map(PathBuf::from) else { continue };
+            let text = self.files.read(&path).map_err(|source| ComposeError::Read {
+                path: path.clone(),
+                by: Some(file.at.clone()),
+                source,
+            })?;
+            let lookup = |name: &str| variables.get(name).cloned();
+            for (name, value) in dotenv::parse(&show(&path), &text, Format::Compose, &lookup)? {
+                set(&name, Node::text(value.unwrap_or_default(), &file.at));
+            }
+        }
+        if filled.is_empty() {
+            return Ok(());
+        }
+        let filled: Vec<(String, Node)> = filled;
+        let at = service.at.clone();
+        let own = service.get("labels").and_then(Node::as_map).unwrap_or_default().to_vec();
+        let mut labels = Node::map(Vec::new(), &at);
+        filled.into_iter().for_each(|(name, value)| labels.set(&name, value));
+        own.into_iter().for_each(|(name, value)| labels.set(&name.text, value));
+        service.set("labels", labels);
+        Ok(())
+    }
+
     /// Fills a service's `environment` from its files and from `variables`: a key without a value takes the
     /// variable's, and goes when there is none.
     pub(super) fn service_environment(

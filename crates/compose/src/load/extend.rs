@@ -81,12 +81,6 @@ impl Loader<'_> {
                 self.extended(&other, base_name, &file, &other_dir, environment, chain)?
             }
         };
-        // What ties a service to others of its own file does not carry over (Compose specification, "extends").
-        for tie in ["depends_on", "volumes_from", "links", "profiles"] {
-            if extends.get("file").is_some() {
-                base.remove(tie);
-            }
-        }
         merge(&mut base, service, name);
         Ok(base)
     }

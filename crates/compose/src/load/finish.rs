@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Loaded, Loader, made, verify};
 use crate::check::check;
 use crate::error::{ComposeError, Position};
+use crate::merge::unify;
 use crate::model::Project;
 use crate::spec::FILE;
 use crate::yaml::Node;
@@ -29,7 +30,10 @@ pub(super) fn finish(
             if node.is_null() {
                 *node = Node::map(Vec::new(), &node.at);
             }
+            unify(node);
             loader.service_environment(node, environment)?;
+            loader.service_labels(node, environment)?;
+            imply_dependencies(node, &names);
         }
     }
     imply_networks(&mut tree);
@@ -91,6 +95,33 @@ fn apply_profiles(loader: &Loader<'_>, tree: &mut Node) -> Result<BTreeSet<Strin
         }
     }
     Ok(disabled)
+}
+
+/// What a service shares or links to is there before it.
+fn imply_dependencies(service: &mut Node, known: &[String]) {
+    let mut needed: Vec<(String, Position)> = Vec::new();
+    for key in ["network_mode", "ipc", "pid"] {
+        if let Some(node) = service.get(key)
+            && let Some(other) = node.as_text().and_then(|mode| mode.strip_prefix("service:"))
+        {
+            needed.push((other.to_owned(), node.at.clone()));
+        }
+    }
+    for key in ["links", "volumes_from"] {
+        for item in service.get(key).and_then(Node::as_list).unwrap_or_default() {
+            let other = item.as_text().unwrap_or_default().split(':').next().unwrap_or_default();
+            needed.push((other.to_owned(), item.at.clone()));
+        }
+    }
+    for (other, at) in needed.into_iter().filter(|(other, _)| known.contains(other)) {
+        if service.get("depends_on").is_none_or(Node::is_null) {
+            service.set("depends_on", Node::map(Vec::new(), &at));
+        }
+        if let Some(dependencies) = service.get_mut("depends_on").filter(|d| d.get(&other).is_none()) {
+            let condition = (made("condition", &at), Node::text("service_started", &at));
+            dependencies.set(&other, Node::map(vec![condition], &at));
+        }
+    }
 }
 
 /// A service without networks is on `default`.

@@ -58,6 +58,9 @@ impl<'a> Check<'a> {
         for (at, mount) in list(service, "volumes").iter().enumerate() {
             self.mount(&format!("{path}.volumes[{at}]"), mount);
         }
+        self.targets(&path, service);
+        self.contradictions(&path, service);
+        self.forms(&path, service);
     }
 
     fn references(&mut self, path: &str, service: &'a Node) {
@@ -117,7 +120,7 @@ impl<'a> Check<'a> {
     fn words(&mut self, path: &str, service: &'a Node) {
         let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         type Rule<'r> = (&'r str, &'r str, &'r dyn Fn(&str) -> bool);
-        let rules: [Rule<'_>; 8] = [
+        let rules: [Rule<'_>; 10] = [
             ("restart", "no, always, unless-stopped, on-failure or on-failure:<times>", &|v| {
                 matches!(v, "no" | "always" | "unless-stopped" | "on-failure")
                     || v.strip_prefix("on-failure:").is_some_and(number)
@@ -137,7 +140,9 @@ impl<'a> Check<'a> {
             ("pid", "host or service:<name>", &|v| v == "host" || v.starts_with("service:")),
             ("cgroup", "private", &|v| v == "private"),
             ("userns_mode", "host", &|v| v == "host"),
-            ("uts", "host", &|v| v == "host"),
+            ("isolation", "default", &|v| v == "default"),
+            ("runtime", "runc", &|v| v == "runc" || v == "io.containerd.runc.v2"),
+            ("oom_kill_disable", "false", &|v| v == "false"),
         ];
         for (key, expected, valid) in rules {
             if let Some(node) = service.get(key)
@@ -153,10 +158,10 @@ impl<'a> Check<'a> {
                 || ["no-new-privileges:", "no-new-privileges=", "seccomp:", "seccomp=", "apparmor:", "apparmor="]
                     .iter()
                     .any(|prefix| value.starts_with(prefix))
-                || value == "systempaths=unconfined";
+                || matches!(value, "systempaths=unconfined" | "label:disable" | "label=disable");
             if !known {
                 let problem = format!(
-                    "expected no-new-privileges, seccomp=…, apparmor=… or systempaths=unconfined, found {value:?}"
+                    "expected no-new-privileges, seccomp=…, apparmor=…, systempaths=unconfined or label:disable, found {value:?}"
                 );
                 self.fault(&option.at, format!("{path}.security_opt"), problem);
             }
@@ -210,9 +215,107 @@ impl<'a> Check<'a> {
                 }
             }
             (kind @ ("cluster" | "npipe" | "image"), _) => {
-                self.fault(&mount.at, path, format!("not supported: mounts of type {kind:?}"));
+                let problem = format!("not supported: mounts of type {kind:?}; use bind, volume or tmpfs");
+                self.fault(&mount.at, path, problem);
             }
             _ => {}
+        }
+    }
+
+    /// Two mounts cannot be in one place.
+    fn targets(&mut self, path: &str, service: &'a Node) {
+        let mut taken: Vec<(&str, &Position)> = Vec::new();
+        let tmpfs = list(service, "tmpfs").iter().filter_map(|n| Some((n.as_text()?.split(':').next()?, &n.at)));
+        let mounts = list(service, "volumes").iter().filter_map(|n| Some((text(n, "target")?, &n.at)));
+        for (target, at) in tmpfs.chain(mounts) {
+            let target = target.trim_end_matches('/');
+            match taken.iter().find(|(known, _)| *known == target) {
+                Some((_, first)) => {
+                    let problem =
+                        format!("{target} is also mounted at {first}: a place holds one mount, keep one of them");
+                    self.fault(at, format!("{path}.volumes"), problem);
+                }
+                None => taken.push((target, at)),
+            }
+        }
+    }
+
+    /// One thing said twice, otherwise.
+    fn contradictions(&mut self, path: &str, service: &'a Node) {
+        let resources = service.get("deploy").and_then(|d| d.get("resources"));
+        let limit = |section: &str, key: &str| resources.and_then(|r| r.get(section)?.get(key));
+        let size = |node: &Node| node.as_text().and_then(crate::units::Size::parse).map(|size| size.0 as f64);
+        let number = |node: &Node| node.as_float();
+        type Reader<'r> = &'r dyn Fn(&Node) -> Option<f64>;
+        let pairs: [(&str, &str, &str, Reader<'_>); 4] = [
+            ("cpus", "limits", "cpus", &number),
+            ("mem_limit", "limits", "memory", &size),
+            ("pids_limit", "limits", "pids", &number),
+            ("mem_reservation", "reservations", "memory", &size),
+        ];
+        for (key, section, name, read) in pairs {
+            if let (Some(short), Some(long)) = (service.get(key), limit(section, name))
+                && read(short) != read(long)
+            {
+                let problem =
+                    format!("contradicts `deploy.resources.{section}.{name}` at {}: keep one of them", long.at);
+                self.fault(&short.at, format!("{path}.{key}"), problem);
+            }
+        }
+        let build = service.get("build");
+        let file = |key: &str| build.and_then(|b| b.get(key)).filter(|n| !n.is_null());
+        if let (Some(inline), Some(named)) = (file("dockerfile_inline"), file("dockerfile")) {
+            let problem = format!("excludes `dockerfile` at {}: keep one of them", named.at);
+            self.fault(&inline.at, format!("{path}.build.dockerfile_inline"), problem);
+        }
+    }
+
+    /// Texts with a form of their own.
+    fn forms(&mut self, path: &str, service: &'a Node) {
+        for rule in list(service, "device_cgroup_rules") {
+            if !rule.as_text().is_some_and(is_device_rule) {
+                let problem =
+                    format!("expected TYPE MAJOR:MINOR ACCESS, as in \"c 1:3 mr\", found {}", rule.describe());
+                self.fault(&rule.at, format!("{path}.device_cgroup_rules"), problem);
+            }
+        }
+        for entry in list(service, "tmpfs") {
+            if let Err(problem) = crate::canonical::tmpfs_options(entry.as_text().unwrap_or_default()) {
+                self.fault(&entry.at, format!("{path}.tmpfs"), problem);
+            }
+        }
+        if let Some(test) = service.get("healthcheck").and_then(|h| h.get("test"))
+            && let Some(first) = test.as_list().and_then(<[_]>::first)
+            && !matches!(first.as_text(), Some("NONE" | "CMD" | "CMD-SHELL"))
+        {
+            let problem = format!("a list begins with NONE, CMD or CMD-SHELL, found {}", first.describe());
+            self.fault(&first.at, format!("{path}.healthcheck.test"), problem);
+        }
+        for (section, key) in [("secrets", "uid"), ("secrets", "gid"), ("configs", "uid"), ("configs", "gid")] {
+            for reference in list(service, section) {
+                if let Some(node) = reference.get(key)
+                    && node.as_text().is_some_and(|id| id.parse::<u32>().is_err())
+                {
+                    let problem = format!("expected a number, found {}", node.describe());
+                    self.fault(&node.at, format!("{path}.{section}.{key}"), problem);
+                }
+            }
+        }
+        for port in list(service, "ports") {
+            if let Some(node) = port.get("host_ip")
+                && node.as_text().is_some_and(|ip| ip.parse::<std::net::IpAddr>().is_err())
+            {
+                let problem = format!("expected an IP address, found {}", node.describe());
+                self.fault(&node.at, format!("{path}.ports.host_ip"), problem);
+            }
+        }
+        for mount in list(service, "volumes") {
+            if let Some(node) = mount.get("bind").and_then(|b| b.get("recursive"))
+                && !matches!(node.as_text(), None | Some("enabled"))
+            {
+                let problem = "not supported: what is mounted below is always seen too; remove it";
+                self.fault(&node.at, format!("{path}.volumes.bind.recursive"), problem);
+            }
         }
     }
 
@@ -300,6 +403,28 @@ impl<'a> Check<'a> {
     }
 
     fn drivers(&mut self) {
+        for section in ["networks", "volumes"] {
+            for (name, entry) in entries(self.tree, section) {
+                let external = entry.get("external").and_then(Node::as_bool) == Some(true);
+                let more = entry.as_map().unwrap_or_default().iter().find(|(key, value)| {
+                    !matches!(key.text.as_str(), "name" | "external") && !key.text.starts_with("x-") && !value.is_null()
+                });
+                if let Some((key, _)) = more.filter(|_| external) {
+                    let problem = "`external` excludes it: what is made elsewhere has its properties already";
+                    let path = format!("{section}.{}.{}", name.text, key.text);
+                    self.faults.push(ComposeError::invalid(&key.at, path, problem));
+                }
+            }
+        }
+        for (name, network) in entries(self.tree, "networks") {
+            if let Some(node) = network.get("enable_ipv6")
+                && node.as_bool() == Some(true)
+            {
+                let problem = "not supported: pods have IPv4 addresses so far; remove it";
+                let path = format!("networks.{}.enable_ipv6", name.text);
+                self.faults.push(ComposeError::invalid(&node.at, path, problem));
+            }
+        }
         for (section, known) in [("networks", "bridge overlay default host none"), ("volumes", "local")] {
             for (name, entry) in entries(self.tree, section) {
                 if let Some(driver) = entry.get("driver")
@@ -316,6 +441,17 @@ impl<'a> Check<'a> {
             }
         }
     }
+}
+
+/// `TYPE MAJOR:MINOR ACCESS`: a, b or c; numbers or `*`; of r, w, m.
+fn is_device_rule(text: &str) -> bool {
+    let number = |part: &str| part == "*" || !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<&str> = text.split_whitespace().collect();
+    let [kind, numbers, access] = parts[..] else { return false };
+    matches!(kind, "a" | "b" | "c")
+        && numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
+        && (1..=3).contains(&access.len())
+        && access.chars().all(|c| "rwm".contains(c))
 }
 
 /// Whether a text can name an image (the grammar of the distribution specification, loosely).

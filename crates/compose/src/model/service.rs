@@ -68,6 +68,9 @@ pub struct Service {
     /// Watch rules, as they were written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub develop: Option<serde_json::Value>,
+    /// What may be done with devices: `c 1:3 mr`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_cgroup_rules: Vec<String>,
     /// Device files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
@@ -80,6 +83,9 @@ pub struct Service {
     /// Search domains.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns_search: Vec<String>,
+    /// Domain name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domainname: Option<String>,
     /// Replaces the image's entry point; an empty list clears it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
@@ -113,7 +119,13 @@ pub struct Service {
     /// IPC namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipc: Option<String>,
-    /// Labels of the containers.
+    /// `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
+    /// Files its labels were read from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_file: Vec<String>,
+    /// Labels of the containers, files included.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: Texts,
     /// `service[:alias]`.
@@ -140,6 +152,9 @@ pub struct Service {
     /// Networks it is on.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<String, Option<NetworkReference>>,
+    /// `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom_kill_disable: Option<bool>,
     /// Preference of the kernel when memory ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i64>,
@@ -176,6 +191,9 @@ pub struct Service {
     /// `no`, `always`, `on-failure[:n]`, `unless-stopped`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
+    /// `runc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// Replicas, short for `deploy.replicas`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<i64>,

@@ -27,7 +27,7 @@ pub(super) const DEPLOY: &[Key] = &[
 const PLACEMENT: &[Key] = &[
     works("constraints", TEXTS),
     works("preferences", Type::List(&Type::Object(&[works("spread", Type::Text)]))),
-    refused("max_replicas_per_node", Type::Int, "no such limit yet; use `preferences` to spread"),
+    works("max_replicas_per_node", Type::Int),
 ];
 
 const RESOURCES: &[Key] = &[

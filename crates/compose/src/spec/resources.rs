@@ -17,7 +17,7 @@ pub(super) const NETWORK: &[Key] = &[
     works("internal", Type::Flag),
     differs("attachable", Type::Flag, "every network is"),
     differs("enable_ipv4", Type::Flag, "only `true` is taken"),
-    refused("enable_ipv6", Type::Flag, "pods have IPv4 addresses so far"),
+    differs("enable_ipv6", Type::Flag, "only `false` is taken: pods have IPv4 addresses so far"),
     works("labels", Type::MapOrAssignments),
 ];
 

@@ -54,12 +54,12 @@ pub(super) const SERVICE: &[Key] = &[
         Type::Any,
         "checked and kept, but `naru up` does not watch files, just as `docker compose up` without --watch",
     ),
-    refused("device_cgroup_rules", TEXTS, "name the device files in `devices` instead"),
+    works("device_cgroup_rules", TEXTS),
     works("devices", Type::List(&Type::Either(&Type::Text, &Type::Object(DEVICE)))),
     works("dns", Type::TextOrList),
     works("dns_opt", TEXTS),
     works("dns_search", Type::TextOrList),
-    refused("domainname", Type::Text, "use `hostname` with the whole name"),
+    works("domainname", Type::Text),
     works("entrypoint", COMMAND),
     works("env_file", Type::Either(&Type::Text, &Type::List(&Type::Either(&Type::Text, &Type::Object(ENV_FILE))))),
     works("environment", Type::MapOrAssignments),
@@ -86,8 +86,12 @@ pub(super) const SERVICE: &[Key] = &[
         Type::Text,
         "`host`, `shareable` and `private` as in Docker; with `service:x` the two services become containers of one pod",
     ),
-    refused("isolation", Type::Text, WINDOWS),
-    refused("label_file", Type::TextOrList, "write the labels under `labels`"),
+    differs(
+        "isolation",
+        Type::Word(&["default", "process", "hyperv"]),
+        "only `default` is taken, as Docker does on Linux",
+    ),
+    works("label_file", Type::TextOrList),
     works("labels", Type::MapOrAssignments),
     differs(
         "links",
@@ -115,10 +119,10 @@ pub(super) const SERVICE: &[Key] = &[
         "`host`, `none`, `bridge` and `service:x` (the two services become containers of one pod); `container:x` is refused",
     ),
     works("networks", Type::Either(&TEXTS, &Type::Map(&Type::Object(NETWORK_REFERENCE)))),
-    refused(
+    differs(
         "oom_kill_disable",
         Type::Flag,
-        "a container that cannot be killed when memory ends freezes its machine; set `mem_limit` instead",
+        "only `false` is taken: a container that cannot be killed when memory ends freezes its machine",
     ),
     works("oom_score_adj", Type::Int),
     differs(
@@ -138,21 +142,25 @@ pub(super) const SERVICE: &[Key] = &[
     works("privileged", Type::Flag),
     works("profiles", TEXTS),
     refused("provider", Type::Any, "no provider plugins are called; start what it provides as a service"),
-    works("pull_policy", Type::Text),
-    refused("pull_refresh_after", Type::Duration, "use `pull_policy: daily`, `weekly` or `every_<time>`"),
+    differs(
+        "pull_policy",
+        Type::Text,
+        "`daily`, `weekly` and `every_<time>` pull what is missing and nothing more; `naru pull` looks for newer images",
+    ),
+    refused("pull_refresh_after", Type::Duration, "images are not looked for again by time; `naru pull` does it now"),
     works("read_only", Type::Flag),
     differs(
         "restart",
         Type::Text,
         "a container that was stopped by hand stays stopped when the machine starts again, also with `always`: as with `unless-stopped`",
     ),
-    refused("runtime", Type::Text, "containers are run by Naru itself; remove it"),
+    differs("runtime", Type::Text, "only `runc` is taken, and means Naru's own way of running containers"),
     works("scale", Type::Int),
     works("secrets", Type::List(&Type::Either(&Type::Text, &Type::Object(FILE_REFERENCE)))),
     differs(
         "security_opt",
         TEXTS,
-        "`no-new-privileges`, `seccomp=unconfined`, `seccomp=<file>`, `apparmor=<profile>`, `systempaths=unconfined`; `label` is refused",
+        "`no-new-privileges`, `seccomp=unconfined`, `seccomp=<file>`, `apparmor=<profile>`, `systempaths=unconfined` and `label:disable` (no labels are ever set); other labels are refused",
     ),
     works("shm_size", Type::Bytes),
     works("stdin_open", Type::Flag),
@@ -163,14 +171,14 @@ pub(super) const SERVICE: &[Key] = &[
     differs(
         "tmpfs",
         Type::TextOrList,
-        "of the options, `size` is applied; the folder may be written by everybody (mode 777)",
+        "of the options, `size`, `mode`, `uid` and `gid` are applied; `noexec` is taken without effect",
     ),
     works("tty", Type::Flag),
     works("ulimits", Type::Map(&Type::Either(&Type::Int, &Type::Object(ULIMIT)))),
     refused("use_api_socket", Type::Flag, "give the service a service account's token through `kubectl` instead"),
     works("user", Type::Text),
     differs("userns_mode", Type::Text, "only `host` (the default here) is taken"),
-    differs("uts", Type::Text, "only `host` is taken"),
+    works("uts", Type::Word(&["host"])),
     differs(
         "volumes",
         Type::List(&Type::Either(&Type::Text, &Type::Object(MOUNT))),
@@ -186,7 +194,11 @@ pub(super) const SERVICE: &[Key] = &[
 
 const BLKIO: &[Key] = &[
     works("weight", Type::Int),
-    works("weight_device", Type::List(&Type::Object(&[works("path", Type::Text), works("weight", Type::Int)]))),
+    refused(
+        "weight_device",
+        Type::List(&Type::Object(&[works("path", Type::Text), works("weight", Type::Int)])),
+        "weights of single devices are not set; use `weight`",
+    ),
     works("device_read_bps", Type::List(&Type::Object(BLKIO_RATE))),
     works("device_read_iops", Type::List(&Type::Object(BLKIO_RATE))),
     works("device_write_bps", Type::List(&Type::Object(BLKIO_RATE))),
@@ -197,14 +209,18 @@ const BLKIO_RATE: &[Key] = &[works("path", Type::Text), works("rate", Type::Byte
 const FILE_REFERENCE: &[Key] = &[
     works("source", Type::Text),
     works("target", Type::Text),
-    differs("uid", Type::Text, "not applied: the file is root's, readable as `mode` says"),
-    differs("gid", Type::Text, "not applied: the file is root's, readable as `mode` says"),
-    works("mode", Type::Int),
+    works("uid", Type::Text),
+    works("gid", Type::Text),
+    works("mode", Type::Mode),
 ];
 
 const DEPENDENCY: &[Key] = &[
     works("condition", Type::Word(&["service_started", "service_healthy", "service_completed_successfully"])),
-    differs("restart", Type::Flag, "noted: a change of the other service does not restart this one"),
+    differs(
+        "restart",
+        Type::Flag,
+        "a change of the other service replaces this one's containers, after the other's have met the condition",
+    ),
     works("required", Type::Flag),
 ];
 
@@ -225,14 +241,12 @@ const HEALTHCHECK: &[Key] = &[
     works("disable", Type::Flag),
 ];
 
-const AS_THE_CONTAINER: &str = "a hook runs as the container itself does; put it into the command";
-
 const HOOK: &[Key] = &[
     works("command", COMMAND),
-    refused("user", Type::Text, AS_THE_CONTAINER),
-    refused("privileged", Type::Flag, AS_THE_CONTAINER),
-    refused("working_dir", Type::Text, AS_THE_CONTAINER),
-    refused("environment", Type::MapOrAssignments, AS_THE_CONTAINER),
+    works("user", Type::Text),
+    works("privileged", Type::Flag),
+    works("working_dir", Type::Text),
+    works("environment", Type::MapOrAssignments),
 ];
 
 const LOGGING: &[Key] = &[works("driver", Type::Text), works("options", Type::Map(&Type::Text))];
@@ -276,7 +290,11 @@ const MOUNT: &[Key] = &[
         Type::Object(&[
             works("propagation", Type::Word(&["private", "rprivate", "shared", "rshared", "slave", "rslave"])),
             works("create_host_path", Type::Flag),
-            works("recursive", Type::Word(&["enabled", "disabled", "writable", "readonly"])),
+            differs(
+                "recursive",
+                Type::Word(&["enabled", "disabled", "writable", "readonly"]),
+                "only `enabled` is taken: what is mounted below is seen too",
+            ),
             differs("selinux", Type::Word(&["z", "Z"]), "taken, without effect: labels are not changed"),
         ]),
     ),
@@ -288,13 +306,7 @@ const MOUNT: &[Key] = &[
             works("labels", Type::MapOrAssignments),
         ]),
     ),
-    works(
-        "tmpfs",
-        Type::Object(&[
-            works("size", Type::Bytes),
-            differs("mode", Type::Int, "not applied: the folder may be written by everybody (777)"),
-        ]),
-    ),
+    works("tmpfs", Type::Object(&[works("size", Type::Bytes), works("mode", Type::Mode)])),
     refused(
         "image",
         Type::Object(&[works("subpath", Type::Text)]),

@@ -31,7 +31,7 @@ impl Context<'_> {
         if !networks.is_empty() {
             set(n::NETWORKS, Value::from(networks).to_string());
         }
-        let gates = gates(service);
+        let gates = self.gates(name, service);
         if !gates.is_empty() {
             set(n::START_GATES, Value::from(gates).to_string());
         }
@@ -43,6 +43,16 @@ impl Context<'_> {
         }
         if service.network_mode.as_deref() == Some("none") {
             set(n::NETWORK_MODE, "none".to_owned());
+        }
+        if let Some(domain) = &service.domainname {
+            set(n::DOMAINNAME, domain.clone());
+        }
+        if service.uts.as_deref() == Some("host") {
+            set(n::UTS, "host".to_owned());
+        }
+        let most = service.deploy.as_ref().and_then(|d| d.placement.as_ref()?.max_replicas_per_node);
+        if let Some(most) = most.filter(|most| *most > 0) {
+            set(n::MAX_PER_NODE, most.to_string());
         }
         if let Some(user) = &service.user {
             set(n::USER, user.clone());
@@ -96,6 +106,17 @@ impl Context<'_> {
 }
 
 impl Context<'_> {
+    /// What must have happened before the containers of `name` start. What runs in the same pod starts with it.
+    fn gates(&self, name: &str, service: &Service) -> Vec<Value> {
+        let others = service.depends_on.iter().filter(|(other, _)| self.host(other) != self.host(name));
+        others
+            .map(|(other, Dependency { condition, required, .. })| {
+                let service = super::label_value(self.host(other));
+                json!({"service": service, "condition": condition, "required": required.unwrap_or(true)})
+            })
+            .collect()
+    }
+
     /// The names under which services on the network `network` link to `name`.
     fn linked_as(&self, name: &str, network: &str) -> Vec<String> {
         let on_it = self.project.services.values().filter(|service| service.networks.contains_key(network));
@@ -117,24 +138,6 @@ pub(super) fn restart(service: &Service) -> String {
     service.restart.clone().unwrap_or_else(|| "no".to_owned())
 }
 
-/// What must have happened before the containers start: `depends_on`, and `links`.
-fn gates(service: &Service) -> Vec<Value> {
-    let mut gates: Vec<Value> = service
-        .depends_on
-        .iter()
-        .map(|(other, Dependency { condition, required, .. })| {
-            json!({"service": super::label_value(other), "condition": condition, "required": required.unwrap_or(true)})
-        })
-        .collect();
-    for link in &service.links {
-        let other = link.split(':').next().unwrap_or(link);
-        if !service.depends_on.contains_key(other) {
-            gates.push(json!({"service": super::label_value(other), "condition": "service_started", "required": true}));
-        }
-    }
-    gates
-}
-
 fn cgroup(service: &Service) -> Map<String, Value> {
     let limits = service.deploy.as_ref().and_then(|d| d.resources.as_ref()?.limits.as_ref());
     let pids = service.pids_limit.or_else(|| limits.and_then(|l| l.pids));
@@ -148,6 +151,7 @@ fn cgroup(service: &Service) -> Map<String, Value> {
         ("memswap_limit", service.memswap_limit.map(|s| s.0.into())),
         ("mem_swappiness", service.mem_swappiness.map(Value::from)),
         ("pids_limit", pids.map(Value::from)),
+        ("device_cgroup_rules", (!service.device_cgroup_rules.is_empty()).then(|| json!(service.device_cgroup_rules))),
         ("blkio_config", service.blkio_config.as_ref().map(|b| json!(b))),
     ];
     entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()

@@ -14,6 +14,7 @@ pub(super) const HOST_GATEWAY: &str = "host-gateway";
 impl Context<'_> {
     /// The template of a service's pods, with the services that live in the same pod.
     pub(super) fn template(&mut self, name: &str, service: &Service, guests: &[&str]) -> Result<Value, TranslateError> {
+        self.notices(name, service);
         let mut mounts = self.mounts(name, service);
         let mut containers = vec![self.container(name, service, &mounts)];
         let mut annotations = self.pod_annotations(name, service);
@@ -31,6 +32,16 @@ impl Context<'_> {
             annotations.extend(others.into_iter().filter(|(key, _)| key != n::NETWORKS && key != n::START_GATES));
             shares_processes |= guest.pid.as_deref().is_some_and(|pid| pid.starts_with("service:"));
             mounts.extend(guest_mounts);
+        }
+        let hooks: Map<String, Value> = std::iter::once(&name)
+            .chain(guests)
+            .filter_map(|name| Some((object_name(name), hooks_note(self.project.services.get(*name)?)?)))
+            .collect();
+        if !hooks.is_empty() {
+            annotations.insert(n::HOOKS.to_owned(), Value::from(hooks).to_string().into());
+        }
+        if !mounts.owners.is_empty() {
+            annotations.insert(n::VOLUME_OWNERS.to_owned(), json!(mounts.owners).to_string().into());
         }
         if !mounts.copy_up.is_empty() {
             annotations.insert(n::COPY_UP.to_owned(), json!(mounts.copy_up).to_string().into());
@@ -62,6 +73,15 @@ impl Context<'_> {
         security(&mut spec, service);
         placement(&mut spec, service, &self.labels(Some(name)));
         Ok(json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}))
+    }
+
+    /// What a service asks for and gets otherwise.
+    fn notices(&mut self, name: &str, service: &Service) {
+        let policy = service.pull_policy.as_deref().unwrap_or_default();
+        if matches!(policy, "daily" | "weekly" | "refresh") || policy.starts_with("every_") {
+            let text = format!("{policy:?} pulls what is missing and nothing more: `naru pull` looks for newer images");
+            self.warn(format!("services.{name}.pull_policy"), text);
+        }
     }
 
     fn container(&mut self, name: &str, service: &Service, mounts: &Mounts) -> Value {
@@ -133,6 +153,7 @@ impl Mounts {
             }
         }
         self.copy_up.extend(other.copy_up);
+        self.owners.extend(other.owners);
     }
 }
 
@@ -151,6 +172,14 @@ fn agree(host: &Map<String, Value>, guest: &Map<String, Value>, a: &str, b: &str
             Err(TranslateError { service: b.to_owned(), problem })
         }
     }
+}
+
+/// The hooks of a service where one says more than its command, or there are several: what `lifecycle` has no words for.
+fn hooks_note(service: &Service) -> Option<Value> {
+    let says_more = |hook: &Hook| Hook { command: hook.command.clone(), ..Hook::default() } != *hook;
+    let needed = |hooks: &[Hook]| hooks.len() > 1 || hooks.iter().any(says_more);
+    let note = json!({"postStart": service.post_start, "preStop": service.pre_stop});
+    (needed(&service.post_start) || needed(&service.pre_stop)).then_some(note)
 }
 
 /// One command that runs every hook in turn.

@@ -19,12 +19,18 @@ impl Context<'_> {
         let ports: Vec<Value> = container_ports(service)
             .into_iter()
             .map(|(port, protocol)| {
-                json!({
+                let mut entry = json!({
                     "name": format!("{}-{port}", protocol.to_ascii_lowercase()),
                     "port": port,
                     "targetPort": port,
                     "protocol": protocol,
-                })
+                });
+                let said =
+                    service.ports.iter().find(|p| p.target == port && p.protocol.to_ascii_uppercase() == protocol);
+                if let Some(application) = said.and_then(|p| p.app_protocol.as_deref()) {
+                    entry["appProtocol"] = application.into();
+                }
+                entry
             })
             .collect();
         let headless = service.deploy.as_ref().and_then(|d| d.endpoint_mode.as_deref()) == Some("dnsrr");

@@ -257,3 +257,86 @@ fn host_gateway_is_left_to_the_node() {
     assert_eq!(note(pod, "naru.io/host-gateway-names"), json!(["host.docker.internal"]));
     assert_eq!(pod["spec"]["hostAliases"], json!([{"ip": "1.2.3.4", "hostnames": ["a"]}]));
 }
+
+#[test]
+fn who_follows_another_waits_for_its_new_version() {
+    let of = |image: &str| {
+        objects(&format!(
+            "services: {{db: {{image: '{image}'}}, web: {{image: w, depends_on: {{db: {{condition: service_healthy, restart: true}}}}}}, front: {{image: f, depends_on: {{web: {{restart: true}}}}}}, other: {{image: o, depends_on: [db]}}}}"
+        ))
+    };
+    let (before, after) = (of("d:1"), of("d:2"));
+    let version = note(before.pod("db"), "naru.io/template");
+    assert_eq!(
+        note(before.pod("web"), "naru.io/start-gates"),
+        json!([{"service": "db", "condition": "service_healthy", "required": true, "template": version}])
+    );
+    // The change goes down the chain, and to nobody who did not ask for it.
+    for name in ["db", "web", "front"] {
+        assert_ne!(before.pod(name), after.pod(name), "{name}");
+    }
+    assert_eq!(before.pod("other"), after.pod("other"));
+    assert_eq!(before, of("d:1"), "the same project is the same objects");
+}
+
+#[test]
+fn what_runs_in_one_pod_does_not_wait_for_itself() {
+    let made = objects(
+        "services: {app: {image: a}, side: {image: s, network_mode: 'service:app', depends_on: [app]}, db: {image: d, depends_on: [side]}}",
+    );
+    assert!(note(made.pod("app"), "naru.io/start-gates").as_str().is_some_and(str::is_empty));
+    // A service that lives in another's pod is waited for there.
+    assert_eq!(note(made.pod("db"), "naru.io/start-gates")[0]["service"], "app");
+}
+
+#[test]
+fn hooks_that_say_more_than_a_command_keep_it() {
+    let made = objects(
+        "services: {a: {image: a, post_start: [{command: [x, y], user: root, privileged: true, working_dir: /w, environment: [A=1]}, {command: z}]}, b: {image: b, pre_stop: [{command: bye}]}}",
+    );
+    let hooks = note(made.pod("a"), "naru.io/hooks");
+    assert_eq!(
+        hooks["a"]["postStart"],
+        json!([{"command": ["x", "y"], "user": "root", "privileged": true, "working_dir": "/w", "environment": {"A": "1"}}, {"command": ["z"]}])
+    );
+    assert!(made.pod("a")["spec"]["containers"][0]["lifecycle"]["postStart"].is_object(), "the node is told by it");
+    assert_eq!(note(made.pod("b"), "naru.io/hooks"), "");
+    assert_eq!(made.pod("b")["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"], json!(["bye"]));
+}
+
+#[test]
+fn owners_and_permissions_go_with_their_volumes() {
+    let made = objects(
+        "services: {a: {image: a, secrets: [{source: s, uid: '103', gid: '104', mode: 0440}], tmpfs: ['/t:size=1m,mode=0750,uid=5'], volumes: [{type: tmpfs, target: /u}]}}\nsecrets: {s: {file: secret.txt}}",
+    );
+    let pod = made.pod("a");
+    let owners = note(pod, "naru.io/volume-owners");
+    let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().expect("mounts");
+    let owner = |path: &str| {
+        let mount = mounts.iter().find(|mount| mount["mountPath"] == path).expect(path);
+        owners[mount["name"].as_str().expect("a name")].clone()
+    };
+    assert_eq!(owner("/run/secrets/s"), json!({"uid": 103, "gid": 104}));
+    assert_eq!(owner("/t"), json!({"uid": 5, "mode": 0o750}));
+    assert_eq!(owner("/u"), json!({"mode": 0o1777}));
+}
+
+#[test]
+fn names_devices_and_placement_reach_the_pod() {
+    let made = objects(
+        "services: {a: {image: a, hostname: h, domainname: example.org, device_cgroup_rules: ['c 1:3 mr'], ports: [{target: 80, published: '8080', app_protocol: http}], deploy: {placement: {constraints: [node.role == manager, node.labels.z != b], preferences: [{spread: node.labels.zone}], max_replicas_per_node: 2}}}, b: {image: b, uts: host}}",
+    );
+    let pod = made.pod("a");
+    assert_eq!(note(pod, "naru.io/domainname"), "example.org");
+    assert_eq!(note(pod, "naru.io/cgroup"), json!({"device_cgroup_rules": ["c 1:3 mr"]}));
+    assert_eq!(note(pod, "naru.io/max-replicas-per-node"), 2);
+    assert_eq!(made.one("Service", "a")["spec"]["ports"][0]["appProtocol"], "http");
+    let terms = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(
+        terms["nodeSelectorTerms"][0]["matchExpressions"],
+        json!([{"key": "naru.io/role", "operator": "In", "values": ["manager"]}, {"key": "z", "operator": "NotIn", "values": ["b"]}])
+    );
+    let spread = &pod["spec"]["topologySpreadConstraints"][0];
+    assert_eq!((&spread["topologyKey"], &spread["whenUnsatisfiable"]), (&json!("zone"), &json!("ScheduleAnyway")));
+    assert_eq!(note(made.pod("b"), "naru.io/uts"), "host");
+}

@@ -3,9 +3,10 @@
 //! A named volume is a claim of the local class; an anonymous one is a claim too where the service has one replica (it
 //! is kept when the container is replaced, as Docker does), and the pod's own folder where it has several.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Context, names::digest, object_name, replicas};
+use crate::canonical::tmpfs_options;
 use crate::model::{FileReference, Mount, Service};
 
 /// The pod's side and the container's side of the mounts of a service.
@@ -17,7 +18,12 @@ pub(super) struct Mounts {
     pub mounts: Vec<Value>,
     /// Volumes that are filled from the image's folder at first use.
     pub copy_up: Vec<String>,
+    /// Owners and permissions of volumes: `{"uid","gid","mode"}`.
+    pub owners: Map<String, Value>,
 }
+
+/// Of a file system in memory that says none, as Docker has it.
+const TMPFS_MODE: i64 = 0o1777;
 
 impl Context<'_> {
     /// Claims of the project's named volumes.
@@ -72,9 +78,12 @@ impl Context<'_> {
             }
         }
         for entry in &service.tmpfs {
-            let (target, options) = entry.split_once(':').unwrap_or((entry, ""));
-            let size = options.split(',').find_map(|option| crate::units::Size::parse(option.strip_prefix("size=")?));
-            found.add(target, json!({"emptyDir": memory(size.map(|s| s.0))}), json!({}));
+            let target = entry.split(':').next().unwrap_or(entry);
+            // What is wrong with them was said when the project was loaded.
+            let options = tmpfs_options(entry).unwrap_or_default();
+            let volume = found.add(target, json!({"emptyDir": memory(options.size)}), json!({}));
+            let mode = options.mode.unwrap_or(TMPFS_MODE);
+            found.owners.insert(volume, owner(options.uid, options.gid, Some(mode)));
         }
         for (section, references) in [("configs", &service.configs), ("secrets", &service.secrets)] {
             for reference in references {
@@ -123,6 +132,10 @@ impl Context<'_> {
         };
         let copies = mount.kind == "volume" && !read_only && options.and_then(|o| o.nocopy) != Some(true);
         let volume = found.add(&mount.target, source, side);
+        if mount.kind == "tmpfs" {
+            let mode = mount.tmpfs.as_ref().and_then(|tmpfs| tmpfs.mode).unwrap_or(TMPFS_MODE);
+            found.owners.insert(volume.clone(), owner(None, None, Some(mode)));
+        }
         if copies && !found.copy_up.contains(&volume) {
             found.copy_up.push(volume);
         }
@@ -145,17 +158,28 @@ impl Context<'_> {
         } else {
             json!({"secret": {"secretName": object, "items": items}})
         };
-        if reference.uid.is_some() || reference.gid.is_some() {
-            self.warn(format!("{section}.{}", reference.source), "`uid` and `gid` are not applied: the file is root's");
+        let id = |text: &Option<String>| text.as_deref().and_then(|id| id.parse::<u32>().ok());
+        let (uid, gid) = (id(&reference.uid), id(&reference.gid));
+        let side = json!({"subPath": "content", "readOnly": true});
+        if uid.is_none() && gid.is_none() {
+            found.add(&target, source, side);
+        } else {
+            // Two owners of one content are two volumes.
+            let volume = found.add_as(&target, source, side, &format!("{uid:?}:{gid:?}"));
+            found.owners.insert(volume, owner(uid, gid, None));
         }
-        found.add(&target, source, json!({"subPath": "content", "readOnly": true}));
     }
 }
 
 impl Mounts {
     /// One mount; equal sources share a volume. Returns the volume's name.
-    fn add(&mut self, target: &str, source: Value, mut side: Value) -> String {
-        let name = format!("v-{}", &digest(format!("{source}{}", volatile(&source, target)).as_bytes())[..10]);
+    fn add(&mut self, target: &str, source: Value, side: Value) -> String {
+        self.add_as(target, source, side, "")
+    }
+
+    /// As [`Mounts::add`]; volumes that `apart` tells apart are not shared.
+    fn add_as(&mut self, target: &str, source: Value, mut side: Value, apart: &str) -> String {
+        let name = format!("v-{}", &digest(format!("{source}{}{apart}", volatile(&source, target)).as_bytes())[..10]);
         if !self.volumes.iter().any(|volume| volume["name"] == name.as_str()) {
             let mut volume = source;
             volume["name"] = name.clone().into();
@@ -171,6 +195,11 @@ impl Mounts {
 /// Folders of the pod's own are told apart by their place, everything else by its source.
 fn volatile<'a>(source: &Value, target: &'a str) -> &'a str {
     if source.get("emptyDir").is_some() { target } else { "" }
+}
+
+fn owner(uid: Option<u32>, gid: Option<u32>, mode: Option<i64>) -> Value {
+    let all = [("uid", uid.map(i64::from)), ("gid", gid.map(i64::from)), ("mode", mode)];
+    all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?)))).collect()
 }
 
 fn memory(size: Option<i64>) -> Value {
