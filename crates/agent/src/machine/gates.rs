@@ -14,6 +14,9 @@ pub struct GateSpec {
     /// Whether a service that cannot pass any more holds this pod back for good.
     #[serde(default = "yes")]
     pub required: bool,
+    /// Only pods of this version of the service's template count (`naru.io/template`).
+    #[serde(default)]
+    pub template: Option<String>,
 }
 
 fn yes() -> bool {
@@ -49,8 +52,15 @@ pub fn judge<P: AsRef<Pod>>(gates: &[GateSpec], pods_of: impl Fn(&str) -> Vec<P>
 
 fn one<P: AsRef<Pod>>(gate: &GateSpec, pods: &[P]) -> Gate {
     let service = &gate.service;
-    let live: Vec<&Pod> =
-        pods.iter().map(AsRef::as_ref).filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+    let awaited = |pod: &Pod| {
+        let version = pod.metadata.annotations.as_ref().and_then(|map| map.get(naru_api::naru::names::TEMPLATE));
+        gate.template.is_none() || gate.template.as_ref() == version
+    };
+    let live: Vec<&Pod> = pods
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && awaited(pod))
+        .collect();
     if live.is_empty() {
         // An optional dependency that was not brought up is no dependency.
         return if gate.required {

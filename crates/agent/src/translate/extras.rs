@@ -18,6 +18,10 @@ pub struct Extras {
     pub user: Option<String>,
     /// Further groups, names or numbers of the image's.
     pub group_add: Vec<String>,
+    /// The domain name.
+    pub domainname: Option<String>,
+    /// The pod has the machine's own host name.
+    pub host_uts: bool,
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<u64>,
     /// A small init as the first process.
@@ -84,6 +88,8 @@ impl Extras {
             ulimits: text(names::ULIMITS).map_or(Ok(Vec::new()), ulimits)?,
             user: text(names::USER).map(str::to_owned),
             group_add: text(names::GROUP_ADD).map_or(Ok(Vec::new()), groups)?,
+            domainname: text(names::DOMAINNAME).map(str::to_owned),
+            host_uts: text(names::UTS) == Some("host"),
             shm_size: text(names::SHM_SIZE).map(|size| bytes(names::SHM_SIZE, size)).transpose()?,
             init: text(names::INIT) == Some("true"),
             logging: text(names::LOGGING).map_or(Ok(LogLimits::default()), logging)?,

@@ -28,8 +28,12 @@ pub fn hosts_file(
     if host_table.is_none() {
         let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|name| !name.is_empty());
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let own_domain = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(names::DOMAINNAME));
         for address in addresses {
-            let full = subdomain.map(|subdomain| format!("{hostname}.{subdomain}.{namespace}.svc.{domain}\t"));
+            let full = match own_domain {
+                Some(own) => Some(format!("{hostname}.{own}\t")),
+                None => subdomain.map(|subdomain| format!("{hostname}.{subdomain}.{namespace}.svc.{domain}\t")),
+            };
             let _ = writeln!(text, "{address}\t{}{hostname}", full.unwrap_or_default());
         }
     }

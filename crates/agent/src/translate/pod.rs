@@ -89,10 +89,11 @@ pub fn pod_config(pod: &Pod, uid: PodUid, domain: &str, join: Option<PathBuf>) -
     let mut config = PodConfig::new(uid, namespace, pod.metadata.name.clone().unwrap_or_default());
     config.hostname = hostname(pod, domain);
     config.shm_size = extras.shm_size;
+    config.domainname.clone_from(&extras.domainname);
     let Some(spec) = pod.spec.as_ref() else { return Ok(config) };
     let host = |flag: Option<bool>| if flag == Some(true) { NamespaceMode::Host } else { NamespaceMode::Private };
     config.network = join.map_or_else(|| host(spec.host_network), NamespaceMode::Path);
-    config.uts = host(spec.host_network);
+    config.uts = host(Some(spec.host_network == Some(true) || extras.host_uts));
     config.ipc = host(spec.host_ipc);
     config.host_pid = spec.host_pid == Some(true);
     config.share_process_namespace = spec.share_process_namespace == Some(true);

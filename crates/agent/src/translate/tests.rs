@@ -307,3 +307,23 @@ fn sandboxes_take_namespaces_and_parents() {
     let long = pod(json!({}), json!({"containers": [], "hostname": "x".repeat(80)}));
     assert_eq!(hostname(&long, "cluster.local").len(), 63);
 }
+
+#[test]
+fn names_of_the_pod_and_of_the_machine() {
+    let pod = |notes: serde_json::Value| -> naru_api::k8s::api::core::v1::Pod {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "web-1", "namespace": "shop", "annotations": notes},
+            "spec": {"containers": [], "hostname": "web"},
+        }))
+        .unwrap()
+    };
+    let config =
+        |pod| super::pod_config(pod, naru_runtime::pod::PodUid::new("u").unwrap(), "cluster.local", None).unwrap();
+    let named = pod(serde_json::json!({"naru.io/domainname": "example.org"}));
+    assert_eq!(config(&named).domainname.as_deref(), Some("example.org"));
+    let hosts = super::hosts_file(&named, "web", &["10.42.0.9".parse().unwrap()], None, "cluster.local", None);
+    assert!(hosts.contains("10.42.0.9\tweb.example.org\tweb\n"), "{hosts}");
+    assert_eq!(config(&named).uts, naru_runtime::pod::NamespaceMode::Private);
+    let shared = pod(serde_json::json!({"naru.io/uts": "host"}));
+    assert_eq!(config(&shared).uts, naru_runtime::pod::NamespaceMode::Host);
+}

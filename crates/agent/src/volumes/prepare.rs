@@ -45,6 +45,22 @@ enum Source {
     Files(Payload, bool),
 }
 
+/// Owner and permissions that a volume is to have (`naru.io/volume-owners`).
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+struct Owner {
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mode: Option<u32>,
+}
+
+impl Owner {
+    /// Of every volume that the pod says it of.
+    fn all(pod: &Pod) -> BTreeMap<String, Owner> {
+        let note = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(naru_api::naru::names::VOLUME_OWNERS));
+        note.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
 /// Makes every volume complete, or names the first that cannot be. May be repeated; a repetition updates files.
 pub(crate) async fn prepare(input: Prepare<'_>) -> Result<Prepared, VolumeError> {
     let namespace = input.pod.metadata.namespace.as_deref().unwrap_or("default");
@@ -79,8 +95,9 @@ pub(crate) async fn prepare(input: Prepare<'_>) -> Result<Prepared, VolumeError>
         .and_then(|spec| spec.security_context.as_ref())
         .and_then(|context| context.fs_group_change_policy.as_deref())
         == Some("OnRootMismatch");
+    let owners = Owner::all(input.pod);
     let paths = input.paths.clone();
-    let made = tokio::task::spawn_blocking(move || make(&paths, sources, group, on_mismatch)).await;
+    let made = tokio::task::spawn_blocking(move || make(&paths, sources, &owners, group, on_mismatch)).await;
     made.map_err(|error| VolumeError::Io {
         what: "prepare",
         path: input.paths.root.clone(),
@@ -113,6 +130,7 @@ fn is_plain(volume: &Volume) -> bool {
 fn make(
     paths: &Paths,
     sources: Vec<(String, Source)>,
+    owners: &BTreeMap<String, Owner>,
     group: Option<u32>,
     on_mismatch: bool,
 ) -> Result<Prepared, VolumeError> {
@@ -120,6 +138,7 @@ fn make(
     make_private(&paths.root)?;
     let secret_root = paths.root.join("secrets");
     for (name, source) in sources {
+        let owner = owners.get(&name).copied().unwrap_or_default();
         let path = match source {
             Source::Folder(path, read_only) => {
                 if read_only {
@@ -135,7 +154,10 @@ fn make(
             }
             Source::Empty(empty) => {
                 let path = paths.volumes().join(&name);
-                empty_dir(&name, &path, &empty, group)?;
+                empty_dir(&name, &path, &empty, owner.mode.unwrap_or(0o777), group)?;
+                if owner.uid.or(owner.gid).is_some() {
+                    chown(&path, owner.uid, owner.gid).map_err(VolumeError::io("set the owner of", &path))?;
+                }
                 path
             }
             Source::Files(files, secret) => {
@@ -147,6 +169,12 @@ fn make(
                     paths.volumes().join(&name)
                 };
                 write_payload(&path, &files, group)?;
+                if owner.uid.or(owner.gid).is_some() {
+                    for name in files.keys() {
+                        let file = path.join("..data").join(name);
+                        chown(&file, owner.uid, owner.gid).map_err(VolumeError::io("set the owner of", &file))?;
+                    }
+                }
                 prepared.read_only.push(name.clone());
                 path
             }
@@ -162,7 +190,13 @@ fn make_private(root: &Path) -> Result<(), VolumeError> {
     fs::set_permissions(root, fs::Permissions::from_mode(0o711)).map_err(VolumeError::io("set permissions of", root))
 }
 
-fn empty_dir(name: &str, path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> Result<(), VolumeError> {
+fn empty_dir(
+    name: &str,
+    path: &Path,
+    source: &EmptyDirVolumeSource,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<(), VolumeError> {
     let limit = source.size_limit.as_ref().map(|limit| Quantity::parse(&limit.0)).transpose();
     let limit = limit.map_err(|error| VolumeError::unusable(name, format!("sizeLimit: {error}")))?;
     match source.medium.as_deref().unwrap_or_default() {
@@ -173,7 +207,7 @@ fn empty_dir(name: &str, path: &Path, source: &EmptyDirVolumeSource, group: Opti
                     .map_err(VolumeError::io("set permissions of", path))?;
             }
         }
-        "Memory" => memory(path, limit.map(|limit| limit.value()), 0o777)?,
+        "Memory" => memory(path, limit.map(|limit| limit.value()), mode)?,
         other => {
             let problem = format!("emptyDir medium {other:?} is not supported: use \"\" or \"Memory\"");
             return Err(VolumeError::unusable(name, problem));

@@ -21,7 +21,7 @@ fn pod(restart: &str, ready: bool, state: Value, phase: &str) -> Arc<Pod> {
 }
 
 fn judge(condition: &str, required: bool, pods: &[Arc<Pod>]) -> Gate {
-    let gate = GateSpec { service: "db".into(), condition: condition.into(), required };
+    let gate = GateSpec { service: "db".into(), condition: condition.into(), required, template: None };
     judge_gates(&[gate], |_| pods.to_vec())
 }
 
@@ -48,4 +48,16 @@ fn conditions_are_judged_over_every_pod_of_the_service() {
 fn what_is_missing_holds_only_when_required() {
     assert!(matches!(judge("service_started", true, &[]), Gate::Waiting(_)));
     assert_eq!(judge("service_started", false, &[]), Gate::Open);
+}
+
+#[test]
+fn a_gate_may_wait_for_one_version_of_its_service() {
+    let mut old = Pod::clone(&pod("always", true, json!({"running": {}}), "Running"));
+    old.metadata.annotations.get_or_insert_default().insert("naru.io/template".into(), "v1".into());
+    let mut new = old.clone();
+    new.metadata.annotations.get_or_insert_default().insert("naru.io/template".into(), "v2".into());
+    let gate: GateSpec =
+        serde_json::from_value(json!({"service": "db", "condition": "service_healthy", "template": "v2"})).unwrap();
+    assert!(matches!(judge_gates(std::slice::from_ref(&gate), |_| vec![Arc::new(old.clone())]), Gate::Waiting(_)));
+    assert_eq!(judge_gates(&[gate], |_| vec![Arc::new(old.clone()), Arc::new(new.clone())]), Gate::Open);
 }
