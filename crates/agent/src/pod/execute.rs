@@ -344,6 +344,12 @@ impl Executor {
         let lifecycle = container.lifecycle.clone().unwrap_or_default();
         let hook = if post_start { lifecycle.post_start } else { lifecycle.pre_stop };
         let Some(hook) = hook else { return Ok(Outcome::Done) };
+        if let Some(commands) = hooks::Command::all(&pod, name, post_start) {
+            for command in commands {
+                hooks::run_command(self.runtime(), &self.uid, &runtime_name(name)?, command).await?;
+            }
+            return Ok(Outcome::Done);
+        }
         let target = Target { container: &container, address: self.address() };
         hooks::run(self.runtime(), &self.uid, &runtime_name(name)?, &hook, &target).await?;
         Ok(Outcome::Done)
