@@ -25,6 +25,7 @@ mod job;
 mod namespace;
 mod network;
 mod node;
+mod node_ipam;
 mod ownership;
 mod plan;
 mod pods;
@@ -38,6 +39,7 @@ pub mod views;
 
 pub use cluster::{ApplyError, Clock, Cluster};
 pub use driver::{Controller, ControllerStatus, DriverOptions, Failure, Iteration, Keys};
+pub use node::Presence;
 pub use plan::{Notice, Plan, Write};
 pub use start::{Controllers, Options, start};
 pub use storage::{Eraser, erase_below};

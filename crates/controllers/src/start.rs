@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use jiff::{SignedDuration, Timestamp};
 use naru_api::Registry;
 use naru_client::Client;
@@ -21,7 +22,8 @@ use crate::gc::Garbage;
 use crate::job::Jobs;
 use crate::namespace::{Namespaces, Provision};
 use crate::network::Networks;
-use crate::node::{Nodes, PodCollector};
+use crate::node::{Nodes, PodCollector, Presence, Silence};
+use crate::node_ipam::NodeSubnets;
 use crate::replicaset::ReplicaSets;
 use crate::scheduling::Scheduling;
 use crate::statefulset::StatefulSets;
@@ -34,8 +36,14 @@ pub struct Options {
     pub registry: Arc<Registry>,
     /// The cluster authority's certificate (PEM), which every namespace's pods find in `kube-root-ca.crt`.
     pub authority: String,
-    /// How long a node may be silent before it counts as lost.
+    /// How long a node may go without renewing its lease before it counts as lost, also one that is connected.
     pub node_grace: Duration,
+    /// How long a node may be disconnected before it counts as lost. Without [`Options::presence`] it has no meaning.
+    pub node_gone: Duration,
+    /// Which nodes are connected now; without it, only leases count.
+    pub presence: Option<Presence>,
+    /// The addresses of all pods, of which each node gets a part.
+    pub pod_network: Ipv4Net,
     /// How long Events are kept after they were last seen.
     pub keep_events: Duration,
     /// How many finished pods are kept.
@@ -56,6 +64,9 @@ impl Default for Options {
             registry: Registry::builtin(),
             authority: String::new(),
             node_grace: Duration::from_secs(40),
+            node_gone: Duration::from_secs(1),
+            presence: None,
+            pod_network: Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
             keep_events: Duration::from_secs(3600),
             finished_pods: 1000,
             volumes: "/var/lib/naru/volumes".into(),
@@ -100,7 +111,11 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(Garbage::new(cluster.clone(), catalog.clone())),
         set.start(Namespaces { cluster: cluster.clone(), catalog }),
         set.start(Provision { cluster: cluster.clone(), certificate: options.authority.into() }),
-        set.start(Nodes::new(cluster.clone(), signed(options.node_grace))),
+        set.start({
+            let silence = Silence { lease: signed(options.node_grace), gone: signed(options.node_gone) };
+            Nodes::new(cluster.clone(), silence, options.presence)
+        }),
+        set.start(NodeSubnets { cluster: cluster.clone(), range: options.pod_network }),
         set.start(Claims { cluster: cluster.clone(), folder: options.volumes.into() }),
         set.start(Volumes { cluster: cluster.clone(), eraser: options.eraser }),
         set.start(EventExpiry { cluster: cluster.clone(), keep: signed(options.keep_events) }),

@@ -147,7 +147,8 @@ fn invited(core: &Core, snapshot: &Snapshot, user: &User, node: &str, hash: &str
         "kind": "Node", "apiVersion": "v1",
         "metadata": {"name": node, "annotations": {KEY_HASH: hash},
             "labels": {"kubernetes.io/hostname": node, "naru.io/role": "worker"}},
-        "spec": {}, "status": {},
+        // Until it says that it is ready.
+        "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}, "status": {},
     });
     crate::verbs::create::identify(&route.kind, &mut object);
     naru_api::admit::default(&route.kind, &mut object);

@@ -1,14 +1,19 @@
-//! Looking at nodes: their leases, as this process has seen them being renewed.
+//! Looking at nodes: whether they are connected, and their leases, as this process has seen them being renewed.
+//!
+//! The connection that a node keeps to the server is lost within seconds when the node is, so that is what counts first.
+//! A lease that is not renewed tells of a node that is connected and hangs; one that is renewed, of a node that has lost
+//! that connection only.
 //!
 //! A lease's own time stamp says when it was renewed by the node's clock. What counts is how long *we* have not seen a
 //! renewal: so neither a wrong clock nor our own absence makes a living node look dead.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use naru_client::ObjectRef;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::plan;
 use crate::cluster::{BY_NODE, Cluster};
@@ -16,12 +21,35 @@ use crate::driver::{Controller, Keys};
 use crate::plan::Plan;
 use crate::views::{Condition, Lease, Node, Pod};
 
+/// The names of the nodes that are connected now.
+pub type Presence = watch::Receiver<Arc<BTreeSet<String>>>;
+
+/// How long nodes find their way back to a server that has just started, at most: their longest pause between attempts,
+/// and what that takes.
+const RETURN: SignedDuration = SignedDuration::from_secs(10);
+/// More than this part of the nodes gone at once (in percent) is rather our own loss: then nobody is driven out ...
+const MANY: usize = 55;
+/// ... for so long.
+const HOLD: SignedDuration = SignedDuration::from_secs(300);
+
+/// How long a node may be silent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Silence {
+    /// Without renewing its lease.
+    pub(crate) lease: SignedDuration,
+    /// Without connection.
+    pub(crate) gone: SignedDuration,
+}
+
 /// Watches over nodes.
 pub(crate) struct Nodes {
     cluster: Arc<Cluster>,
-    grace: SignedDuration,
+    silence: Silence,
+    presence: Option<Presence>,
     /// When each node's lease was last seen to change, and to which renewal.
     heard: Arc<Mutex<HashMap<String, Heard>>>,
+    /// When each node that is not connected was.
+    left: Arc<Mutex<HashMap<String, Timestamp>>>,
     started: Timestamp,
 }
 
@@ -42,12 +70,67 @@ pub(crate) struct View {
     pub(super) pods: Vec<Arc<Pod>>,
     /// Some other node is ready. Where none is, it is rather this process that is cut off, and pods have nowhere to go.
     pub(super) others_ready: bool,
+    /// Too many are gone at once: nobody is driven out before this time.
+    pub(super) held_until: Option<Timestamp>,
 }
 
 impl Nodes {
-    pub(crate) fn new(cluster: Arc<Cluster>, grace: SignedDuration) -> Self {
+    pub(crate) fn new(cluster: Arc<Cluster>, silence: Silence, presence: Option<Presence>) -> Self {
         let started = cluster.now();
-        Nodes { cluster, grace, heard: Arc::default(), started }
+        Nodes { cluster, silence, presence, heard: Arc::default(), left: Arc::default(), started }
+    }
+
+    /// When a node was last heard of, and how long it may be silent from then on.
+    fn silence_of(&self, name: &str, created: Timestamp) -> (Timestamp, SignedDuration) {
+        // A node that has just registered has no lease yet.
+        let lease = self.heard.lock().get(name).map_or(self.started, |heard| heard.at).max(created);
+        let Some(presence) = &self.presence else { return (lease, self.silence.lease) };
+        if presence.borrow().contains(name) {
+            return (lease, self.silence.lease);
+        }
+        match self.left.lock().get(name) {
+            Some(left) => (lease.max(*left), self.silence.gone),
+            // Never seen by this process: it gets the time that nodes need to find a server.
+            None => (lease.max(self.started.saturating_add(RETURN).unwrap_or(self.started)), self.silence.gone),
+        }
+    }
+
+    /// Until when nobody is driven out, if too many nodes are gone at once.
+    fn held_until(&self) -> Option<Timestamp> {
+        let presence = self.presence.as_ref()?.borrow().clone();
+        let nodes = self.cluster.nodes.list();
+        let gone = nodes.iter().filter(|node| !presence.contains(&*node.key.name));
+        let since = {
+            let left = self.left.lock();
+            gone.clone().map(|node| left.get(&*node.key.name).copied().unwrap_or(self.started)).max()?
+        };
+        (gone.count() * 100 > MANY * nodes.len()).then(|| since.saturating_add(HOLD).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// Notes who comes and goes, for as long as the cluster is looked at.
+async fn follow(
+    mut presence: Presence,
+    left: Arc<Mutex<HashMap<String, Timestamp>>>,
+    cluster: std::sync::Weak<Cluster>,
+    keys: Keys,
+) {
+    let mut known = presence.borrow_and_update().clone();
+    while presence.changed().await.is_ok() {
+        let Some(cluster) = cluster.upgrade() else { return };
+        let present = presence.borrow_and_update().clone();
+        let now = cluster.now();
+        let away: Vec<String> = {
+            let mut left = left.lock();
+            left.extend(known.difference(&present).map(|name| (name.clone(), now)));
+            left.retain(|name, _| !present.contains(name));
+            left.keys().cloned().collect()
+        };
+        // Those that are away too: whether they are given up depends on how many are.
+        for name in known.symmetric_difference(&present).chain(&away) {
+            keys.add(&ObjectRef::cluster(name));
+        }
+        known = present;
     }
 }
 
@@ -66,7 +149,7 @@ impl Controller for Nodes {
         let own = keys.clone();
         self.cluster.nodes.listen(move |change| own.add(change.key()));
         let (from_leases, heard, cluster) = (keys.clone(), self.heard.clone(), Arc::downgrade(&self.cluster));
-        let silence = self.grace;
+        let silence = self.silence.lease;
         self.cluster.leases.listen(move |change| {
             let (Some(lease), Some(cluster)) = (&change.after, cluster.upgrade()) else { return };
             let now = cluster.now();
@@ -76,6 +159,10 @@ impl Controller for Nodes {
                 from_leases.add(&ObjectRef::cluster(&lease.key.name));
             }
         });
+        if let Some(presence) = &self.presence {
+            let following = follow(presence.clone(), self.left.clone(), Arc::downgrade(&self.cluster), keys.clone());
+            tokio::spawn(following);
+        }
         let (keys, nodes) = (keys.clone(), self.cluster.nodes.clone());
         self.cluster.pods.listen(move |change| {
             let Some(pod) = &change.after else { return };
@@ -93,13 +180,12 @@ impl Controller for Nodes {
 
     fn view(&self, key: &ObjectRef) -> Option<View> {
         let node = self.cluster.nodes.get_ref(key)?.view.clone();
-        let heard = self.heard.lock().get(&*key.name).map_or(self.started, |heard| heard.at);
-        // A node that has just registered has no lease yet.
-        let heard = heard.max(node.metadata.creation_timestamp.unwrap_or(Timestamp::MIN));
+        let created = node.metadata.creation_timestamp.unwrap_or(Timestamp::MIN);
+        let (heard, grace) = self.silence_of(&key.name, created);
         let pods = self.cluster.pods.by_index(BY_NODE, &key.name).into_iter().map(|pod| pod.view.clone()).collect();
         let mut others = self.cluster.nodes.list().into_iter().filter(|other| other.key != *key);
         let others_ready = others.any(|other| is_ready(&other.view));
-        Some(View { node, heard, grace: self.grace, pods, others_ready })
+        Some(View { node, heard, grace, pods, others_ready, held_until: self.held_until() })
     }
 
     fn plan(&self, view: &View, now: Timestamp) -> Plan {

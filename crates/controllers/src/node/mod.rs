@@ -7,6 +7,7 @@ mod taints;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use life::Nodes;
+pub use life::Presence;
+pub(crate) use life::{Nodes, Silence};
 pub(crate) use orphans::PodCollector;
 pub(crate) use taints::{tolerates_all, tolerates_running};

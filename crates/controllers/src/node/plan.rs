@@ -107,6 +107,13 @@ fn evict(plan: &mut Plan, view: &View, wanted: &[crate::views::Taint], silent: b
         // No node is ready: it is we who are cut off (or all is), and nowhere would the pods be better off.
         return;
     }
+    if let Some(until) = view.held_until.filter(|until| *until > now)
+        && wanted.iter().any(|taint| lost(&taint.key))
+    {
+        plan.reason = "too many nodes are gone at once".into();
+        plan.again_at(until);
+        return;
+    }
     for pod in view.pods.iter().filter(|pod| pod.is_active()) {
         match taints::stays_until(wanted, &pod.spec.tolerations, now) {
             None => {}

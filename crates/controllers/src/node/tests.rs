@@ -27,7 +27,7 @@ fn pod(name: &str, tolerations: Value) -> Arc<Pod> {
 
 fn look(node: Arc<Node>, silent_for: i64, pods: Vec<Arc<Pod>>, others_ready: bool) -> Plan {
     let heard = noon() - SignedDuration::from_secs(silent_for);
-    plan(&View { node, heard, grace: SignedDuration::from_secs(40), pods, others_ready }, noon())
+    plan(&View { node, heard, grace: SignedDuration::from_secs(40), pods, others_ready, held_until: None }, noon())
 }
 
 fn texts(plan: &Plan) -> Vec<String> {
@@ -72,6 +72,25 @@ fn a_silent_node_becomes_unknown_with_its_pods_and_is_tainted() {
 fn where_no_node_is_ready_nobody_is_driven_out() {
     let plan = look(node("True", json!({})), 4000, vec![pod("a", json!([]))], false);
     assert!(texts(&plan).iter().all(|write| !write.contains("pods")), "{plan}");
+}
+
+#[test]
+fn where_most_nodes_are_gone_at_once_nobody_is_driven_out_for_a_while() {
+    let taints = json!({ "taints": [
+        { "key": "node.kubernetes.io/unreachable", "effect": "NoSchedule", "timeAdded": at(-50) },
+        taint("node.kubernetes.io/unreachable", -50)] });
+    let mut view = View {
+        node: node("Unknown", taints),
+        heard: noon() - SignedDuration::from_secs(60),
+        grace: SignedDuration::from_secs(1),
+        pods: vec![pod("a", json!([]))],
+        others_ready: true,
+        held_until: Some(noon() + SignedDuration::from_secs(9)),
+    };
+    let held = plan(&view, noon());
+    assert_eq!((texts(&held), held.again), (vec![], Some(at(9).parse().unwrap())));
+    view.held_until = Some(noon());
+    assert_eq!(texts(&plan(&view, noon())), ["delete pods shop/a"]);
 }
 
 #[test]

@@ -57,6 +57,9 @@ pub struct NodeSpec {
     pub taints: Vec<Taint>,
     /// No new pods.
     pub unschedulable: bool,
+    /// The addresses of its pods; empty until it has been given some.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: String,
 }
 
 /// A taint.

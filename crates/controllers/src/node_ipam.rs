@@ -1,0 +1,219 @@
+//! Pod subnets of nodes: each gets one of its own out of the cluster's range, and keeps it until its Node goes.
+//!
+//! There is one key, since what is free depends on all nodes together: two turns at once would give the same subnet twice.
+//! The first subnet is the server's own, which takes it without asking, because it starts before anybody could answer.
+
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use naru_client::ObjectRef;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::driver::{Controller, Keys};
+use crate::ownership::key;
+use crate::plan::{Notice, Plan, Write};
+use crate::resources::NODES;
+use crate::views::{Condition, Node};
+
+/// The shortest prefix of a node's subnet: 256 addresses, as Kubernetes gives by default.
+const PREFIX: u8 = 24;
+const CONDITION: &str = "NetworkUnavailable";
+
+/// Gives nodes their subnets.
+pub(crate) struct NodeSubnets {
+    pub(crate) cluster: Arc<Cluster>,
+    /// Addresses of all pods.
+    pub(crate) range: Ipv4Net,
+}
+
+/// All nodes.
+#[derive(Debug)]
+pub(crate) struct View {
+    nodes: Vec<Arc<Node>>,
+    range: Ipv4Net,
+}
+
+fn everything() -> ObjectRef {
+    ObjectRef::cluster("nodes")
+}
+
+impl Controller for NodeSubnets {
+    type View = View;
+
+    fn name(&self) -> &'static str {
+        "node-subnets"
+    }
+
+    fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    fn watch(&self, keys: &Keys) {
+        let keys = keys.clone();
+        self.cluster.nodes.listen(move |change| {
+            // A node without one, or one that gives its own back for somebody who waits.
+            if change.after.as_ref().is_none_or(|node| node.view.spec.pod_cidr.is_empty()) {
+                keys.add(&everything());
+            }
+        });
+    }
+
+    fn scan(&self) -> Vec<ObjectRef> {
+        vec![everything()]
+    }
+
+    fn view(&self, _: &ObjectRef) -> Option<View> {
+        let nodes = self.cluster.nodes.list().into_iter().map(|node| node.view.clone()).collect();
+        Some(View { nodes, range: self.range })
+    }
+
+    fn plan(&self, view: &View, now: Timestamp) -> Plan {
+        plan(view, now)
+    }
+}
+
+fn plan(view: &View, now: Timestamp) -> Plan {
+    let taken = |node: &Arc<Node>| node.spec.pod_cidr.parse::<Ipv4Net>().ok();
+    let mut used: Vec<Ipv4Net> = view.nodes.iter().filter_map(taken).collect();
+    let mut waiting: Vec<&Arc<Node>> =
+        view.nodes.iter().filter(|node| node.spec.pod_cidr.is_empty() && !node.metadata.is_deleting()).collect();
+    waiting.sort_by_key(|node| (node.metadata.creation_timestamp, node.metadata.name.clone()));
+    let mut plan = Plan::nothing("every node has a subnet");
+    for node in waiting {
+        plan.reason = "giving subnets".into();
+        match free(view.range, &used) {
+            Some(subnet) => {
+                used.push(subnet);
+                let patch = json!({
+                    "metadata": { "uid": node.metadata.uid },
+                    "spec": { "podCIDR": subnet.to_string(), "podCIDRs": [subnet.to_string()] },
+                });
+                plan.push(Write::merge(NODES, key(&node.metadata), patch));
+            }
+            None => exhausted(&mut plan, node, view.range, now),
+        }
+    }
+    plan
+}
+
+/// The first subnet that overlaps none of those in use.
+fn free(range: Ipv4Net, used: &[Ipv4Net]) -> Option<Ipv4Net> {
+    let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(&b.network()) || b.contains(&a.network());
+    let mut subnets = range.subnets(range.prefix_len().max(PREFIX)).ok()?.skip(1);
+    subnets.find(|subnet| !used.iter().any(|taken| overlaps(taken, subnet)))
+}
+
+fn exhausted(plan: &mut Plan, node: &Node, range: Ipv4Net, now: Timestamp) {
+    if Condition::find(&node.status.conditions, CONDITION).is_some_and(Condition::is_true) {
+        return;
+    }
+    let message = format!(
+        "no subnet is left for node {} in {range}: remove nodes that are gone (`naru node rm`), or found the cluster \
+         with a larger --pod-network",
+        node.metadata.name
+    );
+    let mut conditions = node.status.conditions.clone();
+    conditions.retain(|condition| condition.kind != CONDITION);
+    conditions.push(Condition {
+        kind: CONDITION.into(),
+        status: "True".into(),
+        reason: "SubnetsExhausted".into(),
+        message: message.clone(),
+        last_transition_time: Some(now),
+        ..Condition::default()
+    });
+    let guard = json!({ "uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version });
+    plan.push(Write::status(
+        NODES,
+        key(&node.metadata),
+        json!({ "metadata": guard, "status": { "conditions": conditions } }),
+    ));
+    plan.notices.push(Notice {
+        resource: NODES,
+        key: key(&node.metadata),
+        uid: node.metadata.uid.clone(),
+        warning: true,
+        reason: "SubnetsExhausted",
+        message,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{at, noon, view};
+
+    fn node(name: &str, subnet: &str, created: i64) -> Arc<Node> {
+        Arc::new(view(json!({
+            "metadata": { "name": name, "uid": name, "creationTimestamp": at(created) },
+            "spec": { "podCIDR": subnet },
+        })))
+    }
+
+    fn look(range: &str, nodes: Vec<Arc<Node>>) -> Plan {
+        plan(&View { nodes, range: range.parse().expect("a range") }, noon())
+    }
+
+    fn given(plan: &Plan) -> Vec<(String, String)> {
+        let subnet = |write: &Write| match write {
+            Write::Patch { key, patch, subresource: None, .. } => {
+                Some((key.name.to_string(), patch["spec"]["podCIDR"].as_str()?.to_owned()))
+            }
+            _ => None,
+        };
+        plan.writes.iter().filter_map(subnet).collect()
+    }
+
+    #[test]
+    fn nodes_get_the_first_free_subnets_in_the_order_they_came() {
+        let nodes = vec![
+            node("server", "10.42.0.0/24", 0),
+            node("second", "", 2),
+            node("first", "", 1),
+            node("old", "10.42.1.0/24", 0),
+        ];
+        let plan = look("10.42.0.0/16", nodes);
+        assert_eq!(given(&plan), [("first".into(), "10.42.2.0/24".into()), ("second".into(), "10.42.3.0/24".into())]);
+        assert!(look("10.42.0.0/16", vec![node("a", "10.42.1.0/24", 0)]).writes.is_empty());
+    }
+
+    #[test]
+    fn the_servers_subnet_is_kept_for_it() {
+        assert_eq!(given(&look("10.42.0.0/16", vec![node("a", "", 0)])), [("a".into(), "10.42.1.0/24".into())]);
+    }
+
+    #[test]
+    fn whoever_finds_none_left_is_told_once() {
+        let full = look("10.42.0.0/23", vec![node("a", "10.42.1.0/24", 0), node("b", "", 1)]);
+        assert!(given(&full).is_empty());
+        let text = full.writes[0].to_string();
+        assert!(text.contains("nodes/status b") && text.contains("no subnet is left"), "{text}");
+        let mut told = (*node("b", "", 1)).clone();
+        told.status.conditions = vec![view(json!({ "type": CONDITION, "status": "True" }))];
+        assert!(look("10.42.0.0/23", vec![node("a", "10.42.1.0/24", 0), Arc::new(told)]).writes.is_empty());
+        assert!(
+            given(&look("10.42.0.0/26", vec![node("b", "", 1)])).is_empty(),
+            "a range of one subnet is the server's"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_nodes_ever_share_an_address(taken in prop::collection::btree_set(0u8..20, 0..15), new in 0usize..12) {
+            let mut nodes: Vec<Arc<Node>> =
+                taken.iter().map(|third| node(&format!("t{third}"), &format!("10.42.{third}.0/24"), 0)).collect();
+            nodes.extend((0..new).map(|n| node(&format!("n{n}"), "", n as i64)));
+            let plan = look("10.42.0.0/20", nodes);
+            let mut all: Vec<String> = taken.iter().map(|third| format!("10.42.{third}.0/24")).collect();
+            all.extend(given(&plan).into_iter().map(|(_, subnet)| subnet));
+            let count = all.len();
+            all.sort();
+            all.dedup();
+            prop_assert_eq!(all.len(), count);
+        }
+    }
+}
