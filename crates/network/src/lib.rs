@@ -6,7 +6,8 @@
 //! 2. [`translate`] (pure) turns API views into [`model::Desired`] and into the names of [`dns::Zone`].
 //! 3. [`plan`] (pure) turns the model into nftables text; [`Applier`] hands changes to the kernel, latest wins, and says
 //!    which revision is applied. What nobody answers any more is forgotten by connection tracking as well.
-//! 4. [`dns`] (pure) answers names; the node's helper process ([`helper_main`]) serves it on the DNS service's address
+//! 4. [`peers`] plans and makes the ways to the pods of other nodes.
+//! 5. [`dns`] (pure) answers names; the node's helper process ([`helper_main`]) serves it on the DNS service's address
 //!    and on 127.0.0.11 inside pods, relays published ports for IPv6, and outlives the daemon.
 //!
 //! This crate does not know the API server: whoever has informers calls it.
@@ -24,6 +25,7 @@ pub mod model;
 mod netlink;
 mod node;
 pub mod plan;
+pub mod peers;
 mod ports;
 mod report;
 mod sysctl;

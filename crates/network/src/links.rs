@@ -21,6 +21,7 @@ use ipnet::Ipv4Net;
 use crate::PodUid;
 use crate::netlink::{NetlinkError, Socket};
 
+pub(crate) use attach::is_pod_link;
 pub use host::HostLinks;
 
 /// The gateway every pod has: link-local, the same for all, never on the wire.

@@ -24,6 +24,34 @@ pub struct Desired {
     pub networks: Vec<Network>,
     /// Policies, with their selectors resolved to addresses.
     pub policies: Vec<Policy>,
+    /// The other nodes.
+    #[serde(default)]
+    pub nodes: Vec<PeerNode>,
+}
+
+/// Another node, as the rules know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerNode {
+    /// Its address towards pods, which what it sends on behalf of others comes from.
+    pub gateway: Ipv4Addr,
+    /// Where it is reached, and its tunnel's packets come from.
+    pub address: Ipv4Addr,
+}
+
+/// What the tunnel between nodes is known by, the same on all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// The network's number inside packets.
+    pub vni: u32,
+    /// The UDP port.
+    pub port: u16,
+}
+
+impl Default for Tunnel {
+    /// Number 4242 on port 8472, where Linux has VXLAN (4789, the registered port, is often used up by the underlay).
+    fn default() -> Self {
+        Self { vni: 4242, port: 8472 }
+    }
 }
 
 /// What is the same for the whole life of a node's data plane.
@@ -43,6 +71,9 @@ pub struct NodeConfig {
     pub node_ports: RangeInclusive<u16>,
     /// Interfaces between which nothing may be forwarded, because forwarding was off before this node began.
     pub guarded: Vec<String>,
+    /// The tunnel between nodes.
+    #[serde(default)]
+    pub tunnel: Tunnel,
 }
 
 impl Default for NodeConfig {
@@ -57,6 +88,7 @@ impl Default for NodeConfig {
             gateway: Ipv4Addr::new(10, 42, 0, 1),
             node_ports: 30000..=32767,
             guarded: Vec::new(),
+            tunnel: Tunnel::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ mod message;
 mod socket;
 
 pub(crate) use message::{Message, attributes};
-pub(crate) use socket::{NetlinkError, Reply, Socket};
+pub(crate) use socket::{NetlinkError, Reply, Socket, replies};
 
 /// Message types, attribute numbers and flags of `<linux/netlink.h>` and `<linux/rtnetlink.h>`.
 pub(crate) mod flag {

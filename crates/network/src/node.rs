@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::remove_table;
 use crate::firewall;
 use crate::links::{HostLinks, Links};
-use crate::{LinkError, sysctl};
+use crate::{LinkError, peers, sysctl};
 
 /// How the machine was before its first pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,11 @@ pub struct HostRecord {
 }
 
 impl HostRecord {
+    /// Whether this machine was made a node before.
+    pub fn exists(dir: &Path) -> bool {
+        path(dir).exists()
+    }
+
     /// Reads the record kept in `dir`, or makes it from the machine as it is now. Call it before [`Links::open`].
     pub fn open(dir: &Path) -> io::Result<Self> {
         let path = path(dir);
@@ -53,8 +58,10 @@ pub async fn uninstall(dir: &Path, pod_subnet: Ipv4Net) -> Vec<String> {
         left.push(crate::chain(&error));
     }
     let record: Option<HostRecord> = std::fs::read(path(dir)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let state = dir.to_owned();
     let blocking = tokio::task::spawn_blocking(move || {
         let mut left = Vec::new();
+        left.extend(peers::remove_recorded(&state).err().map(|error| crate::chain(&error)));
         left.extend(Links::uninstall(pod_subnet).err().map(|error| crate::chain(&error)));
         left.extend(firewall::forget_pods().err().map(|error| crate::chain(&error)));
         if record.is_some_and(|record| !record.forwarding) {

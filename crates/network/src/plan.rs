@@ -10,16 +10,20 @@
 //!
 //! | chain | hook | what it does |
 //! |---|---|---|
-//! | `guard` | prerouting, raw | drops what a pod must not send: foreign source addresses, 127.0.0.0/8 |
+//! | `guard` | prerouting, raw | drops what cannot come from where it came: foreign source addresses, 127.0.0.0/8, tunnels of strangers |
 //! | `nat_prerouting`, `nat_output` | dstnat | service addresses, node ports and published ports become endpoints |
 //! | `forward` | filter | refuses services without endpoints; networks, then policies |
 //! | `input`, `output` | filter | the DNS service answers pods and the host only; refusals for the host's own packets |
-//! | `nat_postrouting` | srcnat | masquerades what leaves the node, and what could not come back otherwise |
+//! | `nat_postrouting` | srcnat | masquerades what leaves the cluster, and what could not come back otherwise |
+//!
+//! A packet between pods of two nodes passes `forward` on both and keeps its addresses. The sender's node judges what
+//! may go out, the receiver's what may come in; each knows the members of networks and the peers of policies everywhere.
 //!
 //! Traffic between the node and its own pods is never filtered (probes must arrive), as Kubernetes specifies.
 
 mod base;
 mod networks;
+mod nodes;
 mod policies;
 mod services;
 mod stale;
@@ -38,6 +42,7 @@ pub fn compile(node: &NodeConfig, desired: &Desired) -> Table {
     let mut table = Table::default();
     base::compile(&mut table, node);
     services::compile(&mut table, node, desired);
+    nodes::compile(&mut table, node, desired);
     networks::compile(&mut table, node, desired);
     policies::compile(&mut table, desired);
     table

@@ -6,6 +6,7 @@
 //! JSON, and the rules about defaults would be spread over everybody who reads one.
 
 pub mod facts;
+mod nodes;
 mod parse;
 mod policies;
 mod services;
@@ -21,7 +22,7 @@ use crate::dns::Zone;
 use crate::helper::Relay;
 use crate::model::{Desired, Network, Pod, Protocol, Published};
 
-use facts::{HostPort, NamespaceFacts, NetworkFacts, PodFacts, PolicyFacts, ServiceFacts, SliceFacts};
+use facts::{HostPort, NamespaceFacts, NetworkFacts, NodeFacts, PodFacts, PolicyFacts, ServiceFacts, SliceFacts};
 
 /// Everything known of the cluster, in any order.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,8 @@ pub struct Cluster {
     pub policies: Vec<Arc<PolicyFacts>>,
     /// Networks.
     pub networks: Vec<Arc<NetworkFacts>>,
+    /// Nodes.
+    pub nodes: Vec<Arc<NodeFacts>>,
 }
 
 /// The node for which the cluster is translated.
@@ -80,7 +83,13 @@ pub fn translate(cluster: &Cluster, viewpoint: &Viewpoint) -> Translation {
         .collect();
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     Translation {
-        desired: Desired { services, pods, networks, policies: policies::translate(cluster, viewpoint) },
+        desired: Desired {
+            services,
+            pods,
+            networks,
+            policies: policies::translate(cluster, viewpoint),
+            nodes: nodes::translate(cluster, viewpoint),
+        },
         zone: zone::translate(cluster, viewpoint),
         relays: relays.into_iter().collect(),
         problems,

@@ -138,7 +138,7 @@ pub(super) fn physical() -> Result<Vec<String>, LinkError> {
 }
 
 /// `naru` and ten hexadecimal digits, and nothing else.
-fn is_pod_link(name: &str) -> bool {
+pub(crate) fn is_pod_link(name: &str) -> bool {
     name.strip_prefix("naru").is_some_and(|rest| rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 

@@ -232,6 +232,13 @@ fn for_each_message(datagram: &[u8], mut visit: impl FnMut(u16, u32, &[u8])) {
     }
 }
 
+/// The messages of a datagram that came unasked.
+pub(crate) fn replies(datagram: &[u8]) -> Vec<Reply> {
+    let mut all = Vec::new();
+    for_each_message(datagram, |kind, _, body| all.push(Reply { kind, body: body.to_vec() }));
+    all
+}
+
 /// The error in an `NLMSG_ERROR` body; `None` is an acknowledgement.
 fn error_of(body: &[u8]) -> Option<io::Error> {
     let code = i32::from_ne_bytes(body.get(..4)?.try_into().ok()?);

@@ -1,6 +1,7 @@
 //! The chains that are the same whatever runs on the node.
 
 use crate::model::NodeConfig;
+use crate::peers::VXLAN_INTERFACE;
 
 use super::Table;
 
@@ -26,6 +27,10 @@ pub(super) const INTERNAL: &str = "internal";
 pub(super) const EGRESS: &str = "egress_policy";
 /// Pods whose incoming traffic some policy restricts.
 pub(super) const INGRESS: &str = "ingress_policy";
+/// What other nodes have towards pods: the source of what they send on behalf of others.
+pub(super) const NODES: &str = "nodes";
+/// The hosts whose tunnels are taken from.
+pub(super) const TUNNELS: &str = "tunnels";
 /// Interfaces between which nothing is forwarded.
 const GUARDED: &str = "guarded";
 
@@ -48,6 +53,8 @@ pub(super) fn compile(table: &mut Table, node: &NodeConfig) {
     table.set(REMOTE, "type ipv4_addr;");
     table.set(NETWORKED, "type ipv4_addr;");
     table.set(INTERNAL, "type ipv4_addr;");
+    table.set(NODES, "type ipv4_addr;");
+    table.set(TUNNELS, "type ipv4_addr;");
     table.set(GUARDED, "type ifname;");
     for interface in &node.guarded {
         table.element(GUARDED, format!("\"{interface}\""));
@@ -57,18 +64,31 @@ pub(super) fn compile(table: &mut Table, node: &NodeConfig) {
     filter(table, node);
 }
 
-/// A pod's link has `route_localnet`, so that loopback connections can be translated to it: nothing with a loopback
-/// address may enter through it. Its source must be its own address, which is what the routing table says of the link.
+/// Links of pods have `route_localnet`, and so have those towards other nodes, so that loopback connections can be
+/// translated to them: nothing with a loopback address may enter through any. A pod's source must be its own address,
+/// and that of another node's pod must come the way that leads to that node: both are what the routing table says of the
+/// interface. Tunnels are nobody's but the other nodes'; their packets need no tracking, the ones inside have it.
 fn guard(table: &mut Table, node: &NodeConfig) {
+    let tunnel = format!("udp dport {} @th,96,24 {}", node.tunnel.port, node.tunnel.vni);
     table.hook(
         "guard",
         "type filter hook prerouting priority -310; policy accept;",
         vec![
-            "iifname \"naru*\" ip daddr 127.0.0.0/8 drop".into(),
-            "iifname \"naru*\" ip saddr 127.0.0.0/8 drop".into(),
+            "iifname != \"lo\" ip daddr 127.0.0.0/8 drop".into(),
+            "iifname != \"lo\" ip saddr 127.0.0.0/8 drop".into(),
             "iifname \"naru*\" meta nfproto ipv4 fib saddr . iif oif missing drop".into(),
-            format!("iifname != \"naru*\" iifname != \"lo\" ip saddr {} drop", node.pod_subnet),
+            format!(
+                "iifname != \"naru*\" iifname != \"lo\" ip saddr {} fib saddr . iif oif missing drop",
+                node.cluster_cidr
+            ),
+            format!("{tunnel} ip saddr != @{TUNNELS} drop"),
+            format!("{tunnel} notrack"),
         ],
+    );
+    table.hook(
+        "untracked",
+        "type filter hook output priority -310; policy accept;",
+        vec![format!("{tunnel} ip daddr @{TUNNELS} notrack")],
     );
 }
 
@@ -100,21 +120,40 @@ fn nat(table: &mut Table, node: &NodeConfig) {
             format!("oifname \"naru*\" ip saddr 127.0.0.0/8 snat ip to {gateway}"),
             // A pod would answer itself directly, past the translation.
             format!("oifname \"naru*\" ip saddr . ip daddr @{HAIRPIN} snat ip to {gateway}"),
+            format!("ip daddr {cluster_cidr} ip daddr != {pod_subnet} goto elsewhere"),
             // Pod addresses mean nothing outside the cluster.
-            format!("oifname != \"naru*\" ip saddr {pod_subnet} ip daddr != {cluster_cidr} masquerade"),
+            format!("oifname != \"naru*\" ip saddr {pod_subnet} masquerade"),
             // An endpoint elsewhere must answer through this node.
             format!("oifname != \"naru*\" ct status dnat ip daddr @{REMOTE} masquerade"),
+        ],
+    );
+    // Towards pods of other nodes. Pods keep their addresses; whatever else is led there must come back through here,
+    // and says so with the address by which the other nodes know this one. What strangers merely route through here
+    // keeps its address too, and is judged by it.
+    table.chain(
+        "elsewhere",
+        vec![
+            format!("ct status dnat ct original ip daddr != {service_cidr} snat ip to {gateway}"),
+            format!("ct status dnat ip saddr != {cluster_cidr} snat ip to {gateway}"),
+            format!("ip saddr != {gateway} fib saddr type local snat ip to {gateway}"),
         ],
     );
 }
 
 fn filter(table: &mut Table, node: &NodeConfig) {
-    let NodeConfig { service_cidr, cluster_cidr, dns, .. } = node;
+    let NodeConfig { service_cidr, cluster_cidr, pod_subnet, dns, .. } = node;
+    let tunnel = VXLAN_INTERFACE;
     table.hook(
         "forward",
         "type filter hook forward priority 0; policy accept;",
         vec![
+            // Pods of before the tunnel think that larger packets pass.
+            format!("oifname \"{tunnel}\" tcp flags syn tcp option maxseg size set rt mtu"),
             "ct state established,related accept".into(),
+            // Other nodes send to pods only; this one is no router for them.
+            format!("iifname \"{tunnel}\" ip daddr != {pod_subnet} drop"),
+            // What a port of this host leads to another node may leave where it came in.
+            format!("ct status dnat ip daddr {cluster_cidr} goto pods"),
             format!("iifname @{GUARDED} oifname @{GUARDED} drop"),
             // Translated addresses are gone by now: what still bears a service address has nobody to answer.
             format!("ip daddr {service_cidr} goto refuse"),
@@ -139,6 +178,8 @@ fn filter(table: &mut Table, node: &NodeConfig) {
     table.chain(
         "isolation",
         vec![
+            // Other nodes, for themselves or for clients of published ports.
+            format!("ip saddr @{NODES} return"),
             format!("ip saddr vmap @{POD_NETWORKS}"),
             format!("ip daddr @{NETWORKED} ip saddr {cluster_cidr} goto deny"),
             format!("ip daddr @{NETWORKED} drop"),
@@ -151,7 +192,8 @@ fn filter(table: &mut Table, node: &NodeConfig) {
         vec!["meta l4proto tcp reject with tcp reset".into(), "reject with icmpx type port-unreachable".into()],
     );
     // Pods are told at once that something forbids the connection; strangers are told nothing.
-    table.chain("deny", vec!["iifname \"naru*\" reject with icmpx type admin-prohibited".into(), "drop".into()]);
+    table
+        .chain("deny", vec![format!("ip saddr {cluster_cidr} reject with icmpx type admin-prohibited"), "drop".into()]);
     table.hook(
         "input",
         "type filter hook input priority 0; policy accept;",

@@ -51,7 +51,8 @@ fn compile_service(table: &mut Table, node: &NodeConfig, service: &Service) {
     for endpoint in
         service.endpoints.iter().chain(service.ports.iter().flat_map(|p| p.backends.iter().map(|b| &b.endpoint)))
     {
-        if !endpoint.local {
+        // Pods of other nodes know the way back.
+        if !endpoint.local && !node.cluster_cidr.contains(&endpoint.address) {
             table.element(REMOTE, endpoint.address.to_string());
         }
     }

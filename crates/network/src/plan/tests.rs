@@ -78,6 +78,7 @@ fn desired(endpoints: &[u8]) -> Desired {
             ingress: Some(vec![rule]),
             egress: Some(vec![]),
         }],
+        nodes: vec![PeerNode { gateway: Ipv4Addr::new(10, 42, 1, 1), address: Ipv4Addr::new(192, 0, 2, 11) }],
     }
 }
 

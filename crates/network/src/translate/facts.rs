@@ -10,6 +10,8 @@ use crate::PodUid;
 use crate::dns::Membership;
 use crate::model::Protocol;
 
+pub use super::nodes::NodeFacts;
+
 /// An object could not be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {

@@ -93,7 +93,13 @@ fn state(dice: &mut Dice) -> Desired {
         })
         .collect();
     let networks = networks.map(|name| Network { name: name.into(), internal: name == "c" }).to_vec();
-    Desired { services, pods, networks, policies }
+    let nodes = (1..4).map(|n| PeerNode {
+        gateway: Ipv4Addr::new(10, 42, n, 1),
+        address: Ipv4Addr::new(192, 0, 2, n + dice.below(2) as u8),
+    });
+    let nodes: Vec<PeerNode> = nodes.collect();
+    let nodes = dice.some(&nodes);
+    Desired { services, pods, networks, policies, nodes }
 }
 
 /// The kernel's table as a sorted list of lines: sets print their elements in the order of insertion.

@@ -1,0 +1,228 @@
+//! Reading what the kernel has, and taking the steps.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path as FilePath, PathBuf};
+
+use ipnet::Ipv4Net;
+
+use crate::netlink::{NetlinkError, Socket};
+
+use super::delta::{Seen, SeenDevice, Step, steps};
+use super::{OverlayConfig, OverlayError, Peer, Plan, Underlay, VXLAN_INTERFACE, message, plan};
+
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
+const EADDRINUSE: i32 = 98;
+const EADDRNOTAVAIL: i32 = 99;
+const EOPNOTSUPP: i32 = 95;
+
+/// What came of looking.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Converged {
+    /// What must exist.
+    pub plan: Plan,
+    /// How many things were changed.
+    pub changed: usize,
+    /// What could not be done and why, worded for people; those of the plan among them.
+    pub problems: Vec<String>,
+    /// Whether a step failed that may succeed later.
+    pub incomplete: bool,
+}
+
+/// Makes the ways to `peers` what they must be, from whatever there is. Blocks: milliseconds for tens of peers.
+///
+/// Loopback clients of this machine reach endpoints on other nodes through interfaces that must be allowed to carry
+/// their packets (`route_localnet`); which ones were changed for it is noted in `dir`, for [`remove_recorded`]. So the
+/// rules that keep others from 127.0.0.0/8 must be in force *before* this is called.
+pub fn converge(config: &OverlayConfig, peers: &[Peer], dir: &FilePath) -> Result<Converged, OverlayError> {
+    let underlay = Underlay::read(peers.iter().map(|peer| peer.address))?;
+    let plan = plan(config, &underlay, peers);
+    let socket = Socket::route().map_err(OverlayError::at("open a route socket"))?;
+    let (seen, mut tunnel) =
+        look(&socket, Some(config.pod_subnet)).map_err(OverlayError::at("read the ways to other nodes"))?;
+    let mut outcome = Converged { problems: plan.problems.clone(), ..Converged::default() };
+    for step in steps(&plan, &seen) {
+        match take(&socket, &step, &mut tunnel) {
+            Ok(()) => outcome.changed += 1,
+            Err(error) => {
+                outcome.incomplete = true;
+                outcome.problems.push(explain(&step, &error));
+            }
+        }
+    }
+    if let Err(error) = carry_loopback(&plan, tunnel.is_some(), dir) {
+        outcome.problems.push(format!("clients on 127.0.0.1 may not reach pods of other nodes: {error}"));
+    }
+    outcome.plan = plan;
+    Ok(outcome)
+}
+
+/// Removes the device and every route to other nodes: for a node that leaves.
+pub fn remove() -> Result<(), OverlayError> {
+    let socket = Socket::route().map_err(OverlayError::at("open a route socket"))?;
+    let (seen, mut tunnel) = look(&socket, None).map_err(OverlayError::at("read the ways to other nodes"))?;
+    let mut failure = Ok(());
+    for step in steps(&Plan::default(), &seen) {
+        if let Err(error) = take(&socket, &step, &mut tunnel) {
+            failure = Err(OverlayError::at("remove a way to another node")(error));
+        }
+    }
+    failure
+}
+
+/// As [`remove`], and takes back what was noted in `dir`.
+pub fn remove_recorded(dir: &FilePath) -> Result<(), OverlayError> {
+    for interface in recorded(dir) {
+        // An interface that is gone took its setting along.
+        let _ = fs::write(route_localnet(&interface), "0");
+    }
+    let _ = fs::remove_file(record(dir));
+    remove()
+}
+
+/// What there is of ours, and the device's number. Routes to `own` are those of the pods here, and no concern of ours.
+fn look(socket: &Socket, own: Option<Ipv4Net>) -> Result<(Seen, Option<u32>), NetlinkError> {
+    let mut seen = Seen::default();
+    let link = match socket.dump(message::get_device()) {
+        Ok(replies) => replies.iter().find_map(message::parse_link),
+        Err(error) if error.errno() == Some(ENODEV) => None,
+        Err(error) => return Err(error),
+    };
+    let index = link.as_ref().map(|link| link.index);
+    seen.device = link.map(|link| SeenDevice { device: link.tunnel, up: link.up });
+    let routes = socket.dump(message::list_routes())?;
+    let routes = routes.iter().filter_map(message::parse_route).filter_map(|route| route.ours(index));
+    seen.routes = routes.filter(|route| Some(route.to) != own).collect();
+    if let Some(index) = index {
+        let neighbours = socket.dump(message::list_neighbours())?;
+        seen.neighbours = neighbours.iter().filter_map(|reply| message::parse_neighbour(reply, index)).collect();
+        let forwarding = socket.dump(message::list_forwarding())?;
+        seen.forwarding = forwarding.iter().filter_map(|reply| message::parse_forwarding(reply, index)).collect();
+    }
+    Ok((seen, index))
+}
+
+/// Takes a step. Removing what is gone already succeeds.
+fn take(socket: &Socket, step: &Step, tunnel: &mut Option<u32>) -> Result<(), NetlinkError> {
+    let gone = |result: Result<(), NetlinkError>| match result {
+        Err(error) if matches!(error.errno(), Some(ENOENT | ESRCH | ENODEV)) => Ok(()),
+        other => other,
+    };
+    let device = || {
+        let missing = || NetlinkError::Socket(io::Error::from_raw_os_error(ENODEV));
+        (*tunnel).ok_or_else(missing)
+    };
+    match step {
+        Step::RemoveDevice => {
+            gone(socket.request(message::delete_device()))?;
+            *tunnel = None;
+            Ok(())
+        }
+        Step::AddDevice(device) => {
+            socket.request(message::new_device(device))?;
+            let replies = socket.dump(message::get_device())?;
+            let link = replies.iter().find_map(message::parse_link);
+            *tunnel = link.map(|link| link.index);
+            // Its addresses are ours to choose, not the kernel's.
+            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{VXLAN_INTERFACE}/addr_gen_mode"), "1");
+            socket.request(message::adjust_device(device))
+        }
+        Step::AdjustDevice(device) => socket.request(message::adjust_device(device)),
+        Step::SetNeighbour(address, mac) => socket.request(message::set_neighbour(device()?, *address, *mac)),
+        Step::SetForwarding(mac, host) => socket.request(message::set_forwarding(device()?, *mac, *host)),
+        Step::AddRoute(route) => socket.request(message::add_route(route, needed(route, tunnel)?)),
+        Step::ReplaceRoute(route) => socket.request(message::replace_route(route, needed(route, tunnel)?)),
+        // The route of a device that is gone is gone as well.
+        Step::RemoveRoute(route) => match needed(route, tunnel) {
+            Ok(tunnel) => gone(socket.request(message::delete_route(route, tunnel))),
+            Err(_) => Ok(()),
+        },
+        Step::RemoveForwarding(mac, host) => {
+            gone(device().and_then(|index| socket.request(message::delete_forwarding(index, *mac, *host))))
+        }
+        Step::RemoveNeighbour(address) => {
+            gone(device().and_then(|index| socket.request(message::delete_neighbour(index, *address))))
+        }
+    }
+}
+
+/// The device's number, for routes that lead through it; 0 for others.
+fn needed(route: &super::Route, tunnel: &Option<u32>) -> Result<u32, NetlinkError> {
+    match route.path {
+        super::Path::Tunnel { .. } => tunnel.ok_or_else(|| NetlinkError::Socket(io::Error::from_raw_os_error(ENODEV))),
+        _ => Ok(0),
+    }
+}
+
+fn explain(step: &Step, error: &NetlinkError) -> String {
+    let hint = |errno: Option<i32>| match (step, errno) {
+        (Step::AddDevice(device), Some(EEXIST)) => {
+            format!("; another tunnel with number {} uses UDP port {}", device.vni, device.port)
+        }
+        (Step::AddDevice(device) | Step::AdjustDevice(device), Some(EADDRINUSE)) => {
+            format!("; another program listens on UDP port {} (`ss -ulpn`)", device.port)
+        }
+        (Step::AddDevice(device) | Step::AdjustDevice(device), Some(EADDRNOTAVAIL)) => {
+            format!("; the address {} is not on this machine", device.local)
+        }
+        (Step::AddDevice(_), Some(EOPNOTSUPP)) => "; the kernel lacks VXLAN (module vxlan)".to_owned(),
+        (Step::AddRoute(_), Some(EEXIST)) => "; somebody else has a route to the same addresses".to_owned(),
+        _ => String::new(),
+    };
+    let what = match step {
+        Step::RemoveDevice => format!("remove the interface {VXLAN_INTERFACE}"),
+        Step::AddDevice(_) => format!("make the interface {VXLAN_INTERFACE}"),
+        Step::AdjustDevice(_) => format!("configure the interface {VXLAN_INTERFACE}"),
+        Step::SetNeighbour(address, _) | Step::RemoveNeighbour(address) => {
+            format!("change the neighbour {address} on {VXLAN_INTERFACE}")
+        }
+        Step::SetForwarding(_, host) | Step::RemoveForwarding(_, host) => {
+            format!("change the way to host {host} on {VXLAN_INTERFACE}")
+        }
+        Step::AddRoute(route) | Step::ReplaceRoute(route) => format!("add the route to {}", route.to),
+        Step::RemoveRoute(route) => format!("remove the route to {}", route.to),
+    };
+    format!("cannot {what}: {}{}", crate::chain(error), hint(error.errno()))
+}
+
+/// Lets the interfaces towards other nodes carry packets from 127.0.0.1, which are given another address on the way.
+fn carry_loopback(plan: &Plan, tunnel: bool, dir: &FilePath) -> io::Result<()> {
+    let mut noted = recorded(dir);
+    let mut new = false;
+    for wire in &plan.wires {
+        let path = route_localnet(wire);
+        if fs::read_to_string(&path)?.trim() == "0" && noted.insert(wire.clone()) {
+            new = true;
+        }
+    }
+    if new {
+        fs::create_dir_all(dir)?;
+        let temporary = record(dir).with_extension("tmp");
+        fs::write(&temporary, serde_json::to_vec(&noted)?)?;
+        fs::rename(&temporary, record(dir))?;
+    }
+    for interface in plan.wires.iter().map(String::as_str).chain(tunnel.then_some(VXLAN_INTERFACE)) {
+        let path = route_localnet(interface);
+        if fs::read_to_string(&path)?.trim() == "0" {
+            fs::write(&path, "1")?;
+        }
+    }
+    Ok(())
+}
+
+fn recorded(dir: &FilePath) -> BTreeSet<String> {
+    fs::read(record(dir)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+fn record(dir: &FilePath) -> PathBuf {
+    dir.join("loopback.json")
+}
+
+/// Interface names may contain dots: the path is written, not made of a parameter's dotted name.
+fn route_localnet(interface: &str) -> PathBuf {
+    PathBuf::from("/proc/sys/net/ipv4/conf").join(interface).join("route_localnet")
+}

@@ -1,0 +1,219 @@
+//! What must exist for a list of peers, purely.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::ipam::gateway_of;
+
+use super::{Mode, OverlayConfig, Peer, Underlay, VXLAN_OVERHEAD, Way, Wish, tunnel_mac};
+
+/// The tunnel device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// The tunnel's number.
+    pub vni: u32,
+    /// Its UDP port.
+    pub port: u16,
+    /// The address its packets come from.
+    pub local: Ipv4Addr,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its largest packet.
+    pub mtu: u32,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// To a machine behind an interface of this one.
+    Wire {
+        /// The interface's number.
+        interface: u32,
+        /// The machine.
+        gateway: Ipv4Addr,
+    },
+    /// Through the tunnel.
+    Tunnel {
+        /// The peer's address on it.
+        gateway: Ipv4Addr,
+    },
+    /// Nowhere: what no node has is refused at once, instead of leaving through the default route.
+    Nowhere,
+}
+
+/// A route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// For which addresses.
+    pub to: Ipv4Net,
+    /// Where it leads.
+    pub path: Path,
+    /// The address the host's own packets have on it.
+    pub source: Ipv4Addr,
+}
+
+impl Route {
+    /// A route that leads nowhere. Nobody ever has an address on it.
+    pub(super) fn nowhere(to: Ipv4Net) -> Self {
+        Self { to, path: Path::Nowhere, source: Ipv4Addr::UNSPECIFIED }
+    }
+}
+
+/// What must exist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The tunnel device, when a peer needs it.
+    pub device: Option<Device>,
+    /// Routes by destination.
+    pub routes: BTreeMap<Ipv4Net, Route>,
+    /// The hardware addresses of the peers' ends of the tunnel.
+    pub neighbours: BTreeMap<Ipv4Addr, [u8; 6]>,
+    /// The hosts behind those hardware addresses.
+    pub forwarding: BTreeMap<[u8; 6], Ipv4Addr>,
+    /// The interfaces (not ours) through which plain routes lead.
+    pub wires: BTreeSet<String>,
+    /// The peers that have a way, and which.
+    pub modes: BTreeMap<String, Mode>,
+    /// The largest packet that reaches every peer.
+    pub mtu: u32,
+    /// Peers that have no way and why, worded for people.
+    pub problems: Vec<String>,
+}
+
+/// Says what must exist. Peers that contradict one another or this machine get no way; the first by name is believed.
+pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan {
+    let mut plan = Plan { mtu: underlay.mtu(None), ..Plan::default() };
+    // A cluster of one block has its catch-all already.
+    if config.cluster_cidr != config.pod_subnet {
+        let to = config.cluster_cidr;
+        plan.routes.insert(to, Route::nowhere(to));
+    }
+    let mut peers: Vec<&Peer> = peers.iter().filter(|peer| peer.name != config.node).collect();
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut accepted: Vec<&Peer> = Vec::new();
+    let mut tunnel_mtu = u32::MAX;
+    for peer in peers {
+        let outcome = believe(config, underlay, &accepted, peer).and_then(|()| lead(config, underlay, peer, &mut plan));
+        match outcome {
+            Ok(mode) => {
+                accepted.push(peer);
+                plan.modes.insert(peer.name.clone(), mode);
+                let interface = match underlay.ways.get(&peer.address) {
+                    Some(Way::Out { interface, .. }) => Some(*interface),
+                    _ => None,
+                };
+                let outer = underlay.mtu(interface);
+                let inner = if mode == Mode::Vxlan { outer - VXLAN_OVERHEAD } else { outer };
+                plan.mtu = plan.mtu.min(inner);
+                if mode == Mode::Vxlan {
+                    tunnel_mtu = tunnel_mtu.min(inner);
+                }
+            }
+            Err(problem) => plan.problems.push(format!("no way to the pods of node {}: {problem}", peer.name)),
+        }
+    }
+    if let Some(local) = config.address.filter(|_| !plan.neighbours.is_empty()) {
+        let mac = tunnel_mac(&config.node);
+        plan.device = Some(Device { vni: config.vni, port: config.port, local, mac, mtu: tunnel_mtu });
+    }
+    plan
+}
+
+/// Whether what a peer says of itself can be true.
+fn believe(config: &OverlayConfig, underlay: &Underlay, accepted: &[&Peer], peer: &Peer) -> Result<(), String> {
+    let (subnet, address) = (peer.pod_cidr, peer.address);
+    let overlap = |a: Ipv4Net, b: Ipv4Net| a.contains(&b) || b.contains(&a);
+    if !config.cluster_cidr.contains(&subnet) || subnet == config.cluster_cidr {
+        return Err(format!(
+            "its pod addresses {subnet} are no part of the cluster's {}; every node must have been given the same pod \
+             network",
+            config.cluster_cidr
+        ));
+    }
+    if overlap(subnet, config.pod_subnet) {
+        return Err(format!(
+            "its pod addresses {subnet} are this node's own; remove one of the two nodes and let it join again"
+        ));
+    }
+    if let Some(other) = accepted.iter().find(|other| overlap(other.pod_cidr, subnet)) {
+        return Err(format!(
+            "its pod addresses {subnet} belong to node {} ({}); remove one of the two nodes and let it join again",
+            other.name, other.pod_cidr
+        ));
+    }
+    if let Some(other) = accepted.iter().find(|other| other.address == address) {
+        return Err(format!(
+            "its address {address} is that of node {}; each node needs an address of its own",
+            other.name
+        ));
+    }
+    let own = underlay.ways.get(&address) == Some(&Way::Local) || config.address == Some(address);
+    if own {
+        return Err(format!("its address {address} is this machine's own"));
+    }
+    if config.cluster_cidr.contains(&address) || config.service_cidr.contains(&address) {
+        return Err(format!("its address {address} is one of pods or services; it must be one of its machine"));
+    }
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() || address.is_loopback() {
+        return Err(format!("its address {address} cannot be reached from elsewhere"));
+    }
+    match underlay.networks.iter().find(|network| network.range == subnet) {
+        Some(foreign) => Err(format!("this machine has a route to {subnet} of its own, by {}", foreign.behind)),
+        None => Ok(()),
+    }
+}
+
+/// Adds the way to a peer.
+fn lead(config: &OverlayConfig, underlay: &Underlay, peer: &Peer, plan: &mut Plan) -> Result<Mode, String> {
+    let mode = mode(config, underlay, peer)?;
+    let path = match mode {
+        Mode::Route => match underlay.ways.get(&peer.address) {
+            Some(Way::Out { interface, gateway }) => {
+                plan.wires.extend(underlay.interfaces.get(interface).map(|interface| interface.name.clone()));
+                Path::Wire { interface: *interface, gateway: gateway.unwrap_or(peer.address) }
+            }
+            _ => return Err(format!("there is no route to its address {}", peer.address)),
+        },
+        Mode::Vxlan => {
+            if config.address.is_none() {
+                return Err("this node's own address is not known yet".to_owned());
+            }
+            let (gateway, mac) = (gateway_of(peer.pod_cidr), tunnel_mac(&peer.name));
+            if mac == tunnel_mac(&config.node) || plan.forwarding.contains_key(&mac) {
+                return Err("its name gives the hardware address of another node; give it another name".to_owned());
+            }
+            plan.neighbours.insert(gateway, mac);
+            plan.forwarding.insert(mac, peer.address);
+            Path::Tunnel { gateway }
+        }
+    };
+    plan.routes.insert(peer.pod_cidr, Route { to: peer.pod_cidr, path, source: config.gateway });
+    Ok(mode)
+}
+
+/// Both sides come to the same answer: wishes count whoever has them, and being on one wire is mutual.
+fn mode(config: &OverlayConfig, underlay: &Underlay, peer: &Peer) -> Result<Mode, String> {
+    let mut asked = None;
+    for wish in [&config.wish, &peer.wish] {
+        match wish {
+            Wish::Unknown(what) => {
+                return Err(format!(
+                    "the network mode \"{what}\" is not known here; use \"route\" or \"vxlan\", or leave it out"
+                ));
+            }
+            Wish::Vxlan => asked = Some(Mode::Vxlan),
+            Wish::Route => asked = asked.or(Some(Mode::Route)),
+            Wish::Automatic => {}
+        }
+    }
+    Ok(asked.unwrap_or_else(|| match underlay.ways.get(&peer.address) {
+        Some(Way::Out { interface, gateway: None })
+            if underlay.interfaces.get(interface).is_some_and(|interface| interface.ethernet) =>
+        {
+            Mode::Route
+        }
+        _ => Mode::Vxlan,
+    }))
+}

@@ -1,0 +1,140 @@
+//! The other nodes.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use naru_api::naru::names;
+use serde::Deserialize;
+
+use crate::ipam::gateway_of;
+use crate::model::PeerNode;
+use crate::peers::{Peer, Wish};
+
+use super::facts::FactsError;
+use super::{Cluster, Viewpoint};
+
+/// A node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// The addresses of its pods, once it was given some.
+    pub pod_cidr: Option<Ipv4Net>,
+    /// Where it is reached: the first of its internal IPv4 addresses.
+    pub address: Option<Ipv4Addr>,
+    /// How others should lead to its pods.
+    pub wish: Wish,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Node {
+    metadata: Metadata,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Spec {
+    #[serde(rename = "podCIDR")]
+    pod_cidr: String,
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Status {
+    addresses: Option<Vec<Address>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Address {
+    r#type: String,
+    address: String,
+}
+
+impl NodeFacts {
+    /// Reads a Node.
+    pub fn parse(json: &[u8]) -> Result<Self, FactsError> {
+        let node: Node =
+            serde_json::from_slice(json).map_err(|source| FactsError::Malformed { kind: "Node", source })?;
+        let blocks = std::iter::once(&node.spec.pod_cidr).chain(node.spec.pod_cidrs.iter().flatten());
+        let mut addresses = node.status.addresses.iter().flatten().filter(|address| address.r#type == "InternalIP");
+        let annotations = node.metadata.annotations.unwrap_or_default();
+        Ok(Self {
+            name: node.metadata.name,
+            pod_cidr: blocks.filter_map(|text| text.parse::<Ipv4Net>().ok()).map(|block| block.trunc()).next(),
+            address: addresses.find_map(|address| address.address.parse().ok()),
+            wish: annotations.get(names::NETWORK_MODE).map(|text| Wish::parse(text)).unwrap_or_default(),
+        })
+    }
+
+    /// The node as a peer, once everything is known of it.
+    pub fn peer(&self) -> Option<Peer> {
+        Some(Peer {
+            name: self.name.clone(),
+            pod_cidr: self.pod_cidr?,
+            address: self.address?,
+            wish: self.wish.clone(),
+        })
+    }
+}
+
+pub(super) fn translate(cluster: &Cluster, viewpoint: &Viewpoint) -> Vec<PeerNode> {
+    let others = cluster.nodes.iter().filter(|node| node.name != viewpoint.node);
+    let mut nodes: Vec<PeerNode> = others
+        .filter_map(|node| Some(PeerNode { gateway: gateway_of(node.pod_cidr?), address: node.address? }))
+        .collect();
+    nodes.sort();
+    nodes.dedup();
+    nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_node_is_read_as_it_comes_to_be() {
+        let parse = |json: serde_json::Value| NodeFacts::parse(json.to_string().as_bytes()).unwrap();
+        let new = parse(serde_json::json!({"metadata": {"name": "n1"}, "spec": {}, "status": {"addresses": null}}));
+        assert_eq!(new, NodeFacts { name: "n1".into(), ..NodeFacts::default() });
+        assert_eq!(new.peer(), None);
+        let known = parse(serde_json::json!({
+            "metadata": {"name": "n1", "annotations": {"naru.io/network-mode": "vxlan"}},
+            "spec": {"podCIDRs": ["fd00::/64", "10.42.3.0/24"]},
+            "status": {"addresses": [
+                {"type": "ExternalIP", "address": "203.0.113.1"}, {"type": "InternalIP", "address": "fd01::1"},
+                {"type": "InternalIP", "address": "192.0.2.1"}, {"type": "Hostname", "address": "n1"},
+            ]},
+        }));
+        let peer = Peer {
+            name: "n1".into(),
+            pod_cidr: "10.42.3.0/24".parse().unwrap(),
+            address: "192.0.2.1".parse().unwrap(),
+            wish: Wish::Vxlan,
+        };
+        assert_eq!(known.peer(), Some(peer));
+        let cluster = Cluster { nodes: vec![Arc::new(new), Arc::new(known)], ..Cluster::default() };
+        let seen_from = |node: &str| {
+            let pod_subnet = "10.42.0.0/24".parse().unwrap();
+            let viewpoint =
+                Viewpoint { node: node.into(), pod_subnet, gateway: gateway_of(pod_subnet), domain: String::new() };
+            translate(&cluster, &viewpoint)
+        };
+        let other = PeerNode { gateway: "10.42.3.1".parse().unwrap(), address: "192.0.2.1".parse().unwrap() };
+        assert_eq!((seen_from("n2"), seen_from("n1")), (vec![other], vec![]));
+    }
+}
