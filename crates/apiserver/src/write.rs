@@ -142,6 +142,7 @@ fn failure(error: CommitError<Refusal>) -> Failure {
 /// The answer while the store cannot do its work.
 pub(crate) fn unavailable(error: &StoreError) -> Status {
     let cause = std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default();
-    tracing::error!(%error, cause, "the store refused");
+    // The store's own log has it, once; here it would stand once a try.
+    tracing::debug!(%error, cause, "the store refused");
     Status::unavailable(format!("{error}{cause}"))
 }

@@ -141,17 +141,27 @@ impl Sequencer {
 
     fn write_until_closed(&self, mut engine: Box<dyn Engine>) {
         let mut group = Group::default();
+        // The log has the first refusal and the end of them: who is refused tries again, and the log may be on the same
+        // full disk.
+        let mut refused = 0_u64;
         while let Some(root) = self.take(&mut group) {
             let result = if group.records.is_empty() { Ok(()) } else { engine.append(&group.records) };
             match result {
                 Ok(()) => {
+                    if refused > 0 && !group.records.is_empty() {
+                        tracing::warn!(refused, "transactions are written again");
+                        refused = 0;
+                    }
                     if !group.batches.is_empty() {
                         self.published.publish(root, group.batches.drain(..));
                     }
                     group.answer(Ok(()));
                 }
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a group of transactions failed");
+                    if refused == 0 {
+                        tracing::error!(error = &error as &dyn std::error::Error, "a group of transactions failed");
+                    }
+                    refused += 1;
                     self.fall_back(&mut group);
                     group.answer(Err(error));
                 }

@@ -115,6 +115,12 @@ async fn fill(folder: &Path) {
     load(archive(&Sample::new(vec![small], gzip).oci("small:1"))).await.unwrap();
     let free = || rustix::fs::statvfs(folder).unwrap().f_bavail;
     let before = free();
+    let blobs = || {
+        let held =
+            ["blobs/sha256", "layers"].map(|below| std::fs::read_dir(folder.join("images").join(below)).unwrap());
+        held.into_iter().flatten().map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let listed = blobs();
 
     // Compressed it fits, unpacked it does not.
     let mut contents = noise(4096, 1).repeat(8192);
@@ -128,6 +134,7 @@ async fn fill(folder: &Path) {
     let left: Vec<_> =
         std::fs::read_dir(folder.join("images/tmp")).unwrap().map(Result::unwrap).filter(large).collect();
     assert!(left.is_empty(), "{left:?}");
+    assert_eq!(blobs(), listed, "what was begun stays");
 
     // Not even the archive fits.
     let error = load(archive(&Sample::new(vec![tar(&[("big", &noise(32 << 20, 2))])], |b| b.to_vec()).oci("big")))
@@ -135,7 +142,7 @@ async fn fill(folder: &Path) {
         .unwrap_err();
     assert!(matches!(&error, ImageError::DiskFull { needed, .. } if *needed > 32 << 20), "{error}");
 
-    images.prune(Default::default()).await.unwrap();
+    assert_eq!(blobs(), listed, "what was begun stays");
     assert!(free() + 64 > before, "{} of {before} blocks are free", free());
     assert_eq!(images.list().await.unwrap().len(), 1);
 }

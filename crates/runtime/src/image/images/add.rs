@@ -1,5 +1,7 @@
 //! Images from archives and root file systems, and back into archives.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::{Images, blocking, record};
@@ -55,13 +57,25 @@ impl Images {
         F: FnOnce() -> Result<Vec<Prepared>, ImageError> + Send + 'static,
     {
         let gate = self.gate().await?;
-        let held = gate.clone();
+        let (held, store) = (gate.clone(), self.store.clone());
+        let before = blocking("looking at the image store", move || store.present()).await?;
         let result = match blocking("adding images", move || ((), stage(), held).1).await {
             Ok(prepared) => self.finish_adding(prepared, &gate, progress).await,
             Err(error) => Err(error),
         };
         self.after_adding(gate).await;
+        if result.is_err() {
+            self.take_back(before).await;
+        }
         result
+    }
+
+    /// Removes what a refused addition had begun.
+    pub(super) async fn take_back(&self, before: HashSet<OsString>) {
+        let store = self.store.clone();
+        if let Err(error) = blocking("taking an image back", move || store.take_back(&before)).await {
+            tracing::warn!(%error, "what was begun of an image could not be removed; `naru image prune` does");
+        }
     }
 
     /// Unpacks and lists images whose blobs are in the store.

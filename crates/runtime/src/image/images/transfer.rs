@@ -47,8 +47,14 @@ impl Images {
             return Ok(Pulled { image, outcome: PullOutcome::UpToDate });
         }
         let gate = self.gate().await?;
+        let store = self.store.clone();
+        let before = blocking("looking at the image store", move || store.present()).await?;
         let result = self.fetch(&remote, reference, &options, &gate).await;
         self.after_adding(gate).await;
+        if let Err(ImageError::DiskFull { .. }) = result {
+            // Kept parts of a download are for a registry that went away; a full disk needs the room.
+            self.take_back(before).await;
+        }
         Ok(Pulled { image: result?, outcome: PullOutcome::Downloaded })
     }
 

@@ -52,6 +52,37 @@ impl Store {
         Ok(Some(freed))
     }
 
+    /// Names of every blob and layer there is now.
+    pub(crate) fn present(&self) -> Result<HashSet<OsString>, ImageError> {
+        let mut all: HashSet<_> = names(&self.layout.layers())?.into_iter().collect();
+        all.extend(names(&self.layout.blobs())?);
+        Ok(all)
+    }
+
+    /// Takes back what came since `before` and belongs to no listed image: what a refused addition had begun. Cut-off
+    /// downloads of others stay. While somebody else is adding, who may use the same blobs, it is left to the next
+    /// collection.
+    pub(crate) fn take_back(&self, before: &HashSet<OsString>) -> Result<(), ImageError> {
+        let _flushing = self.flushing.lock();
+        let Some(_gate) = self.locks.close_gate()? else {
+            self.collect_wanted.store(true, Ordering::SeqCst);
+            return Ok(());
+        };
+        let (blobs, chains) = self.needed(&*self.index()?)?;
+        for name in names(&self.layout.layers())?.into_iter().filter(|name| !before.contains(name)) {
+            let text = name.to_string_lossy();
+            let layer = text.strip_suffix(".json").unwrap_or(&text);
+            if !chains.contains(layer) {
+                self.remove_layer(layer)?;
+            }
+        }
+        for name in names(&self.layout.blobs())?.iter().filter(|name| !before.contains(*name) && !blobs.contains(*name))
+        {
+            self.remove(&self.layout.blobs().join(name))?;
+        }
+        self.empty_temporary()
+    }
+
     /// Collects what could not be collected before.
     pub(crate) fn collect_if_wanted(&self) {
         if self.collect_wanted.load(Ordering::SeqCst)
