@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apply;
+mod claim;
 pub mod dns;
 pub mod firewall;
 mod hash;
@@ -33,6 +34,7 @@ pub mod translate;
 mod uid;
 
 pub use apply::{Applied, Applier, ConntrackError, NftError, forget, remove_table};
+pub use claim::{ClaimError, NetworkClaim};
 pub use helper::{
     Helper, HelperConfig, HelperError, HelperOptions, HelperProgram, HelperState, PodResolver, Relay, helper_main,
 };

@@ -8,11 +8,14 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::names::Names;
 use super::resolve::{Found, Host, resolve, reverse};
+use super::zone::PodNames;
 
 /// How long an answer may be kept, in seconds: virtual addresses, …
 const TTL: u32 = 5;
 /// … and addresses of single pods.
 const TTL_VOLATILE: u32 = 1;
+/// How many aliases may lead to one another.
+const LONGEST_CHAIN: usize = 8;
 /// The largest datagram sent, whatever the client offers (fits every path without fragments).
 pub(super) const LARGEST_DATAGRAM: u16 = 1232;
 
@@ -74,37 +77,78 @@ fn answer_forward(names: &Names, client: IpAddr, question: &Query, mut response:
         IpAddr::V4(address) => names.pod_at(address),
         IpAddr::V6(_) => None,
     };
-    let takes = |kind| wanted == kind || wanted == RecordType::ANY;
     match resolve(names, asker, &labels) {
-        Found::Foreign => return Outcome::Forward,
-        Found::Nothing => {
-            response.metadata.response_code = ResponseCode::NXDomain;
+        Found::Foreign => Outcome::Forward,
+        Found::Alias(target) => answer_alias(names, asker, target, response, turn),
+        Found::Empty if wanted == RecordType::SOA && labels == names.domain() => {
             add_soa(names, &mut response);
+            response.answers.append(&mut response.authorities);
+            response.metadata.authoritative = true;
+            Outcome::Answer(response)
         }
-        Found::Empty => add_soa(names, &mut response),
-        Found::Alias(target) => return answer_alias(name, &target, response),
+        found => Outcome::Answer(complete(names, name, wanted, found, response, turn)),
+    }
+}
+
+/// Adds what was found for `name` and closes the answer.
+fn complete(
+    names: &Names,
+    name: &Name,
+    wanted: RecordType,
+    found: Found,
+    mut response: Message,
+    turn: usize,
+) -> Message {
+    let takes = |kind| wanted == kind || wanted == RecordType::ANY;
+    match found {
         Found::Addresses { addresses, volatile } if takes(RecordType::A) => {
             let ttl = if volatile { TTL_VOLATILE } else { TTL };
             let turn = turn % addresses.len().max(1);
             let (later, first) = addresses.split_at(turn);
-            response.answers = first.iter().chain(later).map(|address| a_record(name.clone(), ttl, *address)).collect();
+            response.answers.extend(first.iter().chain(later).map(|address| a_record(name.clone(), ttl, *address)));
         }
         Found::Hosts(hosts) if takes(RecordType::SRV) => add_hosts(name, &hosts, &mut response),
+        Found::Nothing => {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            add_soa(names, &mut response);
+        }
         // The name exists, but not with this type: IPv6 above all.
-        Found::Addresses { .. } | Found::Hosts(_) => add_soa(names, &mut response),
+        _ => add_soa(names, &mut response),
     }
     response.metadata.authoritative = true;
-    Outcome::Answer(response)
+    response
 }
 
-fn answer_alias(name: &Name, target: &str, mut response: Message) -> Outcome {
-    let Ok(mut target) = Name::from_utf8(target) else { return refuse(response, ResponseCode::ServFail) };
-    target.set_fqdn(true);
-    response.answers.push(Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(target.clone()))));
-    match response.queries.first().map(Query::query_type) {
-        Some(RecordType::CNAME) => Outcome::Answer(response),
-        _ => Outcome::Chase { begun: response, target },
+/// Follows aliases as long as they stay with us; no upstream server knows our names.
+fn answer_alias(
+    names: &Names,
+    asker: Option<&PodNames>,
+    mut target: String,
+    mut response: Message,
+    turn: usize,
+) -> Outcome {
+    let Some(question) = response.queries.first().cloned() else { return refuse(response, ResponseCode::ServFail) };
+    let (mut owner, wanted) = (question.name().clone(), question.query_type());
+    for _ in 0..LONGEST_CHAIN {
+        let Ok(mut next) = Name::from_utf8(&target) else { return refuse(response, ResponseCode::ServFail) };
+        next.set_fqdn(true);
+        response.answers.push(Record::from_rdata(owner, TTL, RData::CNAME(CNAME(next.clone()))));
+        if wanted == RecordType::CNAME {
+            return Outcome::Answer(response);
+        }
+        let text = lower(&next);
+        let labels: Vec<&str> = text.split('.').collect();
+        if !labels.ends_with(&names.domain().iter().map(String::as_str).collect::<Vec<_>>()) {
+            return Outcome::Chase { begun: response, target: next };
+        }
+        match resolve(names, asker, &labels) {
+            Found::Alias(further) => (owner, target) = (next, further),
+            found => return Outcome::Answer(complete(names, &next, wanted, found, response, turn)),
+        }
     }
+    // They lead in a circle.
+    response.answers.clear();
+    refuse(response, ResponseCode::ServFail)
 }
 
 fn answer_reverse(names: &Names, question: &Query, mut response: Message) -> Outcome {

@@ -189,6 +189,8 @@ impl DnsServer {
                 match self.forward(&onward, &bytes, over_tcp).await {
                     Some(rest) => {
                         begun.answers.extend(rest.answers);
+                        // For how long a negative answer may be believed.
+                        begun.authorities.extend(rest.authorities);
                         begun.metadata.response_code = rest.metadata.response_code;
                         begun
                     }

@@ -279,6 +279,65 @@ fn external_names_are_aliases_to_chase() {
 }
 
 #[test]
+fn aliases_of_our_own_names_are_followed_here() {
+    let alias = |name: &str, target: &str| ServiceNames {
+        external_name: Some(target.into()),
+        ..service("default", name, &[], vec![])
+    };
+    let names = Names::new(Zone {
+        domain: "cluster.local".into(),
+        services: vec![
+            service("default", "web", &[1], vec![member(10, true)]),
+            alias("near", "web.default.svc.cluster.local"),
+            alias("twice", "near.default.svc.Cluster.Local."),
+            alias("nowhere", "nosuch.default.svc.cluster.local"),
+            alias("circle", "circle.default.svc.cluster.local"),
+            alias("outside", "twice.example.com"),
+            alias("detour", "outside.default.svc.cluster.local"),
+        ],
+        ..Zone::default()
+    });
+    let ask = |name: &str, kind| {
+        let query = query(&format!("{name}.default.svc.cluster.local."), kind);
+        answer(&names, IpAddr::V4(ip(10)), &query, 0)
+    };
+    let Outcome::Answer(message) = ask("twice", RecordType::A) else { panic!("it is ours") };
+    let kinds: Vec<RecordType> = message.answers.iter().map(|record| record.record_type()).collect();
+    assert_eq!(kinds, [RecordType::CNAME, RecordType::CNAME, RecordType::A]);
+    assert_eq!(message.answers[2].name.to_string(), "web.default.svc.cluster.local.");
+    assert!(message.metadata.authoritative);
+    let Outcome::Answer(empty) = ask("near", RecordType::AAAA) else { panic!() };
+    assert_eq!(empty.metadata.response_code, ResponseCode::NoError);
+    assert_eq!((empty.answers.len(), empty.authorities.len()), (1, 1), "the alias, and that there is no IPv6");
+    let Outcome::Answer(missing) = ask("nowhere", RecordType::A) else { panic!() };
+    assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
+    let Outcome::Answer(circle) = ask("circle", RecordType::A) else { panic!() };
+    assert_eq!(circle.metadata.response_code, ResponseCode::ServFail);
+    let Outcome::Chase { begun, target } = ask("detour", RecordType::A) else { panic!() };
+    assert_eq!((begun.answers.len(), target.to_string().as_str()), (2, "twice.example.com."));
+}
+
+#[test]
+fn search_domains_end_here_and_never_upstream() {
+    let names = names();
+    for name in
+        ["example.com.default.svc.cluster.local.", "example.com.svc.cluster.local.", "example.com.cluster.local."]
+    {
+        for kind in [RecordType::A, RecordType::AAAA] {
+            let Outcome::Answer(message) = answer(&names, IpAddr::V4(ip(10)), &query(name, kind), 0) else {
+                panic!("{name} was forwarded")
+            };
+            assert_eq!(message.metadata.response_code, ResponseCode::NXDomain, "{name}");
+            assert_eq!(message.authorities.len(), 1, "for how long it may be believed");
+        }
+    }
+    let Outcome::Answer(apex) = answer(&names, IpAddr::V4(ip(10)), &query("cluster.local.", RecordType::SOA), 0) else {
+        panic!()
+    };
+    assert_eq!((apex.answers.len(), apex.authorities.len()), (1, 0));
+}
+
+#[test]
 fn what_is_no_proper_question_is_refused() {
     let names = names();
     let code = |message: &Message| match answer(&names, ip(1).into(), message, 0) {

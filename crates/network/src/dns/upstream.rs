@@ -13,8 +13,10 @@ use tokio::net::{TcpStream, UdpSocket};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a server that did not answer is asked last.
 const GRUDGE: Duration = Duration::from_secs(10);
-/// How long one that did not answer lately may take.
+/// How long one may take that did not answer the last time it was asked.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(400);
+/// After how long a datagram is taken for lost and sent again.
+const RESEND: Duration = Duration::from_millis(700);
 /// How often the machine's configuration is looked at.
 const REFRESH: Duration = Duration::from_secs(2);
 /// Where systemd-resolved lists the servers behind its stub.
@@ -50,14 +52,19 @@ impl Upstream {
         Self { file: file.to_owned(), own, state: Mutex::default() }
     }
 
-    /// Asks over UDP (or TCP when the client did) and returns the first answer to exactly this question.
+    /// Asks over UDP (or TCP when the client did) and returns the first answer to exactly this question. A server that
+    /// cannot or will not say is passed over while there are others, as resolvers do; its refusal is better than nothing.
     pub async fn ask(&self, query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+        let mut refusal = None;
         for (server, patience) in self.servers() {
             let attempt = async { if over_tcp { ask_tcp(server, query).await } else { ask_udp(server, query).await } };
             match tokio::time::timeout(patience, attempt).await {
                 Ok(Ok(answer)) => {
                     self.remember(server, None);
-                    return Some(answer);
+                    if !is_refusal(&answer) {
+                        return Some(answer);
+                    }
+                    refusal.get_or_insert(answer);
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%server, %error, "name server failed");
@@ -66,7 +73,7 @@ impl Upstream {
                 Err(_) => self.remember(server, Some(Instant::now())),
             }
         }
-        None
+        refusal
     }
 
     /// The servers in the order to ask them, with the patience each deserves.
@@ -81,11 +88,7 @@ impl Upstream {
                 state.servers = read_servers(&self.file, &self.own);
             }
         }
-        let grudge = |server: &Server| server.failed.is_some_and(|failed| now.duration_since(failed) < GRUDGE);
-        let mut servers: Vec<(SocketAddr, Duration)> = Vec::with_capacity(state.servers.len());
-        servers.extend(state.servers.iter().filter(|server| !grudge(server)).map(|s| (s.address, PATIENCE)));
-        servers.extend(state.servers.iter().filter(|server| grudge(server)).map(|s| (s.address, LITTLE_PATIENCE)));
-        servers
+        order(&state.servers, now)
     }
 
     fn remember(&self, address: SocketAddr, failed: Option<Instant>) {
@@ -94,6 +97,21 @@ impl Upstream {
             server.failed = failed;
         }
     }
+}
+
+/// Those that did not answer lately come last. The only one gets its time in any case, and so does the first when none of
+/// them answers: then it is the way there that is slow.
+fn order(servers: &[Server], now: Instant) -> Vec<(SocketAddr, Duration)> {
+    let grudge = |server: &&Server| server.failed.is_some_and(|failed| now.duration_since(failed) < GRUDGE);
+    let (last, first): (Vec<&Server>, Vec<&Server>) = servers.iter().partition(grudge);
+    let others = first.iter().any(|server| server.failed.is_none());
+    let patience = |server: &Server| if server.failed.is_some() && others { LITTLE_PATIENCE } else { PATIENCE };
+    first.into_iter().chain(last).map(|server| (server.address, patience(server))).collect()
+}
+
+/// SERVFAIL, NOTIMP and REFUSED say nothing about the name.
+fn is_refusal(answer: &[u8]) -> bool {
+    matches!(answer.get(3).map(|flags| flags & 0x0f), Some(2 | 4 | 5))
 }
 
 fn read_servers(file: &Path, own: &[IpAddr]) -> Vec<Server> {
@@ -134,7 +152,11 @@ async fn ask_udp(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
     socket.send(&query).await?;
     let mut buffer = vec![0; 4096];
     loop {
-        let read = socket.recv(&mut buffer).await?;
+        let Ok(received) = tokio::time::timeout(RESEND, socket.recv(&mut buffer)).await else {
+            socket.send(&query).await?;
+            continue;
+        };
+        let read = received?;
         if answers(&buffer[..read], &query) {
             buffer.truncate(read);
             buffer[..2].copy_from_slice(&identifier);
@@ -192,5 +214,71 @@ fn question_end(message: &[u8]) -> Option<usize> {
             length if length < 64 => at += length + 1,
             _ => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01";
+
+    /// A server that lets `lost` questions pass and then answers with this code.
+    async fn server(code: u8, lost: usize) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            for turn in 0.. {
+                let (read, client) = socket.recv_from(&mut buffer).await.unwrap();
+                if turn >= lost {
+                    buffer[2] |= 0x80;
+                    buffer[3] = code;
+                    socket.send_to(&buffer[..read], client).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    fn upstream(servers: &[SocketAddr]) -> Upstream {
+        let upstream = Upstream::new(Path::new("/nonexistent"), &[]);
+        let servers = servers.iter().map(|address| Server { address: *address, failed: None }).collect();
+        *upstream.state.lock() = State { checked: Some(Instant::now() + GRUDGE), modified: None, servers };
+        upstream
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_say_is_passed_over() {
+        let (failing, knowing) = (server(2, 0).await, server(3, 0).await);
+        let answer = upstream(&[failing, knowing]).ask(QUERY, false).await.unwrap();
+        assert_eq!(answer[3], 3, "that there is no such name is an answer");
+        assert_eq!(answer[..2], QUERY[..2]);
+        let answer = upstream(&[failing]).ask(QUERY, false).await.unwrap();
+        assert_eq!(answer[3], 2, "a refusal is better than silence");
+    }
+
+    #[tokio::test]
+    async fn a_lost_question_is_asked_again_and_a_dead_server_last() {
+        let (dead, slow) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), server(0, 1).await);
+        let dead = dead.local_addr().unwrap();
+        let upstream = upstream(&[dead, slow]);
+        assert_eq!(upstream.ask(QUERY, false).await.unwrap()[3], 0);
+        let first = upstream.servers()[0].0;
+        assert_eq!(first, slow);
+    }
+
+    #[test]
+    fn patience_is_short_with_the_silent_only_while_others_answer() {
+        let now = Instant::now();
+        let server = |port, failed| Server { address: ([192, 0, 2, 1], port).into(), failed };
+        let ports = |servers: &[Server]| -> Vec<(u16, Duration)> {
+            order(servers, now).into_iter().map(|(server, patience)| (server.port(), patience)).collect()
+        };
+        let (fine, silent) = (server(1, None), server(2, Some(now)));
+        assert_eq!(ports(&[silent.clone(), fine.clone()]), [(1, PATIENCE), (2, LITTLE_PATIENCE)]);
+        assert_eq!(ports(&[silent.clone()]), [(2, PATIENCE)]);
+        let forgiven = server(3, now.checked_sub(GRUDGE));
+        assert_eq!(ports(&[forgiven, fine]), [(3, LITTLE_PATIENCE), (1, PATIENCE)]);
     }
 }

@@ -1,6 +1,6 @@
 //! The daemon's side: find the helper, adopt or start it, tell it everything, notice when it dies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::PodUid;
 use crate::dns::Zone;
@@ -21,10 +22,15 @@ use super::process::HelperOptions;
 use super::protocol::{HELPER_VERSION, PodResolver, Relay, Reply, Request};
 use super::redirect;
 
-/// How long a helper may take to start or to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a helper may take to start, and to answer its oldest question. It may have to wait for its share of a machine
+/// on which a hundred pods start at once.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How many questions may be under way: those of one conversation are answered in order.
+const UNDER_WAY: usize = 64;
+/// How often what the helper could not do for a pod is asked of it again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait before another one is started after one failed.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Which program to start as the helper.
 #[derive(Debug, Clone)]
@@ -114,11 +120,24 @@ impl Helper {
         });
     }
 
-    /// Makes 127.0.0.11 answer inside a pod; returns when it does.
-    pub async fn attach(&self, mut pod: PodResolver) -> Result<(), HelperError> {
+    /// Makes 127.0.0.11 answer inside a pod; returns when it does. After `patience` the last reason why it does not is
+    /// returned; it goes on being tried until [`Helper::detach`].
+    pub async fn attach(&self, mut pod: PodResolver, patience: Duration) -> Result<(), HelperError> {
         pod.inode = redirect::inode(&pod.netns);
         self.pods.lock().insert(pod.uid.clone(), pod.clone());
-        self.request(Request::Attach(pod)).await
+        let deadline = Instant::now() + patience;
+        let mut last = HelperError::Gone { log: self.log.clone() };
+        loop {
+            match tokio::time::timeout_at(deadline, self.request(Request::Attach(pod.clone()))).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => last = error,
+                Err(_) => return Err(last),
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(last);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Lets go of a pod's namespace.
@@ -146,7 +165,8 @@ impl Helper {
         let gone = || HelperError::Gone { log: self.log.clone() };
         let (answer, answered) = oneshot::channel();
         self.requests.send((request, answer)).await.map_err(|_| gone())?;
-        tokio::time::timeout(PATIENCE * 2, answered).await.map_err(|_| gone())?.map_err(|_| gone())?
+        // The task answers everything it takes, also with the helper's end.
+        answered.await.map_err(|_| gone())?
     }
 }
 
@@ -164,6 +184,39 @@ struct Task {
 struct Line {
     read: tokio::io::Lines<BufReader<OwnedReadHalf>>,
     write: OwnedWriteHalf,
+}
+
+/// What was asked and is not answered yet.
+enum Awaited {
+    Request {
+        answer: oneshot::Sender<Result<(), HelperError>>,
+        pod: Option<PodUid>,
+        stop: bool,
+    },
+    /// A pod that the helper was told of before.
+    Again(PodUid),
+    Zone(u64),
+    Relays,
+}
+
+/// The state of a conversation.
+#[derive(Default)]
+struct Talk {
+    /// In the order of asking, which is that of the answers.
+    awaited: VecDeque<(Instant, Awaited)>,
+    /// Names are under way: newer ones wait, and replace one another meanwhile.
+    zone: bool,
+    /// Pods in which it could not answer.
+    owed: BTreeSet<PodUid>,
+    /// It was told to stop.
+    stopped: bool,
+}
+
+impl Talk {
+    async fn ask(&mut self, line: &mut Line, request: &Request, awaited: Awaited) -> io::Result<()> {
+        self.awaited.push_back((Instant::now(), awaited));
+        line.say(request).await
+    }
 }
 
 impl Task {
@@ -200,62 +253,113 @@ impl Task {
         }
     }
 
-    /// Tells the helper everything now and everything that changes. `Ok` means that it is to be left alone.
+    /// Tells the helper everything now and everything that changes, several requests under way at once. `Ok` means that
+    /// it is to be left alone.
     async fn tell(&mut self, mut line: Line) -> io::Result<()> {
+        let mut talk = Talk::default();
         let known: Vec<PodResolver> = self.pods.lock().values().cloned().collect();
         for pod in known {
-            if let Reply::Failed { reason } = line.ask(&Request::Attach(pod.clone())).await? {
-                tracing::debug!(pod = %pod.uid, reason, "a pod's resolver is not opened again");
+            talk.ask(&mut line, &Request::Attach(pod.clone()), Awaited::Again(pod.uid)).await?;
+            while talk.awaited.len() >= UNDER_WAY {
+                let reply =
+                    tokio::time::timeout(PATIENCE, line.reply()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+                self.take(&mut talk, reply);
             }
         }
         if self.wanted_zone.borrow().0 > 0 {
             self.wanted_zone.mark_changed();
             self.wanted_relays.mark_changed();
         }
+        let ended = self.converse(&mut line, &mut talk).await;
+        for (_, awaited) in talk.awaited {
+            if let Awaited::Request { answer, stop, .. } = awaited {
+                // One that was told to stop may be gone before its last word arrives.
+                let gone = || HelperError::Gone { log: self.config.log.clone() };
+                let _ = answer.send(if stop { Ok(()) } else { Err(gone()) });
+            }
+        }
+        if talk.stopped { self.reap().await } else { ended }
+    }
+
+    async fn converse(&mut self, line: &mut Line, talk: &mut Talk) -> io::Result<()> {
         loop {
+            let patience = talk.awaited.front().map_or_else(Instant::now, |(since, _)| *since) + PATIENCE;
             tokio::select! {
-                // Requests first: a pod's start waits for them.
                 biased;
-                request = self.queue.recv() => {
+                reply = line.reply() => {
+                    let reply = reply?;
+                    self.take(talk, reply);
+                    if talk.stopped && talk.awaited.is_empty() {
+                        return Ok(());
+                    }
+                }
+                // Requests before names: a pod's start waits for them.
+                request = self.queue.recv(), if talk.awaited.len() < UNDER_WAY && !talk.stopped => {
                     let Some((request, answer)) = request else { return Ok(()) };
                     let stop = matches!(request, Request::Stop);
-                    let reply = line.ask(&request).await;
-                    if stop {
-                        // It may be gone before its last word arrives.
-                        let _ = answer.send(Ok(()));
-                        return self.reap().await;
-                    }
-                    let outcome = match &reply {
-                        Ok(Reply::Failed { reason }) => Err(HelperError::Refused { reason: reason.clone() }),
-                        Ok(_) => Ok(()),
-                        Err(_) => Err(HelperError::Gone { log: self.config.log.clone() }),
+                    talk.stopped |= stop;
+                    let pod = match &request {
+                        Request::Attach(pod) => Some(pod.uid.clone()),
+                        _ => None,
                     };
-                    let _ = answer.send(outcome);
-                    reply?;
+                    talk.ask(line, &request, Awaited::Request { answer, pod, stop }).await?;
                 }
-                changed = self.wanted_zone.changed() => {
+                changed = self.wanted_zone.changed(), if !talk.zone => {
                     if changed.is_err() {
                         return Ok(());
                     }
                     let (revision, zone) = self.wanted_zone.borrow_and_update().clone();
-                    line.ask(&Request::Zone((*zone).clone())).await?;
-                    self.report.send_modify(|state| state.revision = revision);
+                    talk.zone = true;
+                    talk.ask(line, &Request::Zone((*zone).clone()), Awaited::Zone(revision)).await?;
                 }
                 changed = self.wanted_relays.changed() => {
                     if changed.is_err() {
                         return Ok(());
                     }
                     let relays = self.wanted_relays.borrow_and_update().clone();
-                    if let Reply::Relays { failed } = line.ask(&Request::Relays(relays)).await? {
-                        self.report.send_modify(|state| state.failed_relays = failed);
+                    talk.ask(line, &Request::Relays(relays), Awaited::Relays).await?;
+                }
+                () = tokio::time::sleep_until(patience), if !talk.awaited.is_empty() => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                () = tokio::time::sleep(AGAIN), if !talk.owed.is_empty() && talk.awaited.is_empty() => {
+                    for uid in std::mem::take(&mut talk.owed) {
+                        let pod = self.pods.lock().get(&uid).cloned();
+                        if let Some(pod) = pod {
+                            talk.ask(line, &Request::Attach(pod), Awaited::Again(uid)).await?;
+                        }
                     }
                 }
-                // It says nothing by itself: whatever arrives is its end.
-                end = line.read.next_line() => {
-                    end?;
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
             }
+        }
+    }
+
+    /// Takes the reply to the oldest question.
+    fn take(&self, talk: &mut Talk, reply: Reply) {
+        let Some((_, awaited)) = talk.awaited.pop_front() else { return };
+        let outcome = match &reply {
+            Reply::Failed { reason } => Err(HelperError::Refused { reason: reason.clone() }),
+            _ => Ok(()),
+        };
+        match (awaited, reply) {
+            (Awaited::Request { answer, pod, .. }, _) => {
+                if outcome.is_err() {
+                    talk.owed.extend(pod);
+                }
+                let _ = answer.send(outcome);
+            }
+            (Awaited::Again(uid), Reply::Failed { reason }) => {
+                tracing::debug!(pod = %uid, reason, "a pod's resolver is not opened yet");
+                talk.owed.insert(uid);
+            }
+            (Awaited::Zone(revision), _) => {
+                talk.zone = false;
+                self.report.send_modify(|state| state.revision = revision);
+            }
+            (Awaited::Relays, Reply::Relays { failed }) => {
+                self.report.send_modify(|state| state.failed_relays = failed);
+            }
+            (Awaited::Again(_) | Awaited::Relays, _) => {}
         }
     }
 
@@ -270,11 +374,11 @@ impl Task {
         }
         self.reap().await?;
         self.child = Some(self.spawn()?);
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match Line::open(&self.config.options.socket).await {
                 Ok((line, _, pid)) => return Ok((line, pid)),
-                Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
+                Err(error) if Instant::now() >= deadline => return Err(error),
                 Err(_) => {}
             }
             if let Some(child) = &mut self.child
@@ -321,14 +425,25 @@ impl Line {
     }
 
     async fn ask(&mut self, request: &Request) -> io::Result<Reply> {
-        let mut text = serde_json::to_string(request).map_err(io::Error::other)?;
-        text.push('\n');
         let conversation = async {
-            self.write.write_all(text.as_bytes()).await?;
-            let line = self.read.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            serde_json::from_str(&line).map_err(io::Error::other)
+            self.say(request).await?;
+            self.reply().await
         };
         tokio::time::timeout(PATIENCE, conversation).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    async fn say(&mut self, request: &Request) -> io::Result<()> {
+        let mut text = serde_json::to_string(request).map_err(io::Error::other)?;
+        text.push('\n');
+        tokio::time::timeout(PATIENCE, self.write.write_all(text.as_bytes()))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    /// The next reply; nothing is lost when the wait for it is given up.
+    async fn reply(&mut self) -> io::Result<Reply> {
+        let line = self.read.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        serde_json::from_str(&line).map_err(io::Error::other)
     }
 
     /// Ends a helper that speaks another version. What it remembers stays for its successor.

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::PodUid;
 use crate::dns::{DnsServer, Listener, Names, Upstream, Zone};
@@ -23,6 +24,10 @@ use super::{redirect, relay};
 
 /// How long changes gather before they are written to disk.
 const GATHER: Duration = Duration::from_millis(100);
+/// How many pods' namespaces are entered at once.
+const OPENERS: usize = 16;
+/// How many requests of one conversation may be under way.
+const UNDER_WAY: usize = 128;
 
 /// How the helper is started: as `--key value` pairs on its command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +84,8 @@ pub fn helper_main(args: impl IntoIterator<Item = String>) -> ! {
     // A session of its own: closing the daemon's terminal or stopping its process group must not reach the names.
     rustix::process::setsid().ok();
     let outcome = HelperOptions::parse(args).map_err(io::Error::other).and_then(|options| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(OPENERS).build()?;
         runtime.block_on(serve(options))
     });
     let code = match outcome {
@@ -102,11 +108,31 @@ struct Snapshot {
     relays: Vec<Relay>,
 }
 
+type Opened = Result<(std::net::UdpSocket, std::net::TcpListener), redirect::RedirectError>;
+
+/// A request, as far as it can be taken before its turn.
+enum Begun {
+    Asked(Request),
+    /// This pod is answered already, or will be when its turn comes.
+    Served(PodResolver),
+    /// Its sockets are being opened.
+    Opening(PodResolver, JoinHandle<Opened>),
+    Nonsense(String),
+}
+
+fn open(pod: PodResolver) -> JoinHandle<Opened> {
+    tokio::task::spawn_blocking(move || redirect::open(&pod))
+}
+
 struct State {
     options: HelperOptions,
     dns: DnsServer,
     told: Mutex<Snapshot>,
     pods: Mutex<BTreeMap<PodUid, Listener>>,
+    /// Pods whose sockets are being opened for a request.
+    opening: Mutex<BTreeSet<PodUid>>,
+    /// Whether the pods of an earlier process are answered again.
+    reopened: watch::Sender<bool>,
     relays: Mutex<BTreeMap<Relay, relay::Running>>,
     changed: Notify,
     stop: Notify,
@@ -119,15 +145,18 @@ pub async fn serve(options: HelperOptions) -> io::Result<()> {
         dns: DnsServer::new(upstream),
         told: Mutex::default(),
         pods: Mutex::default(),
+        opening: Mutex::default(),
+        reopened: watch::Sender::new(false),
         relays: Mutex::default(),
         changed: Notify::new(),
         stop: Notify::new(),
         options: options.clone(),
     });
-    state.restore();
+    let pods = state.restore();
     let (udp, tcp) = bind_dns(options.dns)?;
     let _listener = state.dns.serve(udp, tcp, None)?;
     let control = bind_control(&options.socket)?;
+    tokio::spawn(state.clone().reopen(pods));
     tokio::select! {
         () = state.clone().accept(control) => {}
         () = state.clone().remember() => {}
@@ -189,66 +218,103 @@ impl State {
         }
     }
 
+    /// Requests take effect, and are answered, in the order they were asked in; namespaces are entered beside that, so
+    /// a hundred pods that start at once do not wait for one another.
     async fn converse(&self, stream: UnixStream) -> io::Result<()> {
         let (read, mut write) = stream.into_split();
-        let mut lines = BufReader::new(read).lines();
-        while let Some(line) = lines.next_line().await? {
-            let reply = match serde_json::from_str(&line) {
-                Ok(request) => self.answer(request),
-                Err(error) => Reply::Failed { reason: format!("not understood: {error}") },
-            };
-            let mut text = serde_json::to_string(&reply).map_err(io::Error::other)?;
-            text.push('\n');
-            write.write_all(text.as_bytes()).await?;
-        }
-        Ok(())
+        let (queue, mut begun) = mpsc::channel(UNDER_WAY);
+        let hear = async move {
+            let mut lines = BufReader::new(read).lines();
+            while let Some(line) = lines.next_line().await? {
+                if queue.send(self.begin(&line)).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let answer = async move {
+            while let Some(begun) = begun.recv().await {
+                let mut text = serde_json::to_string(&self.finish(begun).await).map_err(io::Error::other)?;
+                text.push('\n');
+                write.write_all(text.as_bytes()).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(hear, answer).map(drop)
     }
 
-    fn answer(&self, request: Request) -> Reply {
-        let reply = match request {
-            Request::Hello => {
-                return Reply::Hello { version: HELPER_VERSION.to_owned(), pid: std::process::id() };
+    fn begin(&self, line: &str) -> Begun {
+        match serde_json::from_str(line) {
+            // Never twice at once for one pod: the rules of one and the sockets of the other would be left.
+            Ok(Request::Attach(pod))
+                if !self.serves(&pod) && self.reopened() && self.opening.lock().insert(pod.uid.clone()) =>
+            {
+                Begun::Opening(pod.clone(), open(pod))
             }
-            Request::Zone(zone) => {
-                self.dns.set_names(Names::new(zone.clone()));
-                self.told.lock().zone = zone;
-                Reply::Done
+            Ok(Request::Attach(pod)) => Begun::Served(pod),
+            Ok(request) => Begun::Asked(request),
+            Err(error) => Begun::Nonsense(error.to_string()),
+        }
+    }
+
+    async fn finish(&self, begun: Begun) -> Reply {
+        let reply = match begun {
+            Begun::Nonsense(error) => return Reply::Failed { reason: format!("not understood: {error}") },
+            Begun::Asked(request) => self.answer(request),
+            Begun::Served(pod) => {
+                let _ = self.reopened.subscribe().wait_for(|done| *done).await;
+                // It may have been let go by a request before this one.
+                if self.serves(&pod) { Reply::Done } else { self.attach(pod.clone(), open(pod).await).into() }
             }
-            Request::Attach(pod) => match self.attach(pod) {
-                Ok(()) => Reply::Done,
-                Err(error) => Reply::Failed { reason: crate::chain(&error) },
-            },
-            Request::Detach(uid) => {
-                self.pods.lock().remove(&uid);
-                self.told.lock().pods.retain(|pod| pod.uid != uid);
-                Reply::Done
-            }
-            Request::Retain(uids) => {
-                let uids: BTreeSet<PodUid> = uids.into_iter().collect();
-                self.pods.lock().retain(|uid, _| uids.contains(uid));
-                self.told.lock().pods.retain(|pod| uids.contains(&pod.uid));
-                Reply::Done
-            }
-            Request::Relays(relays) => Reply::Relays { failed: self.set_relays(relays) },
-            Request::Stop => {
-                self.stop.notify_one();
-                return Reply::Done;
+            Begun::Opening(pod, opened) => {
+                let opened = opened.await;
+                self.opening.lock().remove(&pod.uid);
+                self.attach(pod, opened).into()
             }
         };
         self.changed.notify_one();
         reply
     }
 
-    fn attach(&self, mut pod: PodResolver) -> Result<(), redirect::RedirectError> {
-        if self.told.lock().pods.contains(&pod) && self.pods.lock().contains_key(&pod.uid) {
-            return Ok(());
+    fn answer(&self, request: Request) -> Reply {
+        match request {
+            Request::Hello => {
+                return Reply::Hello { version: HELPER_VERSION.to_owned(), pid: std::process::id() };
+            }
+            Request::Zone(zone) => {
+                self.dns.set_names(Names::new(zone.clone()));
+                self.told.lock().zone = zone;
+            }
+            // Answered by `finish`, which has the sockets.
+            Request::Attach(_) => {}
+            Request::Detach(uid) => {
+                self.pods.lock().remove(&uid);
+                self.told.lock().pods.retain(|pod| pod.uid != uid);
+            }
+            Request::Retain(uids) => {
+                let uids: BTreeSet<PodUid> = uids.into_iter().collect();
+                self.pods.lock().retain(|uid, _| uids.contains(uid));
+                self.told.lock().pods.retain(|pod| uids.contains(&pod.uid));
+            }
+            Request::Relays(relays) => return Reply::Relays { failed: self.set_relays(relays) },
+            Request::Stop => self.stop.notify_one(),
         }
-        let (udp, tcp) = redirect::open(&pod)?;
+        Reply::Done
+    }
+
+    fn reopened(&self) -> bool {
+        *self.reopened.borrow()
+    }
+
+    fn serves(&self, pod: &PodResolver) -> bool {
+        self.told.lock().pods.contains(pod) && self.pods.lock().contains_key(&pod.uid)
+    }
+
+    fn attach(&self, mut pod: PodResolver, opened: Result<Opened, JoinError>) -> Result<(), String> {
+        let (udp, tcp) = opened.map_err(|error| error.to_string())?.map_err(|error| crate::chain(&error))?;
         pod.inode = redirect::inode(&pod.netns);
-        match self.dns.serve(udp, tcp, Some(pod.address)) {
-            Ok(listener) => drop(self.pods.lock().insert(pod.uid.clone(), listener)),
-            Err(source) => return Err(redirect::RedirectError::Namespace(pod.netns.display().to_string(), source)),
-        }
+        let listener = self.dns.serve(udp, tcp, Some(pod.address)).map_err(|error| error.to_string())?;
+        self.pods.lock().insert(pod.uid.clone(), listener);
         let mut told = self.told.lock();
         told.pods.retain(|other| other.uid != pod.uid);
         told.pods.push(pod);
@@ -274,18 +340,35 @@ impl State {
         failed
     }
 
-    /// Takes up what an earlier process was told.
-    fn restore(&self) {
-        let Ok(text) = std::fs::read(&self.options.snapshot) else { return };
-        let Ok(snapshot) = serde_json::from_slice::<Snapshot>(&text) else { return };
+    /// Takes up what an earlier process was told, and says in which pods it is to answer again.
+    fn restore(&self) -> Vec<PodResolver> {
+        let Ok(text) = std::fs::read(&self.options.snapshot) else { return Vec::new() };
+        let Ok(snapshot) = serde_json::from_slice::<Snapshot>(&text) else { return Vec::new() };
         self.dns.set_names(Names::new(snapshot.zone.clone()));
-        self.told.lock().zone = snapshot.zone;
-        for pod in snapshot.pods {
-            if let Err(error) = self.attach(pod.clone()) {
-                tracing::info!(pod = %pod.uid, error = %crate::chain(&error), "a pod is gone");
+        let mut told = self.told.lock();
+        told.zone = snapshot.zone;
+        told.pods.clone_from(&snapshot.pods);
+        drop(told);
+        self.set_relays(snapshot.relays);
+        snapshot.pods
+    }
+
+    /// Opens the resolvers of these pods again, beside whatever is asked meanwhile.
+    async fn reopen(self: Arc<Self>, pods: Vec<PodResolver>) {
+        let opening: Vec<_> = pods.into_iter().map(|pod| (pod.clone(), open(pod))).collect();
+        for (pod, opened) in opening {
+            let opened = opened.await;
+            // Let go, or told anew, since then.
+            if !self.told.lock().pods.contains(&pod) || self.pods.lock().contains_key(&pod.uid) {
+                continue;
+            }
+            if let Err(reason) = self.attach(pod.clone(), opened) {
+                tracing::info!(pod = %pod.uid, reason, "a pod is gone");
+                self.told.lock().pods.retain(|other| *other != pod);
             }
         }
-        self.set_relays(snapshot.relays);
+        self.reopened.send_replace(true);
+        self.changed.notify_one();
     }
 
     /// Writes what was told, a moment after it changed.

@@ -10,7 +10,7 @@ use crate::dns::Zone;
 use crate::model::Protocol;
 
 /// The version of the helper. A daemon with another one replaces the helper instead of adopting it.
-pub const HELPER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+pub const HELPER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 
 /// What the daemon asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,6 +55,15 @@ pub enum Reply {
         /// Why.
         reason: String,
     },
+}
+
+impl From<Result<(), String>> for Reply {
+    fn from(outcome: Result<(), String>) -> Self {
+        match outcome {
+            Ok(()) => Self::Done,
+            Err(reason) => Self::Failed { reason },
+        }
+    }
 }
 
 /// A pod in whose namespace 127.0.0.11 answers.

@@ -1,9 +1,11 @@
 //! 127.0.0.11 inside a pod: sockets in its namespace, and the rules that lead port 53 to them.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+
+use socket2::{Domain, Type};
 
 use crate::netlink::{Message, NetlinkError, Socket, flag};
 
@@ -34,15 +36,30 @@ pub(super) fn open(pod: &PodResolver) -> Result<(UdpSocket, TcpListener), Redire
         return Err(RedirectError::Replaced(path));
     }
     Socket::within(netns.as_fd(), || {
-        let udp = UdpSocket::bind((RESOLVER, 0)).map_err(NetlinkError::Socket)?;
-        let tcp = TcpListener::bind((RESOLVER, 0)).map_err(NetlinkError::Socket)?;
+        let udp: UdpSocket = bind(Type::DGRAM).map_err(NetlinkError::Socket)?.into();
+        let tcp: TcpListener = bind(Type::STREAM).map_err(NetlinkError::Socket)?.into();
         let port =
             |address: std::io::Result<std::net::SocketAddr>| address.map(|a| a.port()).map_err(NetlinkError::Socket);
         let (to_udp, to_tcp) = (port(udp.local_addr())?, port(tcp.local_addr())?);
-        Socket::netfilter()?.batch(rules(to_udp, to_tcp))?;
+        match Socket::netfilter()?.batch(rules(to_udp, to_tcp, false)) {
+            // A table of an earlier helper. Deleting costs a grace period of the kernel, so it is not done for nothing.
+            Err(error) if error.errno() == Some(EEXIST) => Socket::netfilter()?.batch(rules(to_udp, to_tcp, true))?,
+            other => other?,
+        }
         Ok((udp, tcp))
     })
     .map_err(RedirectError::Kernel)
+}
+
+/// A socket on the resolver's address, which need not be there yet: the loopback may come up at the same time.
+fn bind(kind: Type) -> std::io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::IPV4, kind, None)?;
+    socket.set_freebind_v4(true)?;
+    socket.bind(&SocketAddrV4::new(RESOLVER, 0).into())?;
+    if kind == Type::STREAM {
+        socket.listen(128)?;
+    }
+    Ok(socket)
 }
 
 /// The number that tells the namespace at `path` from others.
@@ -60,8 +77,10 @@ const NEW_RULE: u16 = 0x0a06;
 const HEADER: [u8; 4] = [2, 0, 0, 0];
 const REGISTER_1: u32 = 1;
 const REGISTER_2: u32 = 2;
+const EEXIST: i32 = 17;
 
-fn rules(udp: u16, tcp: u16) -> Vec<Message> {
+/// The table from nothing, or in place of the one there is.
+fn rules(udp: u16, tcp: u16, replace: bool) -> Vec<Message> {
     const LOCAL_OUT: u32 = 3;
     const PRIORITY: i32 = -110;
     let table = |kind, flags| Message::new(kind, flags, &HEADER).string(1, TABLE);
@@ -70,14 +89,12 @@ fn rules(udp: u16, tcp: u16) -> Vec<Message> {
         .string(3, CHAIN)
         .nest(4, |m| m.be32(1, LOCAL_OUT).be32(2, PRIORITY as u32))
         .string(7, "nat");
-    vec![
-        table(NEW_TABLE, flag::CREATE),
-        table(DELETE_TABLE, 0),
-        table(NEW_TABLE, flag::CREATE),
-        chain,
-        rule(17, udp),
-        rule(6, tcp),
-    ]
+    let mut messages = Vec::with_capacity(5);
+    if replace {
+        messages.push(table(DELETE_TABLE, 0));
+    }
+    messages.extend([table(NEW_TABLE, flag::CREATE | flag::EXCL), chain, rule(17, udp), rule(6, tcp)]);
+    messages
 }
 
 /// `ip daddr 127.0.0.11 meta l4proto <protocol> th dport 53 dnat to 127.0.0.11:<port>`

@@ -64,6 +64,10 @@ pub struct PodFacts {
     pub host_network: bool,
     /// It succeeded or failed, and has no processes any more.
     pub finished: bool,
+    /// Its status says that it takes connections.
+    pub ready: bool,
+    /// Differs after every start of one of its containers that its status tells of.
+    pub run: u64,
     /// Its host name, when it asked for one.
     pub hostname: Option<String>,
     /// Its networks.

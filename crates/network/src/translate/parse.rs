@@ -116,6 +116,30 @@ struct PodStatus {
     pod_ip: String,
     #[serde(rename = "podIPs")]
     pod_ips: Vec<PodIp>,
+    conditions: Vec<Condition>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+impl PodStatus {
+    fn run(&self) -> u64 {
+        let starts = self.container_statuses.iter().map(|c| format!("{} {}\n", c.container_id, c.restart_count));
+        crate::hash::fnv64(starts.collect::<String>().as_bytes())
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Condition {
+    r#type: String,
+    status: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatus {
+    #[serde(rename = "containerID")]
+    container_id: String,
+    restart_count: u32,
 }
 
 #[derive(Deserialize, Default)]
@@ -142,6 +166,8 @@ impl PodFacts {
             address: ipv4(&pod.status.pod_ip).or_else(|| pod.status.pod_ips.iter().find_map(|ip| ipv4(&ip.ip))),
             node: pod.spec.node_name.filter(|node| !node.is_empty()),
             host_network: pod.spec.host_network,
+            ready: pod.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True"),
+            run: pod.status.run(),
             finished: matches!(pod.status.phase.as_str(), "Succeeded" | "Failed"),
             hostname: pod.spec.hostname.filter(|name| !name.is_empty()),
             networks: networks

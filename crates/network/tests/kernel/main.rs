@@ -8,6 +8,7 @@
 //! program started with other arguments, as it is in production.
 
 mod attach;
+mod claim;
 mod coexist;
 mod deltas;
 mod isolation;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let all: Vec<Test> = [
         names::TESTS,
         deltas::TESTS,
+        claim::TESTS,
         attach::TESTS,
         services::TESTS,
         published::TESTS,
