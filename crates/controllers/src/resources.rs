@@ -28,6 +28,8 @@ pub(crate) const ENDPOINTS: Resource = resource("", "v1", "Endpoints", "endpoint
 pub(crate) const EVENTS: Resource = resource("", "v1", "Event", "events", true);
 pub(crate) const CONFIG_MAPS: Resource = resource("", "v1", "ConfigMap", "configmaps", true);
 pub(crate) const SERVICE_ACCOUNTS: Resource = resource("", "v1", "ServiceAccount", "serviceaccounts", true);
+pub(crate) const REPLICATION_CONTROLLERS: Resource =
+    resource("", "v1", "ReplicationController", "replicationcontrollers", true);
 pub(crate) const CLAIMS: Resource = resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true);
 pub(crate) const VOLUMES: Resource = resource("", "v1", "PersistentVolume", "persistentvolumes", false);
 pub(crate) const DEPLOYMENTS: Resource = resource("apps", "v1", "Deployment", "deployments", true);

@@ -24,7 +24,7 @@ use crate::namespace::{Namespaces, Provision};
 use crate::network::Networks;
 use crate::node::{Nodes, PodCollector, Presence, Silence};
 use crate::node_ipam::NodeSubnets;
-use crate::replicaset::ReplicaSets;
+use crate::replicaset::{Flavour, ReplicaSets};
 use crate::scheduling::Scheduling;
 use crate::statefulset::StatefulSets;
 use crate::storage::{Claims, Eraser, Volumes};
@@ -100,7 +100,8 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
     let running = vec![
         set.start(Scheduling::new(cluster.clone())),
         set.start(Deployments(cluster.clone())),
-        set.start(ReplicaSets(cluster.clone())),
+        set.start(ReplicaSets::of(Flavour::ReplicaSet, cluster.clone())),
+        set.start(ReplicaSets::of(Flavour::ReplicationController, cluster.clone())),
         set.start(DaemonSets(cluster.clone())),
         set.start(StatefulSets(cluster.clone())),
         set.start(CronJobs(cluster.clone())),

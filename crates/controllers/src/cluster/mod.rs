@@ -60,6 +60,8 @@ pub struct Cluster {
     pub deployments: Informer<Deployment>,
     /// ReplicaSets.
     pub replica_sets: Informer<ReplicaSet>,
+    /// ReplicationControllers, read as the ReplicaSets that they are but for their selector's form.
+    pub replication_controllers: Informer<ReplicaSet>,
     /// DaemonSets.
     pub daemon_sets: Informer<DaemonSet>,
     /// StatefulSets.
@@ -142,6 +144,11 @@ impl Cluster {
             slices,
             deployments: follow(DEPLOYMENTS).start(client),
             replica_sets: managed(REPLICA_SETS, |set: &ReplicaSet| &set.metadata).start(client),
+            replication_controllers: Informer::builder(
+                REPLICATION_CONTROLLERS,
+                views::read_replication_controller as fn(&[u8]) -> Result<ReplicaSet, BoxError>,
+            )
+            .start(client),
             daemon_sets: follow(DAEMON_SETS).start(client),
             stateful_sets: follow(STATEFUL_SETS).start(client),
             revisions: managed(REVISIONS, |revision: &ControllerRevision| &revision.metadata).start(client),
@@ -164,7 +171,7 @@ impl Cluster {
     }
 
     fn register(&mut self) {
-        let followed: [(Resource, Box<dyn Followed>); 18] = [
+        let followed: [(Resource, Box<dyn Followed>); 19] = [
             (PODS, Box::new(self.pods.clone())),
             (NODES, Box::new(self.nodes.clone())),
             (NAMESPACES, Box::new(self.namespaces.clone())),
@@ -173,6 +180,7 @@ impl Cluster {
             (SLICES, Box::new(self.slices.clone())),
             (DEPLOYMENTS, Box::new(self.deployments.clone())),
             (REPLICA_SETS, Box::new(self.replica_sets.clone())),
+            (REPLICATION_CONTROLLERS, Box::new(self.replication_controllers.clone())),
             (DAEMON_SETS, Box::new(self.daemon_sets.clone())),
             (STATEFUL_SETS, Box::new(self.stateful_sets.clone())),
             (REVISIONS, Box::new(self.revisions.clone())),

@@ -29,9 +29,12 @@ const BORNE: [(&str, &str); 6] = [
 
 /// What a node should have and what it has.
 struct Place<'a> {
+    node: &'a str,
     wanted: bool,
     /// The pod that stays.
     pod: Option<&'a Arc<Pod>>,
+    /// Its successor, where the new one comes before the old one goes.
+    next: Option<&'a Arc<Pod>>,
 }
 
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
@@ -46,6 +49,7 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         plan.writes.extend(history.writes);
     }
     let tolerations = tolerations(&set.spec.template);
+    let surges = surge(set, view.nodes.len()) > 0;
     let mut by_node: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
     for pod in &view.pods {
         by_node.entry(pod.spec.node_name.as_str()).or_default().push(pod);
@@ -57,16 +61,16 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         let suits = suits(&set.spec.template, node);
         let wanted = suits && tolerates_all(&tolerations, &node.spec.taints);
         let stays = wanted || (suits && tolerates_running(&tolerations, &node.spec.taints));
-        let pod = tidy(&mut plan, &here, stays, deleting);
+        let (pod, next) = tidy(&mut plan, &here, stays, deleting, surges.then_some(history.hash.as_str()));
         // One that is going takes the node's place until it is gone.
         if wanted && pod.is_none() && here.iter().all(|pod| pod.is_finished() && !pod.metadata.is_deleting()) {
             missing.push(node.metadata.name.as_str());
         }
-        places.push(Place { wanted, pod });
+        places.push(Place { node: node.metadata.name.as_str(), wanted, pod, next });
     }
     if !deleting {
+        missing.extend(roll(&mut plan, set, &history.hash, &places, now));
         create(&mut plan, set, &history.hash, &missing, view);
-        roll(&mut plan, set, &history.hash, &places, now);
     }
     status(&mut plan, set, &history.hash, &places, now);
     plan
@@ -96,24 +100,44 @@ fn suits(template: &Value, node: &Node) -> bool {
         && (required.is_null() || affinity::admits(required, node))
 }
 
-/// Deletes what should not be on a node; returns the pod that stays.
-fn tidy<'a>(plan: &mut Plan, here: &[&'a Arc<Pod>], stays: bool, deleting: bool) -> Option<&'a Arc<Pod>> {
+type OnNode<'a> = Option<&'a Arc<Pod>>;
+
+/// Deletes what should not be on a node; returns the pod that stays and, where the new one comes first, its successor
+/// of the revision `next_hash`.
+fn tidy<'a>(
+    plan: &mut Plan,
+    here: &[&'a Arc<Pod>],
+    stays: bool,
+    deleting: bool,
+    next_hash: Option<&str>,
+) -> (OnNode<'a>, OnNode<'a>) {
     let mut living: Vec<_> = here.iter().copied().filter(|pod| !pod.metadata.is_deleting()).collect();
     // The first is kept: a ready one before others, the oldest before younger ones.
     living.sort_by_key(|pod| {
         (pod.is_finished(), !pod.is_ready(), pod.metadata.creation_timestamp, pod.metadata.name.clone())
     });
-    let mut kept = None;
+    let mut kept: OnNode<'a> = None;
+    let mut next = None;
     for pod in living {
         let ended = pod.is_finished() && !pods::counts(pod);
+        let succeeds = |old: &Arc<Pod>| next_hash.is_some_and(|hash| is_current(pod, hash) && !is_current(old, hash));
         if kept.is_none() && stays && !ended {
             kept = Some(pod);
+        } else if next.is_none() && !ended && kept.is_some_and(succeeds) {
+            next = Some(pod);
         } else if !deleting {
             plan.reason = "tidying up".into();
             plan.push(Write::delete(PODS, key(&pod.metadata), &pod.metadata.uid));
         }
     }
-    kept
+    (kept, next)
+}
+
+/// How many nodes may have a new pod beside the old one.
+fn surge(set: &DaemonSet, total: usize) -> i32 {
+    let rolling = set.spec.update_strategy.rolling_update.as_ref();
+    let bound = rolling.map(|rolling| &rolling.max_surge).filter(|bound| !bound.is_null());
+    bound.map_or(0, |bound| resolve(bound, i32::try_from(total).unwrap_or(i32::MAX), true))
 }
 
 fn create(plan: &mut Plan, set: &DaemonSet, hash: &str, missing: &[&str], view: &View) {
@@ -142,12 +166,17 @@ fn is_current(pod: &Pod, hash: &str) -> bool {
     pod.metadata.label(HASH) == Some(hash)
 }
 
-/// Takes old pods away, a bounded number at once; new ones come in their places by themselves.
-fn roll(plan: &mut Plan, set: &DaemonSet, hash: &str, places: &[Place<'_>], now: Timestamp) {
+/// Takes old pods away, a bounded number at once; new ones come in their places by themselves. Where new ones come
+/// first, returns the nodes that get one now.
+fn roll<'a>(plan: &mut Plan, set: &DaemonSet, hash: &str, places: &[Place<'a>], now: Timestamp) -> Vec<&'a str> {
     if set.spec.update_strategy.kind == "OnDelete" {
-        return;
+        return Vec::new();
     }
     let wanted: Vec<_> = places.iter().filter(|place| place.wanted).collect();
+    let most = surge(set, wanted.len());
+    if most > 0 {
+        return roll_by_surge(plan, set, hash, &wanted, most, now);
+    }
     let total = i32::try_from(wanted.len()).unwrap_or(i32::MAX);
     let rolling = set.spec.update_strategy.rolling_update.as_ref();
     let bound = rolling.map(|rolling| &rolling.max_unavailable).filter(|bound| !bound.is_null());
@@ -171,6 +200,40 @@ fn roll(plan: &mut Plan, set: &DaemonSet, hash: &str, places: &[Place<'_>], now:
         plan.reason = "rolling out".into();
         plan.push(Write::delete(PODS, key(&pod.metadata), &pod.metadata.uid));
     }
+    Vec::new()
+}
+
+/// The new pod first: the old one goes when the new one serves. One that does not serve is succeeded whatever the bound.
+fn roll_by_surge<'a>(
+    plan: &mut Plan,
+    set: &DaemonSet,
+    hash: &str,
+    wanted: &[&Place<'a>],
+    most: i32,
+    now: Timestamp,
+) -> Vec<&'a str> {
+    let available = |pod: &Pod| availability(pod, set.spec.min_ready_seconds, now) == Availability::Yes;
+    let (mut at_once, mut candidates, mut spare) = (Vec::new(), Vec::new(), most);
+    for place in wanted {
+        let Some(old) = place.pod.filter(|pod| !is_current(pod, hash)) else { continue };
+        match place.next {
+            Some(next) if available(next) => {
+                plan.reason = "rolling out".into();
+                plan.push(Write::delete(PODS, key(&old.metadata), &old.metadata.uid));
+            }
+            Some(next) => {
+                spare -= 1;
+                if let Availability::From(from) = availability(next, set.spec.min_ready_seconds, now) {
+                    plan.again_at(from);
+                }
+            }
+            None if !available(old) => at_once.push(place.node),
+            None => candidates.push(place.node),
+        }
+    }
+    candidates.truncate(usize::try_from(spare.max(0)).unwrap_or(0));
+    at_once.extend(candidates);
+    at_once
 }
 
 fn status(plan: &mut Plan, set: &DaemonSet, hash: &str, places: &[Place<'_>], now: Timestamp) {

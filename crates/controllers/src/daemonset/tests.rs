@@ -4,79 +4,59 @@ use serde_json::{Value, json};
 
 use super::plan::plan;
 use super::*;
-use crate::fixtures::{at, merge, noon, view};
-use crate::plan::Write;
+use crate::fixtures::{Owned, at, merge, noon, settle, view, views};
 
 struct World {
-    set: Value,
+    owned: Owned,
     nodes: Vec<Value>,
-    pods: Vec<Value>,
-    revisions: Vec<Value>,
-    created: usize,
+}
+
+impl std::ops::Deref for World {
+    type Target = Owned;
+    fn deref(&self) -> &Owned {
+        &self.owned
+    }
+}
+
+impl std::ops::DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Owned {
+        &mut self.owned
+    }
 }
 
 impl World {
     fn new(nodes: usize, spec: Value) -> Self {
         let mut set = json!({
+            "kind": "DaemonSet",
             "metadata": { "name": "ds", "namespace": "shop", "uid": "d", "generation": 1 },
             "spec": { "template": { "metadata": { "labels": { "app": "ds" } }, "spec": { "containers": [{ "name": "c", "image": "v1" }] } } },
         });
         merge(&mut set, &json!({ "spec": spec }));
         let node = |n| json!({ "metadata": { "name": format!("n{n}"), "labels": { "disk": if n == 0 { "ssd" } else { "hdd" } } } });
-        World { set, nodes: (0..nodes).map(node).collect(), pods: vec![], revisions: vec![], created: 0 }
+        World { owned: Owned::new(set), nodes: (0..nodes).map(node).collect() }
     }
 
     fn turn(&mut self) -> Plan {
-        fn all<V: serde::de::DeserializeOwned>(values: &[Value]) -> Vec<Arc<V>> {
-            values.iter().map(|value| Arc::new(view(value.clone()))).collect()
-        }
         let look = View {
-            set: Arc::new(view(self.set.clone())),
-            pods: all(&self.pods),
-            nodes: all(&self.nodes),
-            revisions: all(&self.revisions),
+            set: Arc::new(view(self.object.clone())),
+            pods: views(&self.pods),
+            nodes: views(&self.nodes),
+            revisions: views(&self.revisions),
         };
         let plan = plan(&look, noon());
-        for write in &plan.writes {
-            match write {
-                Write::Create { resource, object, .. } if resource.kind == "Pod" => {
-                    self.created += 1;
-                    let mut pod = object.clone();
-                    let name = format!("p{}", self.created);
-                    merge(
-                        &mut pod,
-                        &json!({ "metadata": { "name": name, "uid": name }, "status": { "phase": "Running" } }),
-                    );
-                    self.pods.push(pod);
-                }
-                Write::Create { object, .. } => self.revisions.push(object.clone()),
-                Write::Patch { resource, patch, .. } if resource.kind == "DaemonSet" => merge(&mut self.set, patch),
-                Write::Patch { key, patch, .. } => {
-                    merge(self.revisions.iter_mut().find(|r| r["metadata"]["name"] == *key.name).unwrap(), patch);
-                }
-                Write::Delete { key, .. } => self.pods.retain(|pod| pod["metadata"]["name"] != *key.name),
-                Write::Post { .. } | Write::Put { .. } => unreachable!("nothing is posted"),
-            }
-        }
+        plan.writes.iter().for_each(|write| drop(self.carry_out(write)));
         plan
     }
 
-    fn ready(&mut self) {
-        for pod in &mut self.pods {
-            pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True", "lastTransitionTime": at(0) }]);
-        }
-    }
-
     fn settle(&mut self) {
-        for _ in 0..50 {
-            let before = (self.set.clone(), self.pods.clone());
-            self.turn();
-            self.ready();
-            if before == (self.set.clone(), self.pods.clone()) {
-                return;
-            }
-        }
-        panic!("it never settles");
+        settle(
+            self,
+            |world| world.owned.clone(),
+            |world| {
+                world.turn();
+                world.ready();
+            },
+        );
     }
 
     fn nodes_with_pods(&self) -> Vec<&str> {
@@ -86,7 +66,7 @@ impl World {
     }
 
     fn count(&self, field: &str) -> i64 {
-        self.set["status"][field].as_i64().unwrap_or(0)
+        self.object["status"][field].as_i64().unwrap_or(0)
     }
 }
 
@@ -108,7 +88,7 @@ fn every_fitting_node_has_one_pod() {
     world.nodes.push(json!({ "metadata": { "name": "n9" }, "spec": { "taints": [{ "key": "mine", "effect": "NoSchedule" }, { "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule" }] } }));
     world.settle();
     assert_eq!(world.nodes_with_pods(), ["n0", "n1"], "a foreign taint is not borne");
-    world.set["spec"]["template"]["spec"]["tolerations"] = json!([{ "key": "mine", "operator": "Exists" }]);
+    world.object["spec"]["template"]["spec"]["tolerations"] = json!([{ "key": "mine", "operator": "Exists" }]);
     world.settle();
     assert_eq!(world.nodes_with_pods(), ["n0", "n1", "n9"], "the node's own troubles are");
 }
@@ -143,7 +123,7 @@ fn an_update_replaces_a_bounded_number_at_once() {
         json!({ "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": "50%" } } }),
     );
     world.settle();
-    world.set["spec"]["template"]["spec"]["containers"][0]["image"] = "v2".into();
+    world.object["spec"]["template"]["spec"]["containers"][0]["image"] = "v2".into();
     world.turn();
     assert_eq!(world.pods.len(), 2, "half of four go");
     world.turn();
@@ -153,8 +133,8 @@ fn an_update_replaces_a_bounded_number_at_once() {
     assert_eq!(new(&world), 2, "nobody else goes before they are ready");
     world.settle();
     assert_eq!((new(&world), world.count("updatedNumberScheduled"), world.revisions.len()), (4, 4, 2));
-    world.set["spec"]["updateStrategy"]["type"] = "OnDelete".into();
-    world.set["spec"]["template"]["spec"]["containers"][0]["image"] = "v3".into();
+    world.object["spec"]["updateStrategy"]["type"] = "OnDelete".into();
+    world.object["spec"]["template"]["spec"]["containers"][0]["image"] = "v3".into();
     world.settle();
     assert_eq!(world.count("updatedNumberScheduled"), 0, "only whoever is deleted by hand comes back as new");
 }
@@ -177,4 +157,28 @@ fn failed_pods_and_doubles_go() {
     world.turn();
     assert_eq!(world.pods.len(), 1);
     assert_eq!(world.pods[0]["status"]["phase"], "Running");
+}
+
+#[test]
+fn with_a_surge_the_new_pod_serves_before_the_old_one_goes() {
+    let surge = json!({ "maxSurge": 1, "maxUnavailable": 0 });
+    let mut world = World::new(3, json!({ "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": surge } }));
+    world.settle();
+    assert_eq!(world.pods.len(), 3, "a surge is for updates alone");
+    world.object["spec"]["template"]["spec"]["containers"][0]["image"] = "v2".into();
+    world.turn();
+    world.turn();
+    assert_eq!(world.pods.len(), 4, "one node has two, and no more until the new one serves");
+    world.ready();
+    world.turn();
+    let new = |world: &World| world.pods.iter().filter(|pod| pod["spec"]["containers"][0]["image"] == "v2").count();
+    assert_eq!((world.pods.len(), new(&world)), (4, 2), "then the old one goes, and the next node gets its second");
+    world.settle();
+    assert_eq!((new(&world), world.nodes_with_pods().len(), world.count("updatedNumberScheduled")), (3, 3, 3));
+    world.object["spec"]["template"]["spec"]["containers"][0]["image"] = "v3".into();
+    for pod in &mut world.pods {
+        pod["status"]["conditions"] = json!([]);
+    }
+    world.turn();
+    assert_eq!(world.pods.len(), 6, "what does not serve is succeeded at once");
 }

@@ -364,7 +364,8 @@ impl<'a> Rollout<'a> {
         let rolls_back = |write: &Write| *write.resource() == DEPLOYMENTS;
         if !annotations.is_empty() && !plan.writes.iter().any(rolls_back) {
             let patch = json!({ "metadata": { "uid": meta.uid, "annotations": annotations } });
-            plan.push(Write::merge(DEPLOYMENTS, key(meta), patch));
+            // What a controller notes is no change of what is wanted: it must not count as a generation.
+            plan.push(Write::status(DEPLOYMENTS, key(meta), patch));
         }
     }
 }

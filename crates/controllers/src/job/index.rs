@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use crate::views::Pod;
 
 /// Label and annotation of a pod: its index.
@@ -10,6 +12,13 @@ pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// A pod's index.
 pub(super) fn of(pod: &Pod) -> Option<i32> {
     pod.metadata.annotation(INDEX).or(pod.metadata.label(INDEX))?.parse().ok()
+}
+
+/// When a pod's last container ended, or the pod was told to go.
+pub(super) fn ended(pod: &Pod) -> Option<Timestamp> {
+    let containers = pod.status.container_statuses.iter();
+    let ends = containers.filter_map(|container| container.state.terminated.as_ref()?.finished_at);
+    ends.max().or(pod.metadata.deletion_timestamp)
 }
 
 /// Reads ranges; what cannot be read, or lies outside `0..count`, is left out.

@@ -6,6 +6,7 @@
 
 mod index;
 mod plan;
+mod policy;
 mod tally;
 #[cfg(test)]
 mod tests;

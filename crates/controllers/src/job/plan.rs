@@ -1,6 +1,7 @@
 //! The decision about one Job.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use naru_client::{DeleteOptions, Propagation};
@@ -8,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::View;
 use super::index::{self, INDEX};
-use super::tally::{TRACKED, Tally};
+use super::policy;
+use super::tally::{FAILURES, TRACKED, Tally, replaces_failed_only};
 use crate::ownership::{controller_of, key, without_finalizer};
 use crate::plan::{Notice, Plan, Write};
 use crate::pods;
@@ -24,7 +26,7 @@ const LONGEST_PAUSE: i64 = 360;
 /// Why a Job ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
-    Complete { reason: &'static str, message: String },
+    Complete { reason: String, message: String },
     Failed { reason: String, message: String },
 }
 
@@ -50,10 +52,10 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     if !["", "kubernetes.io/job-controller"].contains(&job.spec.managed_by.as_str()) {
         return Plan::nothing("another controller runs it");
     }
-    if job.status.start_time.is_none() && Condition::find(&job.status.conditions, "Suspended").is_none() {
-        plan.notices.extend(ignored(job));
-    }
     let end = end(job, &tally, now);
+    if end.is_some() {
+        plan.writes.extend(tally.held.iter().map(|pod| without_finalizer(PODS, &pod.metadata, TRACKED)));
+    }
     let mut started = job.status.start_time;
     if end.is_some() {
         plan.reason = "ending".into();
@@ -69,27 +71,6 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     }
     status(&mut plan, job, &tally, end, started, now);
     plan
-}
-
-/// Tells, at its start, what of a Job is kept and not acted on: silence would let people rely on it.
-fn ignored(job: &Job) -> Option<Notice> {
-    let spec = &job.spec;
-    let fields = [
-        ("podFailurePolicy", spec.pod_failure_policy.is_some()),
-        ("successPolicy", spec.success_policy.is_some()),
-        ("backoffLimitPerIndex", spec.backoff_limit_per_index.is_some()),
-        ("maxFailedIndexes", spec.max_failed_indexes.is_some()),
-        ("podReplacementPolicy", spec.pod_replacement_policy == "Failed"),
-    ];
-    let names: Vec<&str> = fields.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
-    (!names.is_empty()).then(|| Notice {
-        resource: JOBS,
-        key: key(&job.metadata),
-        uid: job.metadata.uid.clone(),
-        warning: true,
-        reason: "FieldsIgnored",
-        message: format!("This controller does not act on: {}; every failure counts alike", names.join(", ")),
-    })
 }
 
 /// When a Job finished.
@@ -135,27 +116,64 @@ fn end(job: &Job, tally: &Tally, now: Timestamp) -> Option<End> {
     if let Some(failing) = begun("FailureTarget") {
         return Some(End::Failed { reason: failing.reason.clone(), message: failing.message.clone() });
     }
-    let complete =
-        End::Complete { reason: "CompletionsReached", message: "Reached expected number of succeeded pods".into() };
-    if begun("SuccessCriteriaMet").is_some() {
-        return Some(complete);
+    if let Some(met) = begun("SuccessCriteriaMet") {
+        return Some(End::Complete { reason: met.reason.clone(), message: met.message.clone() });
     }
+    let complete = End::Complete {
+        reason: "CompletionsReached".into(),
+        message: "Reached expected number of succeeded pods".into(),
+    };
     let failed = |reason: &str, message: &str| Some(End::Failed { reason: reason.into(), message: message.into() });
-    if tally.all_failed() > job.spec.backoff_limit.unwrap_or(6) || restarted_too_often(job, tally) {
+    if let Some(why) = &tally.fail_job {
+        return failed("PodFailurePolicy", why);
+    }
+    if tally.all_failed() > backoff_limit(job) || restarted_too_often(job, tally) {
         return failed("BackoffLimitExceeded", "Job has reached the specified backoff limit");
     }
     let due = job.spec.active_deadline_seconds.zip(job.status.start_time).map(|(seconds, at)| after(at, seconds));
     if due.is_some_and(|due| due <= now) && !job.spec.suspend {
         return failed("DeadlineExceeded", "Job was active longer than specified deadline");
     }
+    if job.spec.completion_mode == "Indexed"
+        && let Some(end) = end_of_indexes(job, tally)
+    {
+        return Some(end);
+    }
     let done = match job.spec.completions {
         Some(_) if job.spec.completion_mode == "Indexed" => {
-            i32::try_from(tally.completed.len()).unwrap_or(i32::MAX) >= job.spec.completions.unwrap_or(0)
+            count_of(&tally.completed) >= job.spec.completions.unwrap_or(0)
         }
         Some(completions) => tally.all_succeeded() >= completions,
         None => tally.all_succeeded() > 0 && tally.active.is_empty(),
     };
     done.then_some(complete)
+}
+
+fn count_of(indexes: &BTreeSet<i32>) -> i32 {
+    i32::try_from(indexes.len()).unwrap_or(i32::MAX)
+}
+
+/// How many failures the Job bears in all; where each index has a limit of its own, any number unless it says so.
+fn backoff_limit(job: &Job) -> i32 {
+    let otherwise = if job.spec.backoff_limit_per_index.is_some() { i32::MAX } else { 6 };
+    job.spec.backoff_limit.unwrap_or(otherwise)
+}
+
+/// The ends that only Jobs with indexes have.
+fn end_of_indexes(job: &Job, tally: &Tally) -> Option<End> {
+    let failed = |reason: &str, message: &str| Some(End::Failed { reason: reason.into(), message: message.into() });
+    if job.spec.backoff_limit_per_index.is_some() {
+        let (bad, good) = (count_of(&tally.failed_indexes), count_of(&tally.completed));
+        if job.spec.max_failed_indexes.is_some_and(|most| bad > most) {
+            let message = "Job has exceeded the specified maximal number of failed indexes";
+            return failed("MaxFailedIndexesExceeded", message);
+        }
+        if bad > 0 && bad + good >= job.spec.completions.unwrap_or(0) {
+            return failed("FailedIndexes", "Job has failed indexes");
+        }
+    }
+    let rule = policy::enough(job, &tally.completed)?;
+    Some(End::Complete { reason: "SuccessPolicy".into(), message: format!("Matched rules at index {rule}") })
 }
 
 /// Pods that restart in place fail in place.
@@ -164,7 +182,7 @@ fn restarted_too_often(job: &Job, tally: &Tally) -> bool {
         return false;
     }
     let restarts: i32 = tally.active.iter().map(|pod| pod.restarts()).sum();
-    let limit = job.spec.backoff_limit.unwrap_or(6);
+    let limit = backoff_limit(job);
     if limit == 0 { restarts > 0 } else { restarts >= limit }
 }
 
@@ -174,6 +192,10 @@ fn supply(plan: &mut Plan, view: &View, tally: &Tally, now: Timestamp) {
     let parallelism = job.spec.parallelism.unwrap_or(1).max(0);
     let active = i32::try_from(tally.active.len()).unwrap_or(i32::MAX);
     let wanted = match job.spec.completions {
+        Some(completions) if job.spec.completion_mode == "Indexed" => {
+            let over = count_of(&tally.completed) + count_of(&tally.failed_indexes);
+            parallelism.min((completions - over).max(0))
+        }
         Some(completions) => parallelism.min((completions - tally.all_succeeded()).max(0)),
         // A pod that succeeded says that the work is done: those that run end by themselves.
         None if tally.all_succeeded() > 0 => active.min(parallelism),
@@ -187,46 +209,69 @@ fn supply(plan: &mut Plan, view: &View, tally: &Tally, now: Timestamp) {
         let surplus = usize::try_from(active - wanted).unwrap_or(0);
         return stop(plan, job, dispensable.into_iter().take(surplus).map(|pod| &**pod));
     }
-    let missing = usize::try_from(wanted - active).unwrap_or(0);
+    // Where a pod is replaced only when it has really ended, those on their way out keep their places.
+    let leaving = if replaces_failed_only(job) { tally.leaving } else { 0 };
+    let missing = usize::try_from(wanted - active - leaving).unwrap_or(0);
     if missing == 0 {
         return;
+    }
+    if job.spec.completion_mode == "Indexed" {
+        return supply_indexes(plan, view, tally, missing, now);
     }
     if let Some(due) = pause(view, tally).filter(|due| *due > now) {
         plan.reason = "pausing after a failure".into();
         return plan.again_at(due);
     }
     plan.reason = format!("creating {missing} pods").into();
-    if job.spec.completion_mode == "Indexed" {
-        let running: BTreeSet<i32> = tally.active.iter().filter_map(|pod| index::of(pod)).collect();
-        let open = (0..job.spec.completions.unwrap_or(0))
-            .filter(|index| !running.contains(index) && !tally.completed.contains(index));
-        plan.writes.extend(open.take(missing).map(|index| create(job, Some(index))));
-    } else {
-        plan.writes.extend((0..missing).map(|_| create(job, None)));
+    plan.writes.extend((0..missing).map(|_| create(job, None, None)));
+}
+
+/// Creates pods for indexes that have none. Where each index has a limit, each pauses for itself after a failure.
+fn supply_indexes(plan: &mut Plan, view: &View, tally: &Tally, missing: usize, now: Timestamp) {
+    let job = &*view.job;
+    let limited = job.spec.backoff_limit_per_index.is_some();
+    if let Some(due) = pause(view, tally).filter(|due| *due > now && !limited) {
+        plan.reason = "pausing after a failure".into();
+        return plan.again_at(due);
+    }
+    let waits = |pod: &&Arc<Pod>| pod.metadata.is_deleting() && !pod.is_finished() && replaces_failed_only(job);
+    let leaving = view.pods.iter().filter(waits);
+    let taken: BTreeSet<i32> = tally.active.iter().chain(leaving).filter_map(|pod| index::of(pod)).collect();
+    let over = |index: &i32| tally.completed.contains(index) || tally.failed_indexes.contains(index);
+    let mut open = Vec::new();
+    for index in (0..job.spec.completions.unwrap_or(0)).filter(|index| !taken.contains(index) && !over(index)) {
+        let failures = tally.failures.get(&index).filter(|_| limited);
+        match failures.and_then(|known| Some(after(known.last?, pause_after(known.count)))).filter(|due| *due > now) {
+            Some(due) => plan.again_at(due),
+            None => open.push((index, failures.map_or(0, |known| known.count))),
+        }
+    }
+    open.truncate(missing);
+    plan.reason =
+        if open.is_empty() { "pausing after a failure".into() } else { format!("creating {} pods", open.len()).into() };
+    let made = open.into_iter().map(|(index, count)| create(job, Some(index), limited.then_some(count)));
+    plan.writes.extend(made);
+}
+
+/// The pause after the given number of failures, in seconds.
+fn pause_after(failures: i32) -> i64 {
+    match u32::try_from(failures).unwrap_or(0) {
+        0 => 0,
+        failures => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(10)).min(LONGEST_PAUSE),
     }
 }
 
 /// Until when nothing new is started after failures.
 fn pause(view: &View, tally: &Tally) -> Option<Timestamp> {
-    let failures = u32::try_from(tally.all_failed()).unwrap_or(0);
-    if failures == 0 {
+    if tally.all_failed() == 0 {
         return None;
     }
-    let ended = |pod: &Pod| {
-        let ends = pod
-            .status
-            .container_statuses
-            .iter()
-            .filter_map(|container| container.state.terminated.as_ref()?.finished_at);
-        ends.max().or(pod.metadata.deletion_timestamp)
-    };
     let badly = view.pods.iter().filter(|pod| pod.status.phase == Phase::Failed);
-    let last = badly.filter_map(|pod| ended(pod)).max()?;
-    let seconds = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(10)).min(LONGEST_PAUSE);
-    Some(after(last, seconds))
+    let last = badly.filter_map(|pod| index::ended(pod)).max()?;
+    Some(after(last, pause_after(tally.all_failed())))
 }
 
-fn create(job: &Job, index: Option<i32>) -> Write {
+fn create(job: &Job, index: Option<i32>, failures: Option<i32>) -> Write {
     let meta = &job.metadata;
     let owner = controller_of(&JOBS, meta);
     let prefix = match index {
@@ -237,6 +282,9 @@ fn create(job: &Job, index: Option<i32>) -> Write {
     let mut finalizers = pod["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     finalizers.push(TRACKED.into());
     pod["metadata"]["finalizers"] = finalizers.into();
+    if let Some(failures) = failures {
+        pod["metadata"]["annotations"][FAILURES] = failures.to_string().into();
+    }
     if let Some(index) = index {
         pod["metadata"]["annotations"][INDEX] = index.to_string().into();
         pod["metadata"]["labels"][INDEX] = index.to_string().into();
@@ -290,6 +338,8 @@ fn status(plan: &mut Plan, job: &Job, tally: &Tally, end: Option<End>, started: 
     tell(plan, job, &conditions);
     let time = |time: Option<Timestamp>| time.map_or(Value::Null, |time| naru_api::meta::time(time).into());
     let indexes = index::write(&tally.completed);
+    let limited = job.spec.backoff_limit_per_index.is_some();
+    let failed_indexes = index::write(&tally.failed_indexes);
     let counted = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let seen = json!({
         "active": or_absent(counted(tally.active.len())),
@@ -299,6 +349,7 @@ fn status(plan: &mut Plan, job: &Job, tally: &Tally, end: Option<End>, started: 
         "failed": or_absent(tally.failed),
         "startTime": time(started),
         "completionTime": time(completed_at),
+        "failedIndexes": if limited { failed_indexes.clone().into() } else { Value::Null },
         "completedIndexes": if indexes.is_empty() { Value::Null } else { indexes.clone().into() },
         "uncountedTerminatedPods": replaced(job, tally.uncounted()),
         "conditions": conditions,
@@ -312,6 +363,7 @@ fn status(plan: &mut Plan, job: &Job, tally: &Tally, end: Option<End>, started: 
         && known.start_time.is_some() == started.is_some()
         && completed_at.is_none()
         && known.completed_indexes == indexes
+        && (!limited || known.failed_indexes == failed_indexes)
         && known.conditions == conditions
         && known.uncounted_terminated_pods.clone().unwrap_or(json!({})) == tally.uncounted();
     if !same {

@@ -234,15 +234,7 @@ fn a_job_that_is_deleted_holds_no_pods() {
 }
 
 #[test]
-fn what_is_not_acted_on_is_told_once_and_others_jobs_are_left_alone() {
-    let mut world = World::new(json!({ "backoffLimitPerIndex": 1, "podReplacementPolicy": "Failed" }));
-    let told = |plan: &Plan| {
-        plan.notices.iter().filter(|notice| notice.warning).map(|n| n.message.clone()).collect::<Vec<_>>()
-    };
-    let first = told(&world.turn());
-    assert!(first.len() == 1 && first[0].contains("backoffLimitPerIndex, podReplacementPolicy"), "{first:?}");
-    assert!(told(&world.turn()).is_empty());
-    assert!(told(&World::new(json!({})).turn()).is_empty());
+fn jobs_of_others_are_left_alone() {
     let mut foreign = World::new(json!({ "managedBy": "example.com/queue" }));
     assert!(foreign.turn().writes.is_empty());
 }
@@ -279,5 +271,144 @@ proptest! {
         world.settle();
         let count = |field: &str| world.job["status"][field].as_u64().unwrap_or(0) as usize;
         prop_assert_eq!((count("succeeded"), count("failed")), (well, badly));
+    }
+}
+
+impl World {
+    fn indexed(spec: Value) -> Self {
+        let mut world = World::new(json!({ "completionMode": "Indexed", "completions": 3, "parallelism": 3 }));
+        merge(&mut world.job, &json!({ "spec": spec }));
+        world
+    }
+
+    /// Ends the running pod of an index with an exit code.
+    fn end_index(&mut self, index: usize, code: i64) {
+        let label = "batch.kubernetes.io/job-completion-index";
+        let now = at(self.now);
+        let pod = self.pods.iter_mut().find(|pod| {
+            pod["metadata"]["labels"][label] == index.to_string().as_str() && pod["status"]["phase"] == "Running"
+        });
+        let phase = if code == 0 { "Succeeded" } else { "Failed" };
+        pod.expect("it runs")["status"] = json!({ "phase": phase, "containerStatuses": [{ "name": "c", "state": { "terminated": { "exitCode": code, "finishedAt": now } } }] });
+    }
+
+    /// Lets the pauses after failures pass.
+    fn later(&mut self) {
+        self.now += 1000;
+        self.settle();
+    }
+}
+
+#[test]
+fn each_index_has_failures_of_its_own() {
+    let mut world = World::indexed(json!({ "backoffLimitPerIndex": 1 }));
+    world.settle();
+    world.end_index(0, 1);
+    world.settle();
+    assert_eq!(world.running(), 2, "the index pauses for itself");
+    let kept = world.pods.iter().find(|pod| pod["status"]["phase"] == "Failed").expect("it stays");
+    assert!(kept["metadata"].get("finalizers").is_some(), "who knows how often it failed is kept until it is replaced");
+    world.later();
+    assert_eq!(world.running(), 3);
+    let counts: Vec<_> = world
+        .pods
+        .iter()
+        .filter(|pod| pod["status"]["phase"] == "Running")
+        .map(|pod| pod["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"].clone())
+        .collect();
+    assert!(counts.contains(&json!("1")) && counts.contains(&json!("0")), "{counts:?}");
+    world.end_index(0, 1);
+    world.end_index(1, 0);
+    world.later();
+    assert_eq!((&world.job["status"]["failedIndexes"], world.running()), (&json!("0"), 1), "it has failed for good");
+    world.end_index(2, 0);
+    world.settle();
+    assert_eq!(world.conditions().last().unwrap(), &("Failed".into(), "FailedIndexes".into()));
+    assert_eq!(world.job["status"]["completedIndexes"], "1,2");
+    assert!(world.pods.iter().all(|pod| pod["metadata"].get("finalizers").is_none()), "nothing is held any more");
+}
+
+#[test]
+fn too_many_failed_indexes_end_it() {
+    let mut world = World::indexed(json!({ "backoffLimitPerIndex": 0, "maxFailedIndexes": 1 }));
+    world.settle();
+    world.end_index(0, 1);
+    world.later();
+    assert!(!world.has("Failed"));
+    world.end_index(1, 1);
+    world.settle();
+    world.later();
+    assert_eq!(world.conditions().last().unwrap(), &("Failed".into(), "MaxFailedIndexesExceeded".into()));
+}
+
+#[test]
+fn a_policy_decides_what_a_failure_does() {
+    let rule =
+        |action: &str, codes: Value| json!({ "action": action, "onExitCodes": { "operator": "In", "values": codes } });
+    let policy = json!({ "rules": [
+        rule("FailJob", json!([42])),
+        rule("Ignore", json!([7])),
+        { "action": "Ignore", "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }] },
+        rule("FailIndex", json!([5])),
+    ] });
+    let fresh = || {
+        let mut world = World::indexed(json!({ "backoffLimitPerIndex": 3, "podFailurePolicy": policy }));
+        world.settle();
+        world
+    };
+    let mut world = fresh();
+    world.end_index(0, 7);
+    world.later();
+    assert_eq!((world.job["status"].get("failed"), world.running()), (None, 3), "it does not count and is replaced");
+    world.end_index(1, 5);
+    world.later();
+    assert_eq!((&world.job["status"]["failedIndexes"], world.running()), (&json!("1"), 2));
+    let mut world = fresh();
+    let evicted = &mut world.pods[0];
+    evicted["status"] = json!({ "phase": "Failed", "conditions": [{ "type": "DisruptionTarget", "status": "True" }] });
+    world.later();
+    assert_eq!((world.job["status"].get("failed"), world.running()), (None, 3));
+    let mut world = fresh();
+    world.end_index(2, 42);
+    world.settle();
+    let told = world.job["status"]["conditions"].to_string();
+    assert!(told.contains("PodFailurePolicy"), "{told}");
+    assert!(
+        told.contains("Container c for pod shop/p3 failed with exit code 42 matching FailJob rule at index 0"),
+        "{told}"
+    );
+    assert_eq!(world.running(), 0, "the others are stopped");
+}
+
+#[test]
+fn some_indexes_may_be_enough() {
+    let mut world =
+        World::indexed(json!({ "successPolicy": { "rules": [{ "succeededIndexes": "0" }, { "succeededCount": 2 }] } }));
+    world.settle();
+    world.end_index(1, 0);
+    world.settle();
+    assert!(!world.has("SuccessCriteriaMet"));
+    world.end_index(0, 0);
+    world.settle();
+    assert_eq!(world.running(), 0, "the last is stopped");
+    for pod in &mut world.pods {
+        if pod["status"]["phase"] == "Running" {
+            pod["status"]["phase"] = "Failed".into();
+        }
+    }
+    world.settle();
+    assert!(world.has("Complete"), "{:?}", world.conditions());
+    assert!(world.conditions().contains(&("SuccessCriteriaMet".into(), "SuccessPolicy".into())));
+}
+
+#[test]
+fn a_pod_may_be_replaced_only_when_it_has_ended() {
+    for (policy, replaced) in [("Failed", false), ("TerminatingOrFailed", true)] {
+        let mut world = World::new(json!({ "completions": 1, "podReplacementPolicy": policy }));
+        world.settle();
+        world.pods[0]["metadata"]["deletionTimestamp"] = at(0).into();
+        world.later();
+        assert_eq!(world.running() == 1, replaced, "{policy}");
+        assert_eq!(world.job["status"]["terminating"], i64::from(!replaced), "{policy}");
     }
 }

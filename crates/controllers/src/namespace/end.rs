@@ -10,10 +10,10 @@ use naru_client::{DeleteOptions, ListOptions, ObjectRef};
 use serde_json::json;
 
 use crate::catalog::{Catalog, Held};
-use crate::cluster::{ApplyError, Cluster};
+use crate::cluster::{ApplyError, BY_NETWORK, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::plan::{Plan, Write};
-use crate::resources::{EVENTS, LEASES, NAMESPACES};
+use crate::resources::{EVENTS, LEASES, NAMESPACES, NETWORKS};
 use crate::views::{Condition, Namespace};
 
 /// The finalizer that is ours.
@@ -48,6 +48,15 @@ impl Controller for Namespaces {
     fn watch(&self, keys: &Keys) {
         let own = keys.clone();
         self.cluster.namespaces.listen(move |change| own.add(change.key()));
+        let (networks, namespaces) = (keys.clone(), self.cluster.namespaces.clone());
+        self.cluster.networks.listen(move |change| {
+            for network in change.sides() {
+                let key = ObjectRef::cluster(&network.view.spec.namespace);
+                if namespaces.get_ref(&key).is_some_and(|namespace| namespace.deleting) {
+                    networks.add(&key);
+                }
+            }
+        });
         for collection in self.catalog.collections.iter().filter(|collection| collection.resource.namespaced) {
             let (keys, namespaces) = (keys.clone(), self.cluster.namespaces.clone());
             collection.objects.listen(move |change| {
@@ -66,7 +75,8 @@ impl Controller for Namespaces {
 
     fn view(&self, key: &ObjectRef) -> Option<View> {
         let namespace = self.cluster.namespaces.get_ref(key).filter(|namespace| namespace.deleting)?.view.clone();
-        let contents = self.catalog.contents(&key.name);
+        let mut contents = self.catalog.contents(&key.name);
+        contents.extend(self.networks(&key.name));
         Some(View { namespace, contents })
     }
 
@@ -86,6 +96,26 @@ impl Controller for Namespaces {
 }
 
 impl Namespaces {
+    /// The Networks of the namespace's project: they are cluster-wide, and nobody would ever take them away. One that
+    /// pods of other namespaces are on stays, as Docker keeps a network that is in use.
+    fn networks(&self, namespace: &str) -> Vec<Held> {
+        let mut own = self.cluster.networks.list();
+        own.retain(|network| network.view.spec.namespace == namespace);
+        let foreign = |name: &str| {
+            let pods = self.cluster.pods.by_index(BY_NETWORK, name);
+            pods.iter().any(|pod| *pod.key.namespace != *namespace && !pod.view.is_finished())
+        };
+        own.retain(|network| !foreign(&network.key.name));
+        let held = own.into_iter().map(|network| Held {
+            resource: NETWORKS,
+            key: network.key.clone(),
+            uid: network.uid.to_string(),
+            deleting: network.deleting,
+            finalizers: network.view.metadata.finalizers.clone(),
+        });
+        held.collect()
+    }
+
     /// Asks the server for anything in the namespace, and takes away what nobody follows.
     async fn is_empty(&self, namespace: &str) -> Result<bool, ApplyError> {
         let failed = |source| ApplyError::Write { what: format!("empty namespace {namespace}"), source };

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use naru_api::naru::names;
 use serde_json::{Value, json};
 
-use super::View;
+use super::{Flavour, View};
 use crate::ownership::{adopt, controller_of, key, release, selector};
 use crate::plan::{Plan, Write};
 use crate::pods::{self, Availability, availability};
-use crate::resources::{PODS, REPLICA_SETS};
+use crate::resources::PODS;
 use crate::views::{Condition, Pod, ReplicaSet, ReplicaSetStatus};
 
 /// Condition of a set, and of its Deployment: pods cannot be created.
@@ -32,8 +32,9 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     }
     if !set.metadata.is_deleting() {
         let found = view.orphans.iter().filter(|pod| pod.is_active());
-        let adopted: Vec<_> =
-            found.map(|pod| adopt(PODS, &pod.metadata, controller_of(&REPLICA_SETS, &set.metadata))).collect();
+        let adopted: Vec<_> = found
+            .map(|pod| adopt(PODS, &pod.metadata, controller_of(&view.flavour.resource(), &set.metadata)))
+            .collect();
         if adopted.is_empty() {
             balance(&mut plan, view, &places);
         } else {
@@ -42,13 +43,13 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
             plan.writes.extend(adopted);
         }
     }
-    status(&mut plan, set, &places, now);
+    status(&mut plan, view, &places, now);
     plan
 }
 
 /// Creates what is missing or deletes what is too much.
 fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
-    let set = &*view.set;
+    let (set, resource) = (&*view.set, view.flavour.resource());
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
     let leaving =
         if waits_for_stops(set) { view.owned.iter().filter(|pod| pod.metadata.is_deleting()).count() } else { 0 };
@@ -58,12 +59,12 @@ fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
         let mut ranked = places.to_vec();
         ranked.sort_by_cached_key(|pod| pods::dispensability(pod, &view.crowd));
         for pod in ranked.into_iter().take(have - wanted) {
-            pods::delete(plan, (&REPLICA_SETS, &set.metadata), pod);
+            pods::delete(plan, (&resource, &set.metadata), pod);
         }
     } else if have + leaving < wanted {
         let missing = wanted - have - leaving;
         plan.reason = format!("creating {missing} pods").into();
-        let owner = controller_of(&REPLICA_SETS, &set.metadata);
+        let owner = controller_of(&resource, &set.metadata);
         let prefix = format!("{}-", set.metadata.name);
         let ordinals = pods::free_ordinals(places.iter().map(|pod| &***pod));
         for ordinal in ordinals.take(missing) {
@@ -82,7 +83,8 @@ fn waits_for_stops(set: &ReplicaSet) -> bool {
     set.metadata.annotation(names::STOP_FIRST) == Some("true")
 }
 
-fn status(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestamp) {
+fn status(plan: &mut Plan, view: &View, places: &[&Arc<Pod>], now: Timestamp) {
+    let set = &*view.set;
     let template_labels = set.spec.template["metadata"]["labels"].as_object();
     let labelled = |pod: &Pod| {
         let mut labels = template_labels.into_iter().flatten();
@@ -106,7 +108,7 @@ fn status(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestam
     if seen != set.status {
         let conditions = if seen.conditions.is_empty() { Value::Null } else { json!(seen.conditions) };
         plan.push(Write::status(
-            REPLICA_SETS,
+            view.flavour.resource(),
             key(&set.metadata),
             json!({
                 "metadata": { "uid": set.metadata.uid },
@@ -131,7 +133,7 @@ fn conditions(set: &ReplicaSet, places: usize) -> Vec<Condition> {
 }
 
 /// Tells in the set's status why its pods cannot be created; nothing if that is told already.
-pub(super) fn refused(set: &ReplicaSet, why: &str, now: Timestamp) -> Option<Write> {
+pub(super) fn refused(flavour: Flavour, set: &ReplicaSet, why: &str, now: Timestamp) -> Option<Write> {
     let known = &set.status.conditions;
     if Condition::find(known, REPLICA_FAILURE).is_some() {
         return None;
@@ -147,7 +149,7 @@ pub(super) fn refused(set: &ReplicaSet, why: &str, now: Timestamp) -> Option<Wri
     let conditions: Vec<_> = known.iter().cloned().chain([failure]).collect();
     let meta = &set.metadata;
     let patch = json!({ "metadata": { "uid": meta.uid }, "status": { "replicas": set.status.replicas, "conditions": conditions } });
-    Some(Write::status(REPLICA_SETS, key(meta), patch))
+    Some(Write::status(flavour.resource(), key(meta), patch))
 }
 
 /// Counters of nothing are left out, as Kubernetes does.

@@ -59,7 +59,7 @@ fn view_of(set: Arc<ReplicaSet>, owned: Vec<Arc<Pod>>) -> View {
     for pod in owned.iter().filter(|pod| pod.is_active()) {
         *crowd.entry(pod.spec.node_name.clone()).or_default() += 1;
     }
-    View { set, owned, orphans: Vec::new(), crowd }
+    View { set, owned, crowd, ..View::default() }
 }
 
 fn deleted(plan: &Plan) -> Vec<String> {
@@ -229,7 +229,7 @@ fn the_status_counts_and_waits_for_min_ready() {
 #[test]
 fn what_cannot_be_created_is_told_in_the_status_until_it_can() {
     let set_of = |status: Value| set(2, json!({ "status": status }));
-    let told = super::plan::refused(&set_of(json!({})), "too many pods", noon()).unwrap();
+    let told = super::plan::refused(Flavour::ReplicaSet, &set_of(json!({})), "too many pods", noon()).unwrap();
     let Write::Patch { patch, .. } = &told else { panic!("{told}") };
     let failure = &patch["status"]["conditions"][0];
     assert_eq!(
@@ -237,7 +237,7 @@ fn what_cannot_be_created_is_told_in_the_status_until_it_can() {
         (&json!("ReplicaFailure"), &json!("FailedCreate"), &json!("too many pods"))
     );
     let failing = || set_of(json!({ "conditions": [failure] }));
-    assert_eq!(super::plan::refused(&failing(), "again", noon()), None, "told already");
+    assert_eq!(super::plan::refused(Flavour::ReplicaSet, &failing(), "again", noon()), None, "told already");
     let still = plan(&view_of(failing(), vec![pod("a", json!({}))]), noon());
     assert_eq!(status(&still).unwrap()["conditions"], json!([failure]));
     let overcome = plan(&view_of(failing(), vec![pod("a", json!({})), pod("b", json!({}))]), noon());
@@ -277,4 +277,31 @@ proptest! {
         prop_assert_eq!(active + change, wanted);
         prop_assert!(created(&plan).is_empty() || deleted(&plan).is_empty());
     }
+}
+
+#[test]
+fn a_replication_controller_is_a_set_with_a_plain_selector() {
+    let object = json!({
+        "metadata": { "name": "rc", "namespace": "shop", "uid": "r", "generation": 1 },
+        "spec": { "replicas": 2, "selector": { "app": "web" }, "template": { "metadata": { "labels": { "app": "web" } }, "spec": {} } },
+    });
+    let set = crate::views::read_replication_controller(object.to_string().as_bytes()).unwrap();
+    let look = View { flavour: Flavour::ReplicationController, set: Arc::new(set), ..View::default() };
+    let plan = super::plan::plan(&look, noon());
+    let owners: Vec<_> = plan
+        .writes
+        .iter()
+        .filter_map(|write| match write {
+            Write::Create { object, .. } => Some(object["metadata"]["ownerReferences"][0]["kind"].clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(owners, [json!("ReplicationController"), json!("ReplicationController")], "{plan}");
+    assert!(plan.to_string().contains("patch replicationcontrollers/status shop/rc"), "{plan}");
+    let orphan: Pod = serde_json::from_value(json!({
+        "metadata": { "name": "p", "namespace": "shop", "labels": { "app": "web" } }, "status": { "phase": "Running" },
+    }))
+    .unwrap();
+    let adopted = View { orphans: vec![Arc::new(orphan)], ..look };
+    assert!(super::plan::plan(&adopted, noon()).to_string().contains("adopting pods"));
 }

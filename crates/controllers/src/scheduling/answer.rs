@@ -21,6 +21,14 @@ pub(super) enum Answer {
     Node(String),
     /// No node, for these reasons.
     Nowhere(String),
+    /// No node, unless these pods, which matter less, are taken away from one.
+    Preempts {
+        /// Why there is none now.
+        why: String,
+        /// The node, and the pods with their uids.
+        node: String,
+        victims: Vec<(ObjectRef, String)>,
+    },
     /// It may not be asked yet.
     Gated,
     /// A binding has been written and will soon be seen.
@@ -59,6 +67,29 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
             });
             let message = format!("Successfully assigned {}/{} to {node}", meta.namespace, meta.name);
             plan.notices.push(notice(&view.pod, false, "Scheduled", message));
+        }
+        Answer::Preempts { why, node, victims } => {
+            plan.reason = format!("pushing away {} pods", victims.len()).into();
+            told(&mut plan, &view.pod, "Unschedulable", why, now);
+            plan.push(Write::Patch {
+                resource: PODS,
+                key: key(meta),
+                subresource: Some("status"),
+                kind: PatchKind::Merge,
+                patch: json!({ "metadata": { "uid": meta.uid }, "status": { "nominatedNodeName": node } }),
+            });
+            for (victim, uid) in victims {
+                plan.push(Write::delete(PODS, victim.clone(), uid));
+                let message = format!("Preempted by pod {} on node {node}", meta.uid);
+                plan.notices.push(Notice {
+                    resource: PODS,
+                    key: victim.clone(),
+                    uid: uid.clone(),
+                    warning: false,
+                    reason: "Preempted",
+                    message,
+                });
+            }
         }
         Answer::Nowhere(why) => {
             plan.reason = "no node fits".into();

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use naru_api::k8s::api::core::v1 as core;
 use naru_api::view::View as _;
 use naru_client::{Cached, Change, ObjectRef};
-use naru_scheduler::{Demand, VolumeNodes};
+use naru_scheduler::{Demand, Rejection, VolumeNodes};
 
 use super::answer::Answer;
 use crate::views::{Node, Pod};
@@ -84,6 +84,7 @@ impl Mirror {
         &mut self,
         pod: &Cached<Pod>,
         volumes: impl FnOnce() -> Result<Vec<VolumeNodes>, String>,
+        known: impl Fn(&ObjectRef) -> Option<Known>,
     ) -> Answer {
         if self.assumed.contains(&pod.key) {
             return Answer::BeingBound;
@@ -97,7 +98,7 @@ impl Mirror {
                 demand.volumes = volumes;
                 match self.columns.place(&demand) {
                     Ok(placement) => Answer::Node(placement.node),
-                    Err(rejection) => Answer::Nowhere(rejection.to_string()),
+                    Err(rejection) => self.without_room(&demand, &rejection, known),
                 }
             }
         };
@@ -108,6 +109,42 @@ impl Mirror {
             self.waiting.insert(pod.key.clone());
         }
         answer
+    }
+}
+
+/// What is known of a pod that may be pushed away.
+pub(super) struct Known {
+    /// Its uid.
+    pub(super) uid: String,
+    /// It is on its way out already.
+    pub(super) leaving: bool,
+}
+
+impl Mirror {
+    /// What becomes of a pod for which no node has room: others that matter less may go for it. While some of those
+    /// are on their way out nothing more is pushed away.
+    fn without_room(
+        &mut self,
+        demand: &Demand,
+        rejection: &Rejection,
+        known: impl Fn(&ObjectRef) -> Option<Known>,
+    ) -> Answer {
+        match self.columns.preempt(demand) {
+            Err(none) => Answer::Nowhere(format!("{rejection} {none}")),
+            Ok(found) => {
+                let why = format!("{rejection} preemption: {} victims on {}.", found.victims.len(), found.node);
+                let mut victims = Vec::new();
+                for (namespace, name) in &found.victims {
+                    let key = ObjectRef::new(namespace, name);
+                    match known(&key) {
+                        Some(Known { leaving: true, .. }) => return Answer::Nowhere(why),
+                        Some(Known { uid, .. }) => victims.push((key, uid)),
+                        None => {}
+                    }
+                }
+                Answer::Preempts { why, node: found.node, victims }
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::cluster::{ApplyError, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::plan::{Plan, Write};
 use answer::{Answer, View};
-use mirror::Mirror;
+use mirror::{Known, Mirror};
 
 /// Names under which pods ask for this scheduler.
 const NAMES: [&str; 3] = ["", "default-scheduler", "naru-scheduler"];
@@ -78,8 +78,14 @@ impl Controller for Scheduling {
             return None;
         }
         let volumes = || answer::volumes(&self.cluster, &pod.view);
-        let answer =
-            if spec.scheduling_gates.is_empty() { self.mirror.lock().place(&pod, volumes) } else { Answer::Gated };
+        let known = |key: &ObjectRef| {
+            let pod = self.cluster.pods.get_ref(key)?;
+            Some(Known { uid: pod.uid.to_string(), leaving: pod.deleting })
+        };
+        let answer = match spec.scheduling_gates.is_empty() {
+            true => self.mirror.lock().place(&pod, volumes, known),
+            false => Answer::Gated,
+        };
         Some(View { pod: pod.view.clone(), answer })
     }
 

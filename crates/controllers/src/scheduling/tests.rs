@@ -42,7 +42,7 @@ fn pod(name: &str, node: &str) -> Arc<Cached<Pod>> {
 }
 
 fn place(mirror: &mut Mirror, name: &str) -> Answer {
-    mirror.place(&pod(name, ""), || Ok(Vec::new()))
+    mirror.place(&pod(name, ""), || Ok(Vec::new()), |_| None)
 }
 
 fn text(answer: Answer) -> String {
@@ -74,6 +74,26 @@ fn pods_that_end_make_room_and_nodes_that_grow_too() {
     assert!(matches!(place(&mut mirror, "c"), Answer::Nowhere(_)));
     assert_eq!(mirror.take_node(&node("2")), [ObjectRef::new("shop", "c")]);
     assert!(matches!(place(&mut mirror, "c"), Answer::Node(_)));
+}
+
+#[test]
+fn who_matters_more_pushes_others_away_once() {
+    let mut mirror = Mirror::default();
+    mirror.take_node(&node("1"));
+    mirror.take_pod(&Change { before: None, after: Some(pod("low", "n1")) });
+    let mut high: Value = serde_json::from_slice(&pod("high", "").raw).unwrap();
+    high["spec"]["priority"] = 100.into();
+    let ask = |mirror: &mut Mirror, leaving: bool| {
+        let known = move |key: &ObjectRef| Some(super::mirror::Known { uid: format!("uid-{}", key.name), leaving });
+        mirror.place(&cached(high.clone()), || Ok(Vec::new()), known)
+    };
+    let Answer::Preempts { why, node, victims } = ask(&mut mirror, false) else { panic!("it matters more") };
+    assert_eq!((node.as_str(), &victims[..]), ("n1", &[(ObjectRef::new("shop", "low"), "uid-low".to_owned())][..]));
+    assert!(why.starts_with("0/1 nodes are available: 1 Insufficient cpu. preemption: "), "{why}");
+    assert!(matches!(ask(&mut mirror, true), Answer::Nowhere(_)), "what leaves already is not pushed again");
+    let told = text(Answer::Preempts { why, node, victims });
+    assert!(told.contains("delete pods shop/low") && told.contains("nominatedNodeName"), "{told}");
+    assert!(told.contains("tell Preempted: Preempted by pod a on node n1"), "{told}");
 }
 
 #[test]

@@ -4,21 +4,33 @@ use serde_json::{Value, json};
 
 use super::plan::plan;
 use super::*;
-use crate::fixtures::{at, merge, noon, view};
+use crate::fixtures::{Owned, merge, noon, settle, view, views};
 use crate::plan::Write;
 
 struct World {
-    set: Value,
-    pods: Vec<Value>,
-    revisions: Vec<Value>,
+    owned: Owned,
     claims: BTreeSet<String>,
     /// Every creation and deletion of a pod, in order.
     log: Vec<String>,
 }
 
+impl std::ops::Deref for World {
+    type Target = Owned;
+    fn deref(&self) -> &Owned {
+        &self.owned
+    }
+}
+
+impl std::ops::DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Owned {
+        &mut self.owned
+    }
+}
+
 impl World {
     fn new(replicas: i32, spec: Value) -> Self {
         let mut set = json!({
+            "kind": "StatefulSet",
             "metadata": { "name": "db", "namespace": "shop", "uid": "s", "generation": 1 },
             "spec": {
                 "replicas": replicas, "serviceName": "dbs", "selector": { "matchLabels": { "app": "db" } },
@@ -27,70 +39,40 @@ impl World {
             },
         });
         merge(&mut set, &json!({ "spec": spec }));
-        World { set, pods: vec![], revisions: vec![], claims: BTreeSet::new(), log: vec![] }
+        World { owned: Owned::new(set), claims: BTreeSet::new(), log: vec![] }
     }
 
     fn turn(&mut self) -> Plan {
-        fn all<V: serde::de::DeserializeOwned>(values: &[Value]) -> Vec<Arc<V>> {
-            values.iter().map(|value| Arc::new(view(value.clone()))).collect()
-        }
         let look = View {
-            set: Arc::new(view(self.set.clone())),
-            pods: all(&self.pods),
-            revisions: all(&self.revisions),
+            set: Arc::new(view(self.object.clone())),
+            pods: views(&self.pods),
+            revisions: views(&self.revisions),
             claims: self.claims.clone(),
         };
         let plan = plan(&look, noon());
         for write in &plan.writes {
             match write {
-                Write::Create { resource, object, .. } => match &*resource.kind {
-                    "Pod" => {
-                        let mut pod = object.clone();
-                        merge(
-                            &mut pod,
-                            &json!({ "metadata": { "uid": format!("{}", self.log.len()) }, "status": { "phase": "Running" } }),
-                        );
-                        self.log.push(format!("+{}", pod["metadata"]["name"].as_str().unwrap()));
-                        self.pods.push(pod);
-                    }
-                    "ControllerRevision" => {
-                        let mut revision = object.clone();
-                        revision["metadata"]["uid"] = object["metadata"]["name"].clone();
-                        self.revisions.push(revision);
-                    }
-                    _ => drop(self.claims.insert(object["metadata"]["name"].as_str().unwrap().into())),
-                },
-                Write::Patch { resource, patch, .. } if resource.kind == "StatefulSet" => merge(&mut self.set, patch),
-                Write::Patch { key, patch, .. } => {
-                    merge(self.revisions.iter_mut().find(|r| r["metadata"]["name"] == *key.name).unwrap(), patch)
+                Write::Create { resource, object, .. } if resource.kind == "PersistentVolumeClaim" => {
+                    self.claims.insert(object["metadata"]["name"].as_str().unwrap().into());
                 }
-                Write::Delete { resource, key, .. } if resource.kind == "Pod" => {
-                    self.log.push(format!("-{}", key.name));
-                    self.pods.retain(|pod| pod["metadata"]["name"] != *key.name);
+                write => {
+                    let done = self.carry_out(write);
+                    self.log.extend(done);
                 }
-                Write::Delete { key, .. } => self.revisions.retain(|r| r["metadata"]["name"] != *key.name),
-                Write::Post { .. } | Write::Put { .. } => unreachable!("nothing is posted"),
             }
         }
         plan
     }
 
-    fn ready(&mut self) {
-        for pod in &mut self.pods {
-            pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True", "lastTransitionTime": at(0) }]);
-        }
-    }
-
     fn settle(&mut self) {
-        for _ in 0..60 {
-            let before = (self.set.clone(), self.pods.clone());
-            self.turn();
-            self.ready();
-            if before == (self.set.clone(), self.pods.clone()) {
-                return;
-            }
-        }
-        panic!("it never settles");
+        settle(
+            self,
+            |world| world.owned.clone(),
+            |world| {
+                world.turn();
+                world.ready();
+            },
+        );
     }
 
     fn images(&self) -> Vec<(String, String)> {
@@ -105,7 +87,7 @@ impl World {
     }
 
     fn image(&mut self, image: &str) {
-        self.set["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
+        self.object["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
         self.log.clear();
     }
 }
@@ -126,7 +108,7 @@ fn pods_come_in_order_with_names_and_volumes_of_their_own() {
     );
     assert_eq!(pod["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"], "db-1");
     assert_eq!(world.claims, BTreeSet::from(["data-db-0".into(), "data-db-1".into()]));
-    let status = &world.set["status"];
+    let status = &world.object["status"];
     assert_eq!((&status["readyReplicas"], &status["currentRevision"]), (&json!(2), &status["updateRevision"]));
 }
 
@@ -139,7 +121,7 @@ fn a_lost_pod_comes_back_under_its_name_and_shrinking_takes_the_highest() {
     world.settle();
     assert_eq!(world.log, ["+db-1"]);
     assert_eq!(world.claims.len(), 3, "with the claim it had");
-    world.set["spec"]["replicas"] = 1.into();
+    world.object["spec"]["replicas"] = 1.into();
     world.log.clear();
     world.turn();
     assert_eq!(world.log, ["-db-2"], "one at a time");
@@ -157,7 +139,7 @@ fn parallel_sets_do_not_wait() {
     world.turn();
     assert_eq!(world.log, ["+db-0", "+db-1", "+db-2"]);
     world.settle();
-    world.set["spec"]["replicas"] = 0.into();
+    world.object["spec"]["replicas"] = 0.into();
     world.log.clear();
     world.turn();
     assert_eq!(world.log, ["-db-2", "-db-1", "-db-0"]);
@@ -178,10 +160,10 @@ fn updates_go_from_the_highest_down_to_the_partition() {
     world.pods.retain(|pod| pod["metadata"]["name"] != "db-0");
     world.settle();
     assert_eq!(world.images()[0], ("db-0".into(), "v1".into()), "below the partition the former template rules");
-    world.set["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = 0.into();
+    world.object["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = 0.into();
     world.settle();
     assert!(world.images().iter().all(|(_, image)| image == "v2"));
-    assert_eq!(world.set["status"]["currentRevision"], world.set["status"]["updateRevision"]);
+    assert_eq!(world.object["status"]["currentRevision"], world.object["status"]["updateRevision"]);
     assert_eq!(world.revisions.len(), 2);
 }
 

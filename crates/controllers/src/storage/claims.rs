@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use naru_api::quantity::Quantity;
 use naru_client::ObjectRef;
 use serde_json::{Value, json};
 
 use super::provision::{self, Folder};
-use super::{BOUND, LOCAL, PROTECTED, SELECTED_NODE, matching};
+use super::{BOUND, LOCAL, PROTECTED, PROVISIONED_BY, SELECTED_NODE, matching};
 use crate::cluster::{BY_CLAIM, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::ownership::{key, without_finalizer};
@@ -136,7 +137,12 @@ pub(super) fn plan(view: &View) -> Plan {
         return plan;
     }
     match &view.own {
-        Some(volume) => bind(&mut plan, claim, volume),
+        Some(volume) => {
+            bind(&mut plan, claim, volume);
+            if plan.writes.is_empty() {
+                grow(&mut plan, view, volume);
+            }
+        }
         None if claim.spec.volume_name.is_empty() => find(&mut plan, view),
         None if claim.metadata.annotation(BOUND).is_some() => {
             plan.reason = "its volume is gone".into();
@@ -178,6 +184,35 @@ fn bind(plan: &mut Plan, claim: &PersistentVolumeClaim, volume: &PersistentVolum
         plan.push(Write::merge(CLAIMS, key(&claim.metadata), patch));
     }
     phase(plan, claim, "Bound", json!({ "accessModes": volume.spec.access_modes, "capacity": volume.spec.capacity }));
+}
+
+/// Gives a bound claim that asks for more what it asks for, where its class allows that: first the volume, then the claim
+/// is told. A local volume is a folder, so nothing else has to happen.
+fn grow(plan: &mut Plan, view: &View, volume: &PersistentVolume) {
+    let claim = &*view.claim;
+    let amount = |value: &Value| value.as_str().and_then(|text| Quantity::parse(text).ok()).map(|size| size.value());
+    let asked = &claim.spec.resources["requests"]["storage"];
+    let has = &volume.spec.capacity["storage"];
+    let (Some(wanted), Some(got)) = (amount(asked), amount(has)) else { return };
+    let ours = volume.metadata.annotation(PROVISIONED_BY) == Some(LOCAL);
+    let allowed = view.class.as_ref().is_some_and(|class| class.allow_volume_expansion);
+    if wanted > got && ours && allowed {
+        plan.reason = "growing its volume".into();
+        let patch = json!({
+            "metadata": { "resourceVersion": volume.metadata.resource_version },
+            "spec": { "capacity": { "storage": asked } },
+        });
+        return plan.push(Write::merge(VOLUMES, ObjectRef::cluster(&volume.metadata.name), patch));
+    }
+    let told = claim.status.capacity.as_ref().and_then(|capacity| amount(&capacity["storage"]));
+    if told.is_some_and(|told| told < got) && wanted <= got {
+        plan.reason = "it has grown".into();
+        let patch =
+            json!({ "metadata": { "uid": claim.metadata.uid }, "status": { "capacity": volume.spec.capacity } });
+        plan.push(Write::status(CLAIMS, key(&claim.metadata), patch));
+        let message = format!("the volume {} has grown to {}", volume.metadata.name, has.as_str().unwrap_or_default());
+        self::told(plan, claim, "VolumeResizeSuccessful", message);
+    }
 }
 
 fn phase(plan: &mut Plan, claim: &PersistentVolumeClaim, phase: &str, more: Value) {

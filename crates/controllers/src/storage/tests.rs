@@ -158,3 +158,37 @@ async fn only_folders_of_volumes_are_erased() {
     }
     assert!(dir.path().exists());
 }
+
+#[test]
+fn a_bound_claim_grows_where_its_class_allows_it() {
+    let bound = |asked: &str| {
+        let claim = claim(
+            json!({ "annotations": { BOUND: "yes" } }),
+            json!({ "volumeName": "v", "resources": { "requests": { "storage": asked } } }),
+            "Bound",
+        );
+        let mut claim = PersistentVolumeClaim::clone(&claim);
+        claim.status.capacity = Some(json!({ "storage": "1Gi" }));
+        Arc::new(claim)
+    };
+    let with = |asked: &str, has: &str, grows: bool| {
+        let class = class("Immediate")
+            .map(|class| Arc::new(StorageClass { allow_volume_expansion: grows, ..(*class).clone() }));
+        let mut world = look(bound(asked), class);
+        world.own = Some(volume("v", has, held_by("c")));
+        claims::plan(&world)
+    };
+    assert!(with("1Gi", "1Gi", true).writes.is_empty());
+    assert!(with("2Gi", "1Gi", false).writes.is_empty(), "its class does not allow it");
+    let first = texts(&with("2Gi", "1Gi", true));
+    assert!(
+        first[0].starts_with("patch persistentvolumes v") && first[0].contains(r#""capacity":{"storage":"2Gi"}"#),
+        "{first:?}"
+    );
+    let then = with("2Gi", "2Gi", true);
+    assert!(
+        texts(&then)[0].contains(r#""capacity":{"storage":"2Gi"}"#)
+            && then.to_string().contains("VolumeResizeSuccessful"),
+        "{then}"
+    );
+}

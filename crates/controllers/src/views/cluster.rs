@@ -92,8 +92,18 @@ pub struct NodeStatus {
 pub struct Network {
     /// Metadata.
     pub metadata: Meta,
+    /// Whose it is.
+    pub spec: NetworkSpec,
     /// What is seen.
     pub status: NetworkStatus,
+}
+
+/// A Network's specification.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NetworkSpec {
+    /// The namespace of the project that made it; empty for one that belongs to nobody.
+    pub namespace: String,
 }
 
 /// What is seen of a Network.

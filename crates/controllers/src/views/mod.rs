@@ -11,8 +11,8 @@ mod storage;
 mod workload;
 
 pub use cluster::{
-    ConfigMap, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Network, NetworkStatus, Node, NodeSpec,
-    NodeStatus, ServiceAccount, Taint,
+    ConfigMap, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Network, NetworkSpec, NetworkStatus, Node,
+    NodeSpec, NodeStatus, ServiceAccount, Taint,
 };
 pub use meta::{Condition, Meta, Owner};
 pub use network::{
@@ -34,6 +34,18 @@ pub use workload::{
 
 use naru_client::BoxError;
 use serde::de::DeserializeOwned;
+
+/// Reads a ReplicationController as a ReplicaSet: its selector is a plain map of labels.
+///
+/// # Errors
+/// When it is not one.
+pub fn read_replication_controller(json: &[u8]) -> Result<ReplicaSet, BoxError> {
+    let mut set: ReplicaSet = read(json)?;
+    if !set.spec.selector.is_null() {
+        set.spec.selector = serde_json::json!({ "matchLabels": set.spec.selector.take() });
+    }
+    Ok(set)
+}
 
 /// Reads a view from an object's JSON.
 pub fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, BoxError> {

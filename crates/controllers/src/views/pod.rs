@@ -217,6 +217,11 @@ impl Pod {
         matches!(self.status.phase, Phase::Succeeded | Phase::Failed)
     }
 
+    /// All its containers ended well for good.
+    pub fn is_succeeded(&self) -> bool {
+        self.status.phase == Phase::Succeeded
+    }
+
     /// The condition `Ready` holds.
     pub fn is_ready(&self) -> bool {
         self.ready_condition().is_some_and(Condition::is_true)

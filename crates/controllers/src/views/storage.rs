@@ -43,6 +43,8 @@ pub struct VolumePhase {
     pub phase: String,
     /// In a sentence.
     pub message: String,
+    /// What a claim has got.
+    pub capacity: Option<Value>,
 }
 
 /// A PersistentVolume.
@@ -101,4 +103,6 @@ pub struct StorageClass {
     pub reclaim_policy: String,
     /// `Immediate` (also when empty) or `WaitForFirstConsumer`.
     pub volume_binding_mode: String,
+    /// Whether a claim may grow after it was bound.
+    pub allow_volume_expansion: bool,
 }

@@ -288,6 +288,8 @@ pub struct JobStatus {
     pub completion_time: Option<Timestamp>,
     /// The indexes that succeeded, as ranges.
     pub completed_indexes: String,
+    /// The indexes that failed for good, as ranges.
+    pub failed_indexes: String,
     /// The pods whose end is recorded but whose finalizer may still be there.
     pub uncounted_terminated_pods: Option<Value>,
     /// Conditions.

@@ -70,6 +70,13 @@ async fn a_namespace_goes_with_everything_in_it() {
             !account.is_null()
         })
         .await;
+    let networks = resource("naru.io", "Network", "networks", false);
+    let network = |name: &str, namespace: &str| {
+        let spec = json!({ "title": name, "namespace": namespace });
+        json!({ "apiVersion": "naru.io/v1", "kind": "Network", "metadata": { "name": name }, "spec": spec })
+    };
+    world.create(networks.clone(), network("shop-default", "shop")).await;
+    world.create(networks.clone(), network("other-default", "other")).await;
     let mut web = web(3);
     web["metadata"]["namespace"] = "shop".into();
     world.create(deployments(), web).await;
@@ -77,6 +84,8 @@ async fn a_namespace_goes_with_everything_in_it() {
     world.client.dynamic(namespaces.clone(), None).delete("shop", &DeleteOptions::default()).await.unwrap();
     world.until(&namespaces, "", "shop", Value::is_null).await;
     assert!(world.pods.is_empty());
+    world.until(&networks, "", "shop-default", Value::is_null).await;
+    world.until(&networks, "", "other-default", |network| !network.is_null()).await;
     for resource in [deployments(), replica_sets(), maps, resource("", "Event", "events", true)] {
         let left = world.client.dynamic(resource.clone(), Some("shop")).list(&Default::default()).await.unwrap();
         assert!(left.items.is_empty(), "{} is left: {:?}", resource.plural, left.items);
