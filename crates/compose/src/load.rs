@@ -108,6 +108,7 @@ pub struct Loaded {
 /// When a file cannot be read, is not YAML, breaks the specification, needs a variable that is not set, or refers to
 /// what is not there. Every fault of a file is reported at once, each with its place.
 pub fn load(request: &Request, files: &dyn Files) -> Result<Loaded, ComposeError> {
+    let request = &environment::completed(request, files)?;
     let paths = find_files(request, files)?;
     let first_dir = paths[0].parent().filter(|_| paths[0].as_os_str() != "-").unwrap_or(&request.current_dir);
     let dir = request.project_dir.clone().map_or_else(|| first_dir.to_owned(), |dir| request.current_dir.join(dir));
@@ -120,6 +121,7 @@ pub fn load(request: &Request, files: &dyn Files) -> Result<Loaded, ComposeError
         including: Vec::new(),
     };
     let env_files = match request.env_files.is_empty() {
+        true if environment::is_disabled(&request.variables) => Vec::new(),
         true => vec![(dir.join(".env"), false)],
         false => request.env_files.iter().map(|path| (request.current_dir.join(path), true)).collect(),
     };

@@ -275,3 +275,34 @@ fn contradictions_and_forms_are_told_with_their_place() {
         "services: {a: {image: a, security_opt: ['label:disable'], oom_kill_disable: false, runtime: runc}}\nnetworks: {n: {enable_ipv6: false}}",
     );
 }
+
+#[test]
+fn variables_stand_in_for_the_command_line() {
+    let given = [
+        ("a.yaml", "services: {a: {image: 'a:${T:-none}'}, p: {image: p, profiles: [dev]}}"),
+        ("b.yaml", "services: {b: {image: b}}"),
+        (".env", "COMPOSE_FILE=a.yaml;b.yaml\nCOMPOSE_PATH_SEPARATOR=;\nCOMPOSE_PROFILES=dev\nT=dot\n"),
+        ("other.env", "T=other\n"),
+        ("compose.yaml", "services: {default: {image: d}}"),
+    ];
+    let names = |change: &dyn Fn(&mut naru_compose::Request)| {
+        let loaded = run(&given, |request| change(request)).expect("fine");
+        let image = loaded.project.services.get("a").and_then(|a| a.image.clone()).unwrap_or_default();
+        (loaded.project.services.into_keys().collect::<Vec<_>>().join(" "), image)
+    };
+    let set = |request: &mut naru_compose::Request, name: &str, value: &str| {
+        request.variables.insert(name.to_owned(), value.to_owned());
+    };
+    assert_eq!(names(&|_| {}), ("a b p".into(), "a:dot".into()), "from .env");
+    assert_eq!(names(&|r| set(r, "COMPOSE_PROFILES", "none")).0, "a b", "the shell stands over it");
+    assert_eq!(names(&|r| r.files = vec!["b.yaml".into()]).0, "b", "and the command line over both");
+    assert_eq!(names(&|r| set(r, "COMPOSE_DISABLE_ENV_FILE", "1")).0, "default");
+    assert_eq!(
+        names(&|r| {
+            set(r, "COMPOSE_ENV_FILES", "other.env");
+            set(r, "COMPOSE_FILE", "a.yaml");
+            set(r, "COMPOSE_PATH_SEPARATOR", ";");
+        }),
+        ("a".into(), "a:other".into())
+    );
+}

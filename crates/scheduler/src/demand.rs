@@ -78,6 +78,10 @@ pub(crate) struct Spread {
     pub max_skew: i64,
     pub min_domains: usize,
     pub hard: bool,
+    /// Nodes that the pod's node affinity rules out make no domains; so unless the constraint says otherwise.
+    pub honors_affinity: bool,
+    /// Nodes with taints that the pod does not tolerate make no domains.
+    pub honors_taints: bool,
 }
 
 /// A pod's object that cannot be read as a demand.
@@ -250,6 +254,8 @@ fn spreads(spec: &PodSpec, labels: &BTreeMap<String, String>) -> Result<Vec<Spre
             max_skew: i64::from(constraint.max_skew),
             min_domains: constraint.min_domains.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
             hard: constraint.when_unsatisfiable == "DoNotSchedule",
+            honors_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
+            honors_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
         })
     };
     spec.topology_spread_constraints.iter().flatten().map(read).collect()

@@ -29,7 +29,7 @@ pub(crate) fn feasible(cluster: &Cluster, demand: &Demand) -> Result<Bits, Rejec
     for spread in demand.spreads.iter().filter(|spread| spread.hard) {
         let missing = "node(s) didn't match pod topology spread constraints (missing required label)";
         sieve.keep(Rule::Spread, &cluster.with_key(&spread.topology), missing);
-        let kept = spread_keeps(cluster, demand, spread, &node_affinity(cluster, demand));
+        let kept = spread_keeps(cluster, demand, spread, &domains_of(cluster, demand, spread));
         sieve.keep(Rule::Spread, &kept, "node(s) didn't match pod topology spread constraints");
     }
     pod_affinity(cluster, demand, &mut sieve);
@@ -223,6 +223,18 @@ pub(crate) fn counts<'a>(
         }
     }
     found
+}
+
+/// The nodes that make domains for a spread.
+fn domains_of(cluster: &Cluster, demand: &Demand, spread: &Spread) -> Bits {
+    let mut sieve = Sieve { left: cluster.all(), rejection: Rejection::default() };
+    if spread.honors_affinity {
+        sieve.left.intersect(&node_affinity(cluster, demand));
+    }
+    if spread.honors_taints {
+        taints(cluster, demand, &mut sieve);
+    }
+    sieve.left
 }
 
 fn spread_keeps(cluster: &Cluster, demand: &Demand, spread: &Spread, usable: &Bits) -> Bits {

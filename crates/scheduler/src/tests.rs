@@ -221,6 +221,19 @@ fn a_spread_with_too_few_domains_counts_from_nothing() {
 }
 
 #[test]
+fn a_spread_may_leave_out_nodes_that_the_pod_cannot_use() {
+    let spread = |taints: &str| json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": taints, "labelSelector": {"matchLabels": {"app": "w"}}}]});
+    let host = |name: &str, taints: Value| node(name, "4", "4Gi", json!({"kubernetes.io/hostname": name}), taints);
+    let closed = json!([{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]);
+    for (policy, places) in [("Honor", 4), ("Ignore", 1)] {
+        let mut c = cluster(&[host("a", json!([])), host("b", closed.clone())]);
+        let fit =
+            (0..4).filter(|i| c.place(&pod(&format!("p{i}"), spread(policy), json!({"app": "w"}))).is_ok()).count();
+        assert_eq!(fit, places, "{policy}: a domain that stays empty holds the others back unless it is left out");
+    }
+}
+
+#[test]
 fn affinity_wants_one_pod_that_matches_every_term() {
     let both = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "zone"},

@@ -3,10 +3,53 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Loader, show};
+use super::{Files, Loader, Request, show};
 use crate::dotenv::{self, Format};
 use crate::error::{ComposeError, Position};
 use crate::yaml::Node;
+
+/// A request with what variables say in place of what the command line does not: `COMPOSE_FILE` (parted by
+/// `COMPOSE_PATH_SEPARATOR`), `COMPOSE_PROFILES` and `COMPOSE_ENV_FILES`; the first two may also stand in `.env`.
+pub(super) fn completed(request: &Request, files: &dyn Files) -> Result<Request, ComposeError> {
+    let mut request = request.clone();
+    let shell = &request.variables;
+    let list = |text: Option<&String>, by: &str| -> Vec<String> {
+        text.into_iter().flat_map(|text| text.split(by)).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    if request.env_files.is_empty() {
+        request.env_files = list(shell.get("COMPOSE_ENV_FILES"), ",").into_iter().map(PathBuf::from).collect();
+    }
+    let dir = match (&request.project_dir, request.files.first()) {
+        (Some(dir), _) => request.current_dir.join(dir),
+        (None, Some(file)) => request.current_dir.join(file).parent().unwrap_or(&request.current_dir).to_owned(),
+        (None, None) => request.current_dir.clone(),
+    };
+    let mut known = shell.clone();
+    let path = dir.join(".env");
+    if request.env_files.is_empty() && !is_disabled(shell) && files.exists(&path) {
+        let text = files.read(&path).map_err(|source| ComposeError::Read { path: path.clone(), by: None, source })?;
+        for (name, value) in
+            dotenv::parse(&show(&path), &text, Format::Compose, &|name: &str| shell.get(name).cloned())?
+        {
+            if let Some(value) = value.filter(|_| name.starts_with("COMPOSE_")) {
+                known.entry(name).or_insert(value);
+            }
+        }
+    }
+    if request.files.is_empty() {
+        let separator = known.get("COMPOSE_PATH_SEPARATOR").filter(|by| !by.is_empty()).map_or(":", String::as_str);
+        request.files = list(known.get("COMPOSE_FILE"), separator).into_iter().map(PathBuf::from).collect();
+    }
+    if request.profiles.is_empty() {
+        request.profiles = list(known.get("COMPOSE_PROFILES"), ",");
+    }
+    Ok(request)
+}
+
+/// Whether `.env` is not to be read.
+pub(super) fn is_disabled(variables: &BTreeMap<String, String>) -> bool {
+    variables.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+}
 
 impl Loader<'_> {
     /// The variables of a project: `outer` above the given files, a later file above an earlier one. A file marked
