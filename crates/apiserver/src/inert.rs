@@ -26,7 +26,6 @@ pub(crate) fn absent(group: &str) -> Status {
 pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Option<String> {
     let missing = match &*route.collection {
         "limitranges" | "resourcequotas" => "limits of namespaces are not enforced by this version",
-        "replicationcontrollers" => "this version runs no pods for it: use a Deployment",
         "certificatesigningrequests.certificates.k8s.io" if signed_by_cluster(object) => {
             "this version signs only for kubernetes.io/kube-apiserver-client"
         }
@@ -61,7 +60,6 @@ mod tests {
         for (group, version, plural) in [
             ("", "v1", "limitranges"),
             ("", "v1", "resourcequotas"),
-            ("", "v1", "replicationcontrollers"),
             ("certificates.k8s.io", "v1", "certificatesigningrequests"),
             ("networking.k8s.io", "v1", "ingresses"),
             ("networking.k8s.io", "v1", "ingressclasses"),
