@@ -44,6 +44,9 @@ struct State {
 /// The server.
 pub struct Api {
     state: Mutex<State>,
+    /// One change at a time, from reading what was there to writing what comes: else the agent's report of a status and
+    /// a test's change of the same pod undo each other.
+    writer: Mutex<()>,
     changed: watch::Sender<u64>,
     registry: Arc<Registry>,
     /// Nobody answers.
@@ -57,6 +60,7 @@ impl Api {
     pub fn new() -> Arc<Api> {
         Arc::new(Api {
             state: Mutex::default(),
+            writer: Mutex::default(),
             changed: watch::Sender::new(0),
             registry: Registry::builtin(),
             away: AtomicBool::new(false),
@@ -87,6 +91,11 @@ impl Api {
 
     /// Creates or replaces an object.
     pub fn put(&self, plural: &str, object: Value) {
+        let _alone = self.writer.lock();
+        self.replace(plural, object);
+    }
+
+    fn replace(&self, plural: &str, object: Value) {
         let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
         let key = (plural.to_owned(), text("namespace"), text("name"));
         self.store(key, Some(object));
@@ -110,22 +119,25 @@ impl Api {
     }
 
     pub fn annotate(&self, name: &str, key: &str, value: &str) {
+        let _alone = self.writer.lock();
         let mut pod = self.pod(name).unwrap();
         pod["metadata"]["annotations"][key] = json!(value);
-        self.put("pods", pod);
+        self.replace("pods", pod);
     }
 
     /// Asks for a pod's deletion.
     pub fn delete(&self, name: &str, grace: i64) {
+        let _alone = self.writer.lock();
         let Some(mut pod) = self.pod(name) else { return };
         let at = jiff::Timestamp::now().checked_add(Duration::from_secs(grace as u64)).unwrap();
         pod["metadata"]["deletionTimestamp"] = json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
-        self.put("pods", pod);
+        self.replace("pods", pod);
     }
 
     /// Removes an object without asking anybody.
     pub fn forget(&self, plural: &str, namespace: &str, name: &str) {
+        let _alone = self.writer.lock();
         self.store((plural.into(), namespace.into(), name.into()), None);
     }
 
@@ -222,6 +234,7 @@ impl Api {
             )
         };
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let _alone = self.writer.lock();
         match *method {
             Method::POST if sub == "token" => {
                 let end = jiff::Timestamp::now().checked_add(Duration::from_secs(3600)).unwrap();
@@ -232,7 +245,7 @@ impl Api {
                 if !namespace.is_empty() {
                     object["metadata"]["namespace"] = json!(namespace);
                 }
-                self.put(plural, object.clone());
+                self.replace(plural, object.clone());
                 (StatusCode::CREATED, object)
             }
             Method::GET => self.get(plural, namespace, name).map_or_else(absent, |object| (StatusCode::OK, object)),

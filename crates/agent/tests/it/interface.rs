@@ -1,14 +1,11 @@
 //! The node's HTTP interface with real containers behind it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use naru_agent::Agent;
 use serde_json::{Value, json};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -17,13 +14,13 @@ use tokio_tungstenite::{
 
 use super::{
     life::{ready, script},
-    machine::{Machine, machine},
+    machine::{Machine, Served, machine},
 };
 
 /// One request on a connection of its own.
-pub async fn ask(agent: Arc<Agent>, method: Method, path: &str, body: Vec<u8>) -> Response<Incoming> {
+pub async fn ask(agent: Served, method: Method, path: &str, body: Vec<u8>) -> Response<Incoming> {
     let (near, far) = tokio::io::duplex(64 << 10);
-    tokio::spawn(async move { agent.serve(Box::new(far)).await });
+    agent.connect(Box::new(far));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
     tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder().method(method).uri(path).header("host", "node");

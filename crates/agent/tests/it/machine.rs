@@ -6,19 +6,17 @@ use std::{
     net::IpAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
 };
 
 use naru_agent::{Agent, Attachment, Config, Dns, NetworkError, PodNetwork};
 use naru_client::BoxFuture;
 use naru_runtime::{
     image::{Healthcheck, ImageConfig, Images, Reference, Source},
-    pod::{PodUid, Pods, PodsConfig, Runtime, SupervisorCommand},
+    pod::{PodUid, Pods, PodsConfig, Runtime as _, SupervisorCommand},
 };
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, Runtime as Executor};
 
 use super::api::Api;
 
@@ -52,8 +50,26 @@ pub struct Machine {
     pub api: Arc<Api>,
     pub network: Arc<NoNetwork>,
     pub pods_config: PodsConfig,
-    pub agent: Option<Arc<Agent>>,
+    /// The agent's process: an executor of its own, so that its end ends all that the agent ever began, down to the
+    /// last connection and blocking call.
+    process: Option<Executor>,
+    agent: Option<Served>,
     images: Images,
+}
+
+/// An agent that answers.
+#[derive(Clone)]
+pub struct Served {
+    agent: Arc<Agent>,
+    process: Handle,
+}
+
+impl Served {
+    /// Serves one connection.
+    pub fn connect(self, stream: naru_client::BoxedIo) {
+        let Served { agent, process } = self;
+        process.spawn(async move { agent.serve(stream).await });
+    }
 }
 
 /// Says why a test cannot run here, or gives a node with a running agent.
@@ -88,8 +104,6 @@ pub async fn machine() -> Option<Machine> {
     let config = ImageConfig { healthcheck: Some(check), ..config };
     let reference = Reference::parse("tested:1").unwrap();
     images.import_rootfs(Source::Folder(rootfs), config, Some(&reference)).await.unwrap();
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let pods_config = PodsConfig {
         state_dir: scratch.path().join("state"),
         run_dir: scratch.path().join("run"),
@@ -97,9 +111,11 @@ pub async fn machine() -> Option<Machine> {
             program: env!("CARGO_BIN_EXE_naru-agent-test-supervisor").into(),
             args: Vec::new(),
         },
-        cgroup: format!("naru-agent-test-{}-{number}", std::process::id()),
+        // No other has the folder's name, in whatever process namespace.
+        cgroup: scratch.path().file_name().unwrap().to_string_lossy().into_owned(),
     };
-    let mut machine = Machine { scratch, api: Api::new(), network: Arc::default(), pods_config, agent: None, images };
+    let mut machine =
+        Machine { scratch, api: Api::new(), network: Arc::default(), pods_config, process: None, agent: None, images };
     machine.start().await;
     Some(machine)
 }
@@ -120,30 +136,42 @@ fn make_root(busybox: &Path, root: &Path) {
 impl Machine {
     /// Starts the agent, or starts it again after [`Machine::crash`].
     pub async fn start(&mut self) {
-        let runtime: Arc<dyn Runtime> = Arc::new(Pods::open(self.pods_config.clone()).unwrap());
-        let config = Config {
-            node_name: "node".into(),
-            addresses: vec!["192.0.2.1".parse().unwrap()],
-            state_dir: self.pods_config.state_dir.clone(),
-            run_dir: self.pods_config.run_dir.clone(),
-            client: self.api.client(),
-            images: self.images.clone(),
-            runtime,
-            network: self.network.clone(),
-            dns: Dns::default(),
-            labels: BTreeMap::new(),
-            max_pods: 110,
-            pod_cidr: None,
-        };
-        self.agent = Some(Arc::new(Agent::start(config).await.unwrap()));
+        let process = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let pods_config = self.pods_config.clone();
+        let (api, images, network) = (self.api.clone(), self.images.clone(), self.network.clone());
+        let agent = process.spawn(async move {
+            let config = Config {
+                node_name: "node".into(),
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                state_dir: pods_config.state_dir.clone(),
+                run_dir: pods_config.run_dir.clone(),
+                client: api.client(),
+                images,
+                runtime: Arc::new(Pods::open(pods_config).unwrap()),
+                network,
+                dns: Dns::default(),
+                labels: BTreeMap::new(),
+                max_pods: 110,
+                pod_cidr: None,
+            };
+            Agent::start(config).await.unwrap()
+        });
+        let agent = Arc::new(agent.await.unwrap());
+        self.agent = Some(Served { agent, process: process.handle().clone() });
+        self.process = Some(process);
     }
 
-    /// The agent goes away between two instructions.
+    /// The agent goes away between two instructions, with everything that it began.
     pub fn crash(&mut self) {
         self.agent = None;
+        if let Some(process) = self.process.take() {
+            // An executor must not be waited for on another's thread.
+            let end = std::thread::spawn(move || process.shutdown_timeout(super::api::PATIENCE));
+            end.join().unwrap();
+        }
     }
 
-    pub fn agent(&self) -> Arc<Agent> {
+    pub fn agent(&self) -> Served {
         self.agent.clone().unwrap()
     }
 
@@ -174,6 +202,17 @@ impl Machine {
         }
     }
 
+    /// Processes of this node's pods.
+    fn processes(&self) -> Vec<rustix::process::Pid> {
+        let scratch = self.scratch.path().to_string_lossy().into_owned();
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ours = entries.filter(|entry| {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&scratch)
+        });
+        ours.filter_map(|entry| rustix::process::Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
     /// Processes, mounts, folders, addresses that belong to this node's pods.
     pub fn leftovers(&self) -> BTreeSet<String> {
         let mut left = BTreeSet::new();
@@ -181,12 +220,7 @@ impl Machine {
         for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(&scratch)) {
             left.insert(format!("mount {line}"));
         }
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&command).contains(&scratch) {
-                left.insert(format!("process {}", entry.file_name().to_string_lossy()));
-            }
-        }
+        left.extend(self.processes().iter().map(|pid| format!("process {pid}")));
         for base in ["pods", "agent", "logs", "agent/ledger"] {
             for entry in fs::read_dir(self.state().join(base)).into_iter().flatten().flatten() {
                 if entry.file_name() != "ledger" {
@@ -234,7 +268,7 @@ fn remove_groups(group: &Path) {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.agent = None;
+        self.crash();
         let config = self.pods_config.clone();
         // The test's own executor may be going down.
         let sweep = std::thread::spawn(move || {
@@ -250,6 +284,9 @@ impl Drop for Machine {
             });
         });
         let _ = sweep.join();
+        for pid in self.processes() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
         let scratch = self.scratch.path().to_string_lossy().into_owned();
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         for point in table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| point.starts_with(&scratch))
