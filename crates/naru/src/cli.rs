@@ -3,6 +3,7 @@
 mod compose;
 mod image;
 mod machine;
+mod options;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use compose::*;
 pub(crate) use image::*;
 pub(crate) use machine::*;
+pub(crate) use options::*;
 
 /// Containers from one Compose file to a cluster.
 ///
@@ -25,6 +27,15 @@ pub(crate) struct Cli {
     pub place: Place,
     #[command(flatten)]
     pub project: ProjectOptions,
+    /// Colours and live progress: auto (on terminals), never, always. NO_COLOR is obeyed
+    #[arg(long, value_name = "WHEN", value_parser = ["auto", "never", "always"])]
+    pub ansi: Option<String>,
+    /// How progress is shown: auto, tty (live), plain (a line for each step)
+    #[arg(long, value_name = "HOW", env = "COMPOSE_PROGRESS", value_parser = ["auto", "tty", "plain"])]
+    pub progress: Option<String>,
+    /// Work at once; Naru decides that itself
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    pub parallel: Option<i32>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -67,8 +78,11 @@ pub(crate) enum Command {
     /// Print the versions of the program and of the server
     Version {
         /// Output format
-        #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
+        #[arg(short, long, default_value = "text", value_parser = ["text", "json", "pretty"])]
         format: String,
+        /// Only the program's
+        #[arg(long)]
+        short: bool,
     },
     /// Print a completion script: bash, zsh, fish, elvish, powershell
     #[command(after_help = "Example:\n  naru completion bash > /etc/bash_completion.d/naru")]

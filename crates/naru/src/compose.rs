@@ -5,6 +5,7 @@
 
 mod apply;
 mod build;
+mod builder;
 mod config;
 mod container;
 mod copy;
@@ -14,13 +15,17 @@ mod images;
 mod list;
 mod logs;
 mod one_off;
+mod overlay;
+mod patience;
 mod ports;
 mod power;
 mod progress;
 mod project;
 mod stats;
+mod trouble;
 mod up;
 mod watch;
+mod world;
 
 use std::process::ExitCode;
 
@@ -38,39 +43,70 @@ pub(crate) async fn run(place: Place, before: ProjectOptions, command: ComposeCo
             options.project = options.project.clone().over(before);
             up::up(&place, *options).await
         }
-        C::Create { project, build, services } => {
-            up::create(&place, project.over(before), build, services.services).await.map(done)
-        }
-        C::Config { project, format, quiet, services, volumes, images, profiles, no_interpolate, objects } => {
-            let what = config::What { services, volumes, images, profiles, objects };
-            config::config(&project.over(before), &format, quiet, &what, no_interpolate).map(done)
-        }
-        C::Build { project, no_cache, pull, build_arg, services } => {
-            let project = Project::load(&project.over(before), &services.services)?;
-            let client = connect_or_start(&place).await?;
-            build::build(&client, &project, &services.services, no_cache, pull, &build_arg).await.map(done)
-        }
-        C::Pull { project, ignore_pull_failures, quiet, services } => {
-            let project = Project::load(&project.over(before), &services.services)?;
-            let client = connect_or_start(&place).await?;
-            images::pull(&client, &project, &services.services, ignore_pull_failures, quiet).await.map(done)
-        }
-        C::Run(mut options) => {
+        C::Create(mut options) => {
             options.project = options.project.clone().over(before);
-            one_off::run(&place, *options).await
+            up::up(&place, (*options).into()).await
         }
-        C::Ls { all, quiet, format } => list::projects(&connect(&place)?, all, quiet, &format).await.map(done),
-        C::Down { project, volumes, rmi, remove_orphans, timeout } => {
-            let target = project::Target::find(&project.over(before))?;
-            let _ = remove_orphans; // everything of the namespace goes, whether the file has it or not
-            down::down(&connect(&place)?, &target, volumes, rmi.as_deref(), timeout).await.map(done)
+        C::Config {
+            project,
+            format,
+            quiet,
+            services,
+            volumes,
+            networks,
+            environment,
+            images,
+            profiles,
+            no_interpolate,
+            objects,
+            output,
+            only,
+        } => {
+            let what = config::What { services, volumes, networks, environment, images, profiles, objects };
+            let how = config::How { format, quiet, no_interpolate, output, only };
+            config::config(&project.over(before), &what, &how).map(done)
         }
-        C::Ps { project, all, quiet, services_only, format, services } => {
+        C::Build { project, no_cache, pull, build_arg, quiet, push, with_dependencies, ssh, services } => {
+            let mut project = Project::load(&project.over(before), &services.services)?;
+            if with_dependencies {
+                up::narrow(&mut project, &services.services, false);
+            }
+            let named = if with_dependencies { Vec::new() } else { services.services };
+            let client = connect_or_start(&place).await?;
+            let how = build::How { no_cache, pull, arguments: build_arg, quiet, push, ssh };
+            build::build(&client, &project, &named, &how).await.map(done)
+        }
+        C::Pull { project, include_deps, ignore_buildable, policy, ignore_pull_failures, quiet, services } => {
+            let mut project = Project::load(&project.over(before), &services.services)?;
+            up::narrow(&mut project, &services.services, !include_deps);
+            let client = connect_or_start(&place).await?;
+            let how = images::Pull { go_on: ignore_pull_failures, quiet, ignore_buildable, policy };
+            images::pull(&client, &project, &how).await.map(done)
+        }
+        C::Run(options) => {
+            let project = ProjectOptions::from(options.project.clone()).over(before);
+            one_off::run(&place, &project, *options).await
+        }
+        C::Ls { all, quiet, format, filter } => {
+            list::projects(&connect(&place)?, all, quiet, &format, &filter).await.map(done)
+        }
+        C::Volumes { project, quiet, format } => {
             let target = project::Target::find(&project.over(before))?;
-            let show = list::Show { all, quiet, services_only, format };
+            list::volumes(&connect(&place)?, &target, quiet, &format).await.map(done)
+        }
+        // Everything of the namespace goes, whether the file has it or not: there is no need of --remove-orphans.
+        C::Down { project, volumes, rmi, timeout, services, .. } => {
+            let target = project::Target::find(&project.over(before))?;
+            let also = down::Also { volumes, images: rmi.as_deref(), grace: timeout };
+            down::down(&connect(&place)?, &target, &services.services, &also).await.map(done)
+        }
+        C::Ps { project, all, quiet, services_only, status, filter, no_trunc, format, services, .. } => {
+            let target = project::Target::find(&project.over(before))?;
+            let show =
+                list::Show { all, quiet, services_only, format, states: list::states(status, &filter)?, no_trunc };
             list::containers(&connect(&place)?, &target, &services.services, &show).await.map(done)
         }
-        C::Logs { project, follow, tail, since, timestamps, no_color, no_log_prefix, services } => {
+        C::Logs { project, follow, index, tail, since, timestamps, no_color, no_log_prefix, services } => {
             let target = project::Target::find(&ProjectOptions::from(project).over(before))?;
             let options = logs::Options {
                 follow,
@@ -79,27 +115,29 @@ pub(crate) async fn run(place: Place, before: ProjectOptions, command: ComposeCo
                 timestamps,
                 colour: !no_color && *crate::output::COLOUR,
                 prefix: !no_log_prefix,
+                index,
             };
             logs::logs(&connect(&place)?, &target, &services.services, &options).await.map(done)
         }
-        C::Exec { project, index, no_tty, detach, env, workdir, service, command, .. } => {
+        C::Exec { project, index, no_tty, detach, env, workdir, user, privileged, service, command, .. } => {
             let target = project::Target::find(&project.over(before))?;
-            let request = exec::Request { service, index, no_tty, detach, env, workdir, command };
+            let request = exec::Request { service, index, no_tty, detach, env, workdir, user, privileged, command };
             exec::exec(&connect(&place)?, &target, request).await
         }
         C::Stop { project, timeout, services } => {
             let target = project::Target::find(&project.over(before))?;
             power::stop(&connect(&place)?, &target, &services.services, timeout).await.map(done)
         }
-        C::Start { project, services } => {
+        C::Start { project, wait, wait_timeout, services } => {
             let target = project::Target::find(&project.over(before))?;
-            power::start(&connect(&place)?, &target, &services.services).await.map(done)
+            let ready = wait.then_some(wait_timeout.map(std::time::Duration::from_secs));
+            power::start(&connect(&place)?, &target, &services.services, ready).await.map(done)
         }
-        C::Restart { project, timeout, services } => {
+        C::Restart { project, timeout, services, .. } => {
             let target = project::Target::find(&project.over(before))?;
             power::restart(&connect(&place)?, &target, &services.services, timeout).await.map(done)
         }
-        C::Kill { project, signal, services } => {
+        C::Kill { project, signal, services, .. } => {
             let target = project::Target::find(&project.over(before))?;
             power::kill(&connect(&place)?, &target, &services.services, &signal).await.map(done)
         }
@@ -115,7 +153,7 @@ pub(crate) async fn run(place: Place, before: ProjectOptions, command: ComposeCo
             let target = project::Target::find(&ProjectOptions::from(project).over(before))?;
             power::remove(&connect(&place)?, &target, &services.services, force, stop, volumes).await.map(done)
         }
-        C::Scale { project, scale } => {
+        C::Scale { project, scale, .. } => {
             let target = project::Target::find(&project.over(before))?;
             up::scale(&connect(&place)?, &target, &scale).await.map(done)
         }
@@ -123,7 +161,7 @@ pub(crate) async fn run(place: Place, before: ProjectOptions, command: ComposeCo
             let target = project::Target::find(&project.over(before))?;
             images::images(&connect(&place)?, &target, &services.services, &format, quiet).await.map(done)
         }
-        C::Port { project, protocol, service, private_port } => {
+        C::Port { project, protocol, service, private_port, .. } => {
             let target = project::Target::find(&project.over(before))?;
             list::port(&connect(&place)?, &target, &service, private_port, &protocol).await.map(done)
         }
@@ -131,21 +169,27 @@ pub(crate) async fn run(place: Place, before: ProjectOptions, command: ComposeCo
             let target = project::Target::find(&project.over(before))?;
             stats::top(&connect(&place)?, &target, &services.services).await.map(done)
         }
-        C::Stats { project, no_stream, format, services } => {
+        C::Stats { project, no_stream, all, format, services, .. } => {
             let target = project::Target::find(&project.over(before))?;
-            stats::stats(&connect(&place)?, &target, &services.services, no_stream, &format).await.map(done)
+            let how = stats::How { once: no_stream, all, json: format == "json" };
+            stats::stats(&connect(&place)?, &target, &services.services, &how).await.map(done)
         }
-        C::Cp { project, index, source, target: to } => {
+        C::Cp { project, index, follow_link, source, target: to, .. } => {
             let target = project::Target::find(&project.over(before))?;
-            copy::copy(&connect(&place)?, &target, index, &source, &to).await.map(done)
+            copy::copy(&connect(&place)?, &target, index, follow_link, &source, &to).await.map(done)
         }
-        C::Wait { project, services } => {
+        C::Wait { project, down_project, services } => {
             let target = project::Target::find(&project.over(before))?;
-            watch::wait(&connect(&place)?, &target, &services).await
+            let client = connect(&place)?;
+            let code = watch::wait(&client, &target, &services).await?;
+            if down_project {
+                down::down(&client, &target, &[], &down::Also { volumes: false, images: None, grace: None }).await?;
+            }
+            Ok(code)
         }
-        C::Events { project, json, services } => {
+        C::Events { project, json, since, services } => {
             let target = project::Target::find(&project.over(before))?;
-            watch::events(&connect(&place)?, &target, &services.services, json).await.map(done)
+            watch::events(&connect(&place)?, &target, &services.services, json, since.as_deref()).await.map(done)
         }
     }
 }

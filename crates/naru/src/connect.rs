@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,15 +25,31 @@ pub(crate) fn connect(place: &Place) -> anyhow::Result<Client> {
     let socket = place.socket();
     match UnixStream::connect(&socket) {
         Ok(_) => Ok(client(&socket)),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => bail!(
-            "may not use {}: run as root, or join the group with `sudo usermod -aG naru $USER` and log in again",
-            socket.display()
-        ),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            bail!(
+                "may not use {}: {}",
+                socket.display(),
+                way_in(&std::fs::read_to_string("/etc/group").unwrap_or_default())
+            )
+        }
         Err(_) => bail!(
             "no server runs on this machine (nothing answers at {}): `naru up` starts one, or run `naru server`",
             socket.display()
         ),
     }
+}
+
+/// How a user who may not speak to the server gets to; `groups` is the text of `/etc/group`.
+fn way_in(groups: &str) -> String {
+    let Some(line) = groups.lines().find(|line| line.starts_with("naru:")) else {
+        return "run as root; for use without root, `sudo naru install` makes the group naru".to_owned();
+    };
+    let user = std::env::var("USER").unwrap_or_default();
+    let members = line.rsplit(':').next().unwrap_or_default();
+    if !user.is_empty() && members.split(',').any(|member| member == user) {
+        return format!("{user} is in the group naru, but not in this session yet: log in again, or run `newgrp naru`");
+    }
+    "run as root, or join the group with `sudo usermod -aG naru $USER` and log in again".to_owned()
 }
 
 /// A client of the server, which is started when none runs.
@@ -55,7 +71,7 @@ pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
         );
     }
     let default_place = place.run_dir == Path::new("/run/naru");
-    let child = if default_place && Path::new(UNIT).exists() {
+    let mut child = if default_place && Path::new(UNIT).exists() {
         let status = Command::new("systemctl").args(["start", "naru"]).status().context("cannot run systemctl")?;
         if !status.success() {
             bail!("the unit naru.service does not start: see `journalctl -u naru`");
@@ -69,17 +85,19 @@ pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
         if Instant::now() > deadline {
             bail!("the server does not answer: see {}", log_path(place).display());
         }
-        if let Some(pid) = child
-            && !Path::new(&format!("/proc/{pid}")).exists()
+        if let Some((child, from)) = &mut child
+            && let Ok(Some(status)) = child.try_wait()
         {
-            bail!("the server ended at once:\n{}", last_lines(&log_path(place), 5));
+            bail!("the server ended at once ({status}): {}", what_it_said(place, *from));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let client = client(&place.socket());
     match wait_until_ready(place, &client, Some(deadline)).await? {
         true => Ok(client),
-        false => bail!("the server ended while it started:\n{}", last_lines(&log_path(place), 5)),
+        false => {
+            bail!("the server ended while it started: {}", what_it_said(place, child.map_or(0, |(_, from)| from)))
+        }
     }
 }
 
@@ -92,7 +110,16 @@ fn client(socket: &Path) -> Client {
 async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Instant>) -> anyhow::Result<bool> {
     let deadline = deadline.unwrap_or_else(|| Instant::now() + START_DEADLINE);
     loop {
-        match client.send(http::Method::GET, "/readyz", None, naru_client::empty_body()).await {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+        let answer = client.send(http::Method::GET, "/readyz", None, naru_client::empty_body());
+        let Ok(answer) = tokio::time::timeout(left, answer).await else {
+            bail!(
+                "the server takes connections and does not answer: is it stopped? See {}, or end it (its process is in {})",
+                log_path(place).display(),
+                place.state_dir.join("store/lock").display()
+            );
+        };
+        match answer {
             Ok(_) => return Ok(true),
             Err(_) if UnixStream::connect(place.socket()).is_err() => return Ok(false),
             Err(error) if Instant::now() > deadline => {
@@ -104,16 +131,16 @@ async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Insta
     }
 }
 
-/// Starts `naru server` as a process of its own, which outlives this one.
-fn spawn(place: &Place) -> anyhow::Result<u32> {
+/// Starts `naru server` as a process of its own, which outlives this one; also gives where its part of the log begins.
+fn spawn(place: &Place) -> anyhow::Result<(Child, u64)> {
     std::fs::create_dir_all(&place.state_dir)
         .with_context(|| format!("cannot make the state folder {}", place.state_dir.display()))?;
     let path = log_path(place);
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("cannot write the log {}", path.display()))?;
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(&path).with_context(|| {
+        let folder = place.state_dir.display();
+        format!("cannot write to the state folder {folder} (NARU_STATE_DIR names another): {}", path.display())
+    })?;
+    let from = log.metadata().map_or(0, |meta| meta.len());
     let mut command = Command::new(std::env::current_exe().context("cannot find the program's own file")?);
     command
         .arg("--state-dir")
@@ -128,8 +155,7 @@ fn spawn(place: &Place) -> anyhow::Result<u32> {
         .stderr(log)
         // Ctrl-C of the user's terminal is not meant for the server.
         .process_group(0);
-    let child = command.spawn().context("cannot start the server")?;
-    Ok(child.id())
+    Ok((command.spawn().context("cannot start the server")?, from))
 }
 
 /// Where the log of a server started in passing goes.
@@ -137,8 +163,32 @@ pub(crate) fn log_path(place: &Place) -> std::path::PathBuf {
     place.state_dir.join("server.log")
 }
 
-fn last_lines(path: &Path, count: usize) -> String {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+/// What a server that ended said of it: its error, or the last lines of its log.
+pub(crate) fn what_it_said(place: &Place, from: u64) -> String {
+    let path = log_path(place);
+    let bytes = std::fs::read(&path).unwrap_or_default();
+    let own = bytes.get(usize::try_from(from).unwrap_or(0)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(own);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    match lines.iter().rev().find_map(|line| line.strip_prefix("naru: ")) {
+        Some(error) => error.to_owned(),
+        None if !lines.is_empty() => format!("\n{}", lines[lines.len().saturating_sub(5)..].join("\n")),
+        None => match rustix::fs::statvfs(&place.state_dir) {
+            Ok(stat) if stat.f_bavail * stat.f_frsize < 1 << 20 => {
+                format!("the disk of {} is full: make room there", place.state_dir.display())
+            }
+            _ => format!("{} says nothing of it; `naru server` in the foreground shows more", path.display()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::way_in;
+
+    #[test]
+    fn the_way_in_depends_on_the_group() {
+        assert!(way_in("root:x:0:\n").contains("naru install"));
+        assert!(way_in("naru:x:999:somebody\n").contains("usermod"));
+    }
 }

@@ -156,7 +156,7 @@ pub(crate) struct Bars {
 impl Bars {
     /// Bars that say nothing where they should be quiet.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, live: *crate::output::COLOUR_ERR, layers: Vec::new(), drawn: 0 }
+        Self { quiet, live: *crate::output::LIVE, layers: Vec::new(), drawn: 0 }
     }
 
     /// Takes one line of progress in.

@@ -32,24 +32,56 @@ pub(crate) async fn install(place: &Place, options: &InstallOptions) -> anyhow::
         bail!("this machine has no systemd: start `naru server` from its own init, or let `naru up` start it");
     }
     let own = std::env::current_exe().context("cannot find the program's own file")?;
+    let mut changed = false;
     if own != options.to {
-        // Written beside and renamed, so that a running `naru` is never half a program.
-        let beside = options.to.with_extension("new");
-        std::fs::copy(&own, &beside).with_context(|| format!("cannot write {}", beside.display()))?;
-        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755))?;
-        std::fs::rename(&beside, &options.to).with_context(|| format!("cannot write {}", options.to.display()))?;
-        println!("Program   {}", options.to.display());
+        changed = !same(&own, &options.to);
+        if changed {
+            // Written beside and renamed, so that a running `naru` is never half a program.
+            let beside = options.to.with_extension("new");
+            std::fs::copy(&own, &beside).with_context(|| format!("cannot write {}", beside.display()))?;
+            std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755))?;
+            std::fs::rename(&beside, &options.to).with_context(|| format!("cannot write {}", options.to.display()))?;
+        }
+        println!("Program   {}{}", options.to.display(), if changed { "" } else { " (the same already)" });
     }
     let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
     if !groups.lines().any(|line| line.starts_with("naru:")) {
         run("groupadd", &["--system", "naru"])?;
         println!("Group     naru (its members need no sudo: `sudo usermod -aG naru $USER`)");
     }
-    std::fs::write(UNIT, unit(place, options)).with_context(|| format!("cannot write {UNIT}"))?;
-    run("systemctl", &["daemon-reload"])?;
-    run("systemctl", &["enable", "--now", "naru.service"])?;
-    println!("Unit      {UNIT}, started");
+    let text = unit(place, options);
+    changed |= std::fs::read_to_string(UNIT).is_ok_and(|before| before != text);
+    std::fs::write(UNIT, text).with_context(|| format!("cannot write {UNIT}"))?;
+    let active = Command::new("systemctl").args(["is-active", "--quiet", "naru.service"]).status();
+    let active = active.context("cannot run systemctl")?.success();
+    // A server that `naru up` started holds the state; the unit's could not have it.
+    let alone = if active { None } else { stop_server(place).await? };
+    for arguments in steps(active, changed) {
+        run("systemctl", arguments)?;
+    }
+    let word = match (active, changed, alone) {
+        (true, true, _) => "restarted with the new program; containers ran on",
+        (true, false, _) => "runs already, nothing changed",
+        (false, _, Some(_)) => "started, in place of the server that `naru up` had started; containers ran on",
+        (false, _, None) => "started",
+    };
+    println!("Unit      {UNIT}, {word}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether two files hold the same.
+fn same(one: &Path, other: &Path) -> bool {
+    let size = |path: &Path| std::fs::metadata(path).map(|meta| meta.len()).ok();
+    size(one) == size(other) && std::fs::read(one).ok() == std::fs::read(other).ok()
+}
+
+/// What systemd is told. `enable --now` leaves a unit that runs as it is, with the old program.
+fn steps(active: bool, changed: bool) -> Vec<&'static [&'static str]> {
+    let mut steps: Vec<&'static [&'static str]> = vec![&["daemon-reload"], &["enable", "--now", "naru.service"]];
+    if active && changed {
+        steps.push(&["restart", "naru.service"]);
+    }
+    steps
 }
 
 /// The unit. Containers live on when the server ends or is upgraded: only its own process is killed
@@ -90,19 +122,42 @@ pub(crate) async fn uninstall(place: &Place, options: &UninstallOptions) -> anyh
     crate::server::remove_everything(place).await?;
     let _ = std::fs::remove_dir_all(&place.run_dir);
     if options.volumes {
-        std::fs::remove_dir_all(&place.state_dir)
-            .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .with_context(|| format!("cannot remove {}", place.state_dir.display()))?;
+        remove_state(&place.state_dir)?;
     }
     println!("Removed. The program itself is a single file: {}", std::env::current_exe()?.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends a server that runs on its own, by the process that holds the store's lock.
-async fn stop_server(place: &Place) -> anyhow::Result<()> {
+/// Removes the state folder. One that is a mount of its own (its own disk, most often) stays, emptied.
+fn remove_state(folder: &Path) -> anyhow::Result<()> {
+    use std::io::ErrorKind;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot read {}", folder.display()))?,
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
+        let path = entry.path();
+        let removed = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
+            _ => std::fs::remove_file(&path),
+        };
+        removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+            println!("{} is a mount of its own: it is empty now, and stays", folder.display());
+            Ok(())
+        }
+        removed => removed.with_context(|| format!("cannot remove {}", folder.display())),
+    }
+}
+
+/// Ends a server that runs on its own, by the process that holds the store's lock; gives that process.
+async fn stop_server(place: &Place) -> anyhow::Result<Option<i32>> {
     let lock = place.state_dir.join("store").join("lock");
     let Some(pid) = std::fs::read_to_string(&lock).ok().and_then(|text| text.trim().parse::<i32>().ok()) else {
-        return Ok(());
+        return Ok(None);
     };
     // The number may be another process' by now: only one that was started as a server is meant.
     let is_server = |pid: i32| {
@@ -110,7 +165,7 @@ async fn stop_server(place: &Place) -> anyhow::Result<()> {
         line.split(|byte| *byte == 0).any(|word| word == b"server")
     };
     if !is_server(pid) {
-        return Ok(());
+        return Ok(None);
     }
     if let Some(process) = rustix::process::Pid::from_raw(pid) {
         rustix::process::kill_process(process, rustix::process::Signal::TERM).context("cannot stop the server")?;
@@ -122,7 +177,7 @@ async fn stop_server(place: &Place) -> anyhow::Result<()> {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    Ok(())
+    Ok(Some(pid))
 }
 
 fn must_be_root(verb: &str) -> anyhow::Result<()> {
@@ -136,4 +191,33 @@ fn must_be_root(verb: &str) -> anyhow::Result<()> {
 fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let status = Command::new(program).args(arguments).status().with_context(|| format!("cannot run {program}"))?;
     if status.success() { Ok(()) } else { bail!("`{program} {}` failed ({status})", arguments.join(" ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_changed_program_restarts_a_running_server() {
+        let restarts = |active, changed| steps(active, changed).iter().any(|step| step[0] == "restart");
+        assert_eq!(
+            [restarts(true, true), restarts(true, false), restarts(false, true), restarts(false, false)],
+            [true, false, false, false]
+        );
+    }
+
+    #[test]
+    fn programs_are_compared_by_what_they_hold() {
+        let folder = std::env::temp_dir().join(format!("naru-same-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let [one, two] = ["one", "two"].map(|name| folder.join(name));
+        std::fs::write(&one, "a").expect("write");
+        assert!(!same(&one, &two), "there is none yet");
+        std::fs::write(&two, "b").expect("write");
+        assert!(!same(&one, &two), "of the same length, but another");
+        std::fs::write(&two, "a").expect("write");
+        assert!(same(&one, &two));
+        remove_state(&folder).expect("removed");
+        assert!(!folder.exists());
+    }
 }

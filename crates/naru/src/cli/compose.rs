@@ -2,123 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-/// Which project. Taken before the verb, as `docker compose` does, and after it.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct ProjectOptions {
-    /// Compose file; several are laid over one another
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Project name
-    #[arg(short = 'p', long = "project-name", value_name = "NAME")]
-    pub name: Option<String>,
-    /// Folder that relative paths start from
-    #[arg(long, value_name = "DIR")]
-    pub project_directory: Option<PathBuf>,
-    /// Active profile
-    #[arg(long = "profile", value_name = "PROFILE")]
-    pub profiles: Vec<String>,
-    /// Environment file instead of .env
-    #[arg(long = "env-file", value_name = "FILE")]
-    pub env_files: Vec<PathBuf>,
-}
-
-/// The same for verbs whose `-f` is another word (`logs -f`, `rm -f`).
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct LongProjectOptions {
-    /// Compose file; several are laid over one another
-    #[arg(long = "file", value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Project name
-    #[arg(short = 'p', long = "project-name", value_name = "NAME")]
-    pub name: Option<String>,
-    /// Active profile
-    #[arg(long = "profile", value_name = "PROFILE")]
-    pub profiles: Vec<String>,
-}
-
-impl From<LongProjectOptions> for ProjectOptions {
-    fn from(long: LongProjectOptions) -> Self {
-        Self { files: long.files, name: long.name, profiles: long.profiles, ..Self::default() }
-    }
-}
-
-impl ProjectOptions {
-    /// What stands after the verb, above what stands before it.
-    pub fn over(self, before: Self) -> Self {
-        let list = |after: Vec<_>, before| if after.is_empty() { before } else { after };
-        Self {
-            files: list(self.files, before.files),
-            name: self.name.or(before.name),
-            project_directory: self.project_directory.or(before.project_directory),
-            profiles: if self.profiles.is_empty() { before.profiles } else { self.profiles },
-            env_files: list(self.env_files, before.env_files),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Services {
-    /// Services; all unless given
-    pub services: Vec<String>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct UpOptions {
-    #[command(flatten)]
-    pub project: ProjectOptions,
-    /// Return when everything has started
-    #[arg(short, long)]
-    pub detach: bool,
-    /// Return when everything is ready (healthy); implies --detach
-    #[arg(long)]
-    pub wait: bool,
-    /// How long --wait waits, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub wait_timeout: Option<u64>,
-    /// Replicas of a service, as web=3
-    #[arg(long, value_name = "SERVICE=NUM")]
-    pub scale: Vec<String>,
-    /// Build images first
-    #[arg(long)]
-    pub build: bool,
-    /// When to pull images
-    #[arg(long, value_parser = ["always", "missing", "never", "build"])]
-    pub pull: Option<String>,
-    /// Replace containers whose service did not change, too
-    #[arg(long)]
-    pub force_recreate: bool,
-    /// Leave containers alone whose service changed
-    #[arg(long, conflicts_with = "force_recreate")]
-    pub no_recreate: bool,
-    /// Make everything, start nothing
-    #[arg(long)]
-    pub no_start: bool,
-    /// Remove services that the file no longer has
-    #[arg(long)]
-    pub remove_orphans: bool,
-    /// Leave the services that these depend on alone
-    #[arg(long)]
-    pub no_deps: bool,
-    /// Stop everything when a container ends
-    #[arg(long, conflicts_with = "detach")]
-    pub abort_on_container_exit: bool,
-    /// Return the exit code of this service's container; implies --abort-on-container-exit
-    #[arg(long, value_name = "SERVICE", conflicts_with = "detach")]
-    pub exit_code_from: Option<String>,
-    /// Do not show the services' names before their lines
-    #[arg(long)]
-    pub no_log_prefix: bool,
-    /// No colours
-    #[arg(long)]
-    pub no_color: bool,
-    /// Seconds of grace when stopping
-    #[arg(short, long, value_name = "SECONDS")]
-    pub timeout: Option<u32>,
-    #[command(flatten)]
-    pub services: Services,
-}
+use super::options::{CreateOptions, LongProjectOptions, ProjectOptions, RunOptions, Services, UpOptions};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ComposeCommand {
@@ -128,6 +14,9 @@ pub(crate) enum ComposeCommand {
     )]
     Up(Box<UpOptions>),
     /// Stop and remove the project
+    #[command(
+        after_help = "Examples:\n  naru down                      stop and remove; volumes stay\n  naru down -v                   also the volumes: their data is gone\n  naru down web                  only this service\n  naru -p shop down              from any folder"
+    )]
     Down {
         #[command(flatten)]
         project: ProjectOptions,
@@ -137,24 +26,22 @@ pub(crate) enum ComposeCommand {
         /// Also its images: all, or those without a name of their own (local)
         #[arg(long, value_parser = ["all", "local"])]
         rmi: Option<String>,
-        /// Also services that the file does not have
+        /// Also services that the file does not have; they always go
         #[arg(long)]
         remove_orphans: bool,
         /// Seconds of grace
         #[arg(short, long, value_name = "SECONDS")]
         timeout: Option<u32>,
-    },
-    /// Make everything, start nothing
-    Create {
-        #[command(flatten)]
-        project: ProjectOptions,
-        /// Build images first
-        #[arg(long)]
-        build: bool,
         #[command(flatten)]
         services: Services,
     },
+    /// Make everything, start nothing
+    #[command(after_help = "Example:\n  naru create && naru start      what `naru up -d` does at once")]
+    Create(Box<CreateOptions>),
     /// What runs
+    #[command(
+        after_help = "Examples:\n  naru ps                        what runs, and what cannot start and why\n  naru ps -a                     stopped containers too\n  naru ps --format json | jq .   one object a line\n  naru ps --status exited -q     identifiers of what ended"
+    )]
     Ps {
         #[command(flatten)]
         project: ProjectOptions,
@@ -165,8 +52,20 @@ pub(crate) enum ComposeCommand {
         #[arg(short, long)]
         quiet: bool,
         /// Only the services' names
-        #[arg(long)]
+        #[arg(long = "services", alias = "services-only", id = "services_only")]
         services_only: bool,
+        /// Only containers in this state
+        #[arg(long, value_name = "STATE", value_parser = ["created", "running", "paused", "exited", "removing", "restarting", "dead"])]
+        status: Vec<String>,
+        /// Only containers that fit; status=STATE is known
+        #[arg(long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+        /// Show long texts whole
+        #[arg(long)]
+        no_trunc: bool,
+        /// Services that the file does not have are always shown; for scripts
+        #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+        orphans: Option<bool>,
         /// Output format
         #[arg(long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
@@ -174,12 +73,18 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Show logs
+    #[command(
+        after_help = "Examples:\n  naru logs -f                   everything, as it comes\n  naru logs -n 20 web            the last lines of each container of web\n  naru logs --since 10m -t       the last ten minutes, with time stamps"
+    )]
     Logs {
         #[command(flatten)]
         project: LongProjectOptions,
         /// Follow
         #[arg(short, long)]
         follow: bool,
+        /// Only this replica
+        #[arg(long, value_name = "NUMBER")]
+        index: Option<u32>,
         /// Lines from the end of each container's log
         #[arg(short = 'n', long, default_value = "all")]
         tail: String,
@@ -199,6 +104,9 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Run a command in a running container
+    #[command(
+        after_help = "Examples:\n  naru exec web sh                       a shell\n  naru exec -u root web id               as another user\n  naru exec -T db pg_dump shop > dump    without a terminal\n  naru exec --index 2 web hostname       in the second replica"
+    )]
     Exec {
         #[command(flatten)]
         project: ProjectOptions,
@@ -223,6 +131,12 @@ pub(crate) enum ComposeCommand {
         /// Folder of the command
         #[arg(short, long, value_name = "DIR")]
         workdir: Option<String>,
+        /// User of the command: a name or number of the container, with or without a group
+        #[arg(short, long, value_name = "USER[:GROUP]")]
+        user: Option<String>,
+        /// With all capabilities
+        #[arg(long)]
+        privileged: bool,
         /// The service
         service: String,
         /// The command
@@ -230,8 +144,14 @@ pub(crate) enum ComposeCommand {
         command: Vec<String>,
     },
     /// Run a command in a container of its own
+    #[command(
+        after_help = "Examples:\n  naru run --rm web sh                     a shell in a container like web's\n  naru run --rm -T app ./migrate           a task; its exit code is naru's\n  naru run --rm -v ./data:/data app load   with another mount"
+    )]
     Run(Box<RunOptions>),
     /// Stop containers, keep them
+    #[command(
+        after_help = "Examples:\n  naru stop                      everything\n  naru stop -t 30 db             with 30 seconds of grace"
+    )]
     Stop {
         #[command(flatten)]
         project: ProjectOptions,
@@ -242,16 +162,29 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Start stopped containers
+    #[command(after_help = "Example:\n  naru start web")]
     Start {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Return when everything is ready (healthy)
+        #[arg(long)]
+        wait: bool,
+        /// How long --wait waits, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        wait_timeout: Option<u64>,
         #[command(flatten)]
         services: Services,
     },
     /// Stop and start containers
+    #[command(
+        after_help = "Example:\n  naru restart web               changes of the file are not applied: `naru up -d` does that"
+    )]
     Restart {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Leave the services that depend on these alone; they always are
+        #[arg(long, hide = true)]
+        no_deps: bool,
         /// Seconds of grace
         #[arg(short, long, value_name = "SECONDS")]
         timeout: Option<u32>,
@@ -259,16 +192,23 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Send a signal to containers
+    #[command(
+        after_help = "Examples:\n  naru kill\n  naru kill -s SIGHUP web        have web read its configuration again"
+    )]
     Kill {
         #[command(flatten)]
         project: ProjectOptions,
         /// The signal
         #[arg(short, long, default_value = "SIGKILL")]
         signal: String,
+        /// Services that the file does not have are among all; for scripts
+        #[arg(long, hide = true)]
+        remove_orphans: bool,
         #[command(flatten)]
         services: Services,
     },
     /// Freeze containers
+    #[command(after_help = "Example:\n  naru pause web")]
     Pause {
         #[command(flatten)]
         project: ProjectOptions,
@@ -276,6 +216,7 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Let frozen containers run again
+    #[command(after_help = "Example:\n  naru unpause web")]
     Unpause {
         #[command(flatten)]
         project: ProjectOptions,
@@ -283,6 +224,9 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Remove stopped containers
+    #[command(
+        after_help = "Examples:\n  naru rm -f                     what has stopped\n  naru rm -sf web                stop and remove web"
+    )]
     Rm {
         #[command(flatten)]
         project: LongProjectOptions,
@@ -303,12 +247,18 @@ pub(crate) enum ComposeCommand {
     Scale {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Leave the services that these depend on alone; they always are
+        #[arg(long, hide = true)]
+        no_deps: bool,
         /// As web=3
         #[arg(required = true, value_name = "SERVICE=NUM")]
         scale: Vec<String>,
     },
     /// Show the project as it is understood
-    #[command(visible_alias = "convert")]
+    #[command(
+        visible_alias = "convert",
+        after_help = "Examples:\n  naru config                    the merged file, variables filled in\n  naru config -q                 only check\n  naru config --objects | kubectl diff -f -"
+    )]
     Config {
         #[command(flatten)]
         project: ProjectOptions,
@@ -324,6 +274,12 @@ pub(crate) enum ComposeCommand {
         /// Only the volumes' names
         #[arg(long)]
         volumes: bool,
+        /// Only the networks' names
+        #[arg(long)]
+        networks: bool,
+        /// Only the variables that interpolation sees
+        #[arg(long)]
+        environment: bool,
         /// Only the images' names
         #[arg(long)]
         images: bool,
@@ -336,8 +292,15 @@ pub(crate) enum ComposeCommand {
         /// The objects that the project becomes, as YAML for kubectl
         #[arg(long)]
         objects: bool,
+        /// Write to this file
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Only these services; all unless given
+        #[arg(value_name = "SERVICES")]
+        only: Vec<String>,
     },
     /// Images of the project's containers
+    #[command(after_help = "Example:\n  naru images --format json")]
     Images {
         #[command(flatten)]
         project: ProjectOptions,
@@ -351,9 +314,19 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Pull the services' images
+    #[command(after_help = "Examples:\n  naru pull\n  naru pull --policy missing web")]
     Pull {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Also those of the services that the named ones depend on
+        #[arg(long)]
+        include_deps: bool,
+        /// Not those that can be built
+        #[arg(long)]
+        ignore_buildable: bool,
+        /// When to pull
+        #[arg(long, value_parser = ["always", "missing"])]
+        policy: Option<String>,
         /// Go on when one fails
         #[arg(long)]
         ignore_pull_failures: bool,
@@ -364,9 +337,24 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Build the services' images with docker, buildah or buildctl
+    #[command(
+        after_help = "Examples:\n  naru build\n  naru build --no-cache --build-arg VERSION=2 web\n  NARU_BUILDER=buildah naru build   with this builder, whatever else is there"
+    )]
     Build {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Without the builder's output
+        #[arg(short, long)]
+        quiet: bool,
+        /// Send the images to their registries
+        #[arg(long)]
+        push: bool,
+        /// Also the services that the named ones depend on
+        #[arg(long)]
+        with_dependencies: bool,
+        /// Keys of an SSH agent for the build, as default or ID=PATH
+        #[arg(long, value_name = "SSH")]
+        ssh: Vec<String>,
         /// Without cache
         #[arg(long)]
         no_cache: bool,
@@ -380,11 +368,15 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Where a container's port is published
+    #[command(after_help = "Example:\n  naru port web 80")]
     Port {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Which replica; all share their ports here
+        #[arg(long, hide = true)]
+        index: Option<u32>,
         /// tcp or udp
-        #[arg(long, default_value = "tcp")]
+        #[arg(long, default_value = "tcp", value_parser = ["tcp", "udp"])]
         protocol: String,
         /// The service
         service: String,
@@ -392,6 +384,7 @@ pub(crate) enum ComposeCommand {
         private_port: u16,
     },
     /// Processes of the containers
+    #[command(after_help = "Example:\n  naru top web")]
     Top {
         #[command(flatten)]
         project: ProjectOptions,
@@ -399,12 +392,21 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// What the containers use
+    #[command(
+        after_help = "Examples:\n  naru stats                     live; Ctrl-C ends\n  naru stats --no-stream web"
+    )]
     Stats {
         #[command(flatten)]
         project: ProjectOptions,
         /// Once, not continuously
         #[arg(long)]
         no_stream: bool,
+        /// Stopped containers too
+        #[arg(short, long)]
+        all: bool,
+        /// Nothing is cut here; for scripts
+        #[arg(long, hide = true)]
+        no_trunc: bool,
         /// Output format
         #[arg(long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
@@ -412,10 +414,18 @@ pub(crate) enum ComposeCommand {
         services: Services,
     },
     /// Copy files between a container and this machine
-    #[command(after_help = "Examples:\n  naru cp web:/etc/nginx.conf .\n  naru cp ./page.html web:/srv/")]
+    #[command(
+        after_help = "Examples:\n  naru cp web:/etc/nginx.conf .\n  naru cp ./page.html web:/srv/\n  naru cp web:/srv - | tar -t    as a tar stream"
+    )]
     Cp {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Owners and times are always kept inside a container; for scripts
+        #[arg(short, long, hide = true)]
+        archive: bool,
+        /// Copy what a symbolic link here points to
+        #[arg(short = 'L', long)]
+        follow_link: bool,
         /// Which replica
         #[arg(long, default_value_t = 1)]
         index: u32,
@@ -425,25 +435,52 @@ pub(crate) enum ComposeCommand {
         target: String,
     },
     /// Wait until containers end
+    #[command(after_help = "Example:\n  naru wait migrate && naru up -d app")]
     Wait {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Take the project down then
+        #[arg(long)]
+        down_project: bool,
         /// The services
         #[arg(required = true)]
         services: Vec<String>,
     },
     /// What happens to the project's containers
+    #[command(
+        after_help = "Examples:\n  naru events                    as it happens; Ctrl-C ends\n  naru events --since 1h --json  also what happened before"
+    )]
     Events {
         #[command(flatten)]
         project: ProjectOptions,
+        /// Also what happened since then: 10m, or 2026-01-31T12:00:00Z
+        #[arg(long)]
+        since: Option<String>,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         services: Services,
     },
+    /// Volumes of the project
+    #[command(after_help = "Example:\n  naru volumes -q")]
+    Volumes {
+        #[command(flatten)]
+        project: ProjectOptions,
+        /// Only the names
+        #[arg(short, long)]
+        quiet: bool,
+        /// Output format
+        #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+        format: String,
+    },
     /// Projects of this machine
+    #[command(after_help = "Examples:\n  naru ls -a\n  naru ls --filter name=shop")]
     Ls {
+        /// Only projects that fit; name=TEXT is known
+        #[arg(long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+
         /// Projects without running containers too
         #[arg(short, long)]
         all: bool,
@@ -454,48 +491,4 @@ pub(crate) enum ComposeCommand {
         #[arg(long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
     },
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct RunOptions {
-    #[command(flatten)]
-    pub project: ProjectOptions,
-    /// Remove the container when it ends
-    #[arg(long)]
-    pub rm: bool,
-    /// Return at once
-    #[arg(short, long)]
-    pub detach: bool,
-    /// No terminal
-    #[arg(short = 'T', long)]
-    pub no_tty: bool,
-    /// Keep standard input open (the default)
-    #[arg(short, long, hide = true)]
-    pub interactive: bool,
-    /// A terminal (the default where there is one)
-    #[arg(short, long, hide = true)]
-    pub tty: bool,
-    /// The container's name
-    #[arg(long = "name", id = "container_name", value_name = "NAME")]
-    pub name: Option<String>,
-    /// Variables
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    pub env: Vec<String>,
-    /// Replaces the entry point
-    #[arg(long)]
-    pub entrypoint: Option<String>,
-    /// User
-    #[arg(short, long)]
-    pub user: Option<String>,
-    /// Folder of the command
-    #[arg(short, long, value_name = "DIR")]
-    pub workdir: Option<String>,
-    /// Do not start the services that it depends on
-    #[arg(long)]
-    pub no_deps: bool,
-    /// The service
-    pub service: String,
-    /// The command; the service's own unless given
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
 }

@@ -1,7 +1,9 @@
 //! `config`: the project as it is understood.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
+use anyhow::{Context, bail};
 use naru_compose::{Disk, load};
 use serde_json::Value;
 
@@ -13,57 +15,85 @@ use crate::output;
 pub(crate) struct What {
     pub services: bool,
     pub volumes: bool,
+    pub networks: bool,
+    pub environment: bool,
     pub images: bool,
     pub profiles: bool,
     pub objects: bool,
 }
 
+/// How it is shown.
+pub(crate) struct How {
+    pub format: String,
+    /// Only check.
+    pub quiet: bool,
+    pub no_interpolate: bool,
+    /// A file instead of standard output.
+    pub output: Option<PathBuf>,
+    /// Only these services; all unless given.
+    pub only: Vec<String>,
+}
+
 /// `naru config`.
-pub(crate) fn config(
-    options: &ProjectOptions,
-    format: &str,
-    quiet: bool,
-    what: &What,
-    no_interpolate: bool,
-) -> anyhow::Result<()> {
-    let mut request = request(options, &[])?;
-    request.no_interpolate = no_interpolate;
+pub(crate) fn config(options: &ProjectOptions, what: &What, how: &How) -> anyhow::Result<()> {
+    let text = text(options, what, how)?;
+    match &how.output {
+        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+    }
+}
+
+fn text(options: &ProjectOptions, what: &What, how: &How) -> anyhow::Result<String> {
+    if what.objects {
+        let mut project = Project::load(options, &how.only)?;
+        super::up::narrow(&mut project, &how.only, false);
+        let objects = naru_compose::translate(&project.loaded.project)?.objects;
+        let documents = objects.iter().map(|object| Ok(format!("---\n{}", yaml(object)?)));
+        return documents.collect::<anyhow::Result<Vec<_>>>().map(|documents| documents.concat());
+    }
+    let mut request = request(options, &how.only)?;
+    request.no_interpolate = how.no_interpolate;
     if what.profiles {
         request.profiles.push("*".to_owned());
     }
-    let loaded = load(&request, &Disk)?;
+    let mut loaded = load(&request, &Disk)?;
     loaded.warnings.iter().for_each(output::warn);
-    let project = &loaded.project;
-    if quiet {
-        return Ok(());
+    if let Some(unknown) = how.only.iter().find(|name| !loaded.project.services.contains_key(*name)) {
+        bail!("no such service: {unknown}");
     }
-    let show = |names: BTreeSet<String>| names.iter().for_each(|name| println!("{name}"));
-    if what.services {
-        show(project.services.keys().cloned().collect());
+    if how.quiet {
+        return Ok(String::new());
+    }
+    if !how.only.is_empty() {
+        loaded.project.services.retain(|name, _| how.only.contains(name));
+    }
+    let project = &loaded.project;
+    let show = |names: BTreeSet<String>| names.iter().map(|name| format!("{name}\n")).collect::<String>();
+    Ok(if what.services {
+        show(project.services.keys().cloned().collect())
     } else if what.volumes {
-        show(project.volumes.keys().cloned().collect());
+        show(project.volumes.keys().cloned().collect())
+    } else if what.networks {
+        show(project.networks.keys().cloned().collect())
+    } else if what.environment {
+        let value = |name: &String| Some(format!("{name}={}", std::env::var(name).ok()?));
+        show(loaded.used_variables.iter().filter_map(value).collect())
     } else if what.profiles {
-        show(project.services.values().flat_map(|service| service.profiles.iter().cloned()).collect());
+        show(project.services.values().flat_map(|service| service.profiles.iter().cloned()).collect())
     } else if what.images {
-        let image = |(name, service): (&String, &naru_compose::model::Service)| {
-            service.image.clone().unwrap_or_else(|| format!("{}-{name}", project.name))
-        };
-        show(project.services.iter().map(image).collect());
-    } else if what.objects {
-        let project = Project::load(options, &[])?;
-        for object in naru_compose::translate(&project.loaded.project)?.objects {
-            print!("---\n{}", yaml(&object)?);
-        }
-    } else if format == "json" {
-        println!("{}", serde_json::to_string_pretty(project)?);
+        show(project.services.keys().map(|name| super::images::image_of(project, name)).collect())
+    } else if how.format == "json" {
+        serde_json::to_string_pretty(project)? + "\n"
     } else {
         let mut value = serde_json::to_value(project)?;
         if let Some(map) = value.as_object_mut() {
             map.remove("x-naru-working-dir");
         }
-        print!("{}", yaml(&value)?);
-    }
-    Ok(())
+        yaml(&value)?
+    })
 }
 
 fn yaml(value: &Value) -> anyhow::Result<String> {

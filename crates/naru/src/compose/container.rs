@@ -31,6 +31,10 @@ pub(crate) struct Container {
     pub restarts: i64,
     /// Which start this is: another start has another one.
     pub attempt: String,
+    /// What keeps it from being started, where something is known to.
+    pub trouble: Option<String>,
+    /// What its health test said, where it was ended for that.
+    pub unhealthy: Option<String>,
     /// The pod, as it is.
     pub object: Value,
 }
@@ -61,18 +65,48 @@ impl Container {
         let now = Timestamp::now();
         let since = |at: &Option<Timestamp>| crate::output::ago(at.map_or(0, |at| now.as_second() - at.as_second()));
         match &self.state {
-            State::Waiting(reason, _) if reason.is_empty() => "Created".to_owned(),
-            State::Waiting(reason, _) => reason.clone(),
+            State::Waiting(reason, _) => match &self.trouble {
+                Some(why) => format!("Created ({why})"),
+                None if reason.is_empty() => "Created".to_owned(),
+                None => format!("Created ({reason})"),
+            },
             State::Running(at) if self.health.is_empty() => format!("Up {}", since(at)),
             State::Running(at) if self.health == "starting" => format!("Up {} (health: starting)", since(at)),
             State::Running(at) => format!("Up {} ({})", since(at), self.health),
             State::Paused => "Up (Paused)".to_owned(),
-            State::Exited(code, reason, at) if reason == "OOMKilled" => {
-                format!("Exited ({code}, OOMKilled) {} ago", since(at))
+            State::Exited(code, reason, at) => {
+                let killed = if reason == "OOMKilled" { ", OOMKilled" } else { "" };
+                let again = self.trouble.as_ref().map(|why| format!("; not started again: {why}")).unwrap_or_default();
+                format!("Exited ({code}{killed}) {} ago{again}", since(at))
             }
-            State::Exited(code, _, at) => format!("Exited ({code}) {} ago", since(at)),
             State::Removing => "Removing".to_owned(),
         }
+    }
+
+    /// How long ago it was made.
+    pub fn age(&self) -> String {
+        let made =
+            self.object["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let now = Timestamp::now();
+        made.map(|at| format!("{} ago", crate::output::ago(now.as_second() - at.as_second()))).unwrap_or_default()
+    }
+
+    /// What it was told to run, where the file says so.
+    pub fn command(&self) -> String {
+        let spec = self.object["spec"]["containers"].as_array().into_iter().flatten().find(|s| s["name"] == self.name);
+        let words = |key: &str| -> Vec<String> {
+            let list = spec.and_then(|spec| spec[key].as_array()).into_iter().flatten();
+            list.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        [words("command"), words("args")].concat().join(" ")
+    }
+
+    /// Its labels as `docker` writes them.
+    pub fn labels(&self) -> String {
+        let labels = self.object["metadata"]["labels"].as_object().into_iter().flatten();
+        let pairs: Vec<String> =
+            labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+        pairs.join(",")
     }
 
     /// The one word of `docker compose ps --format json`.
@@ -99,6 +133,11 @@ pub(crate) async fn containers(
     let pods = client.dynamic(pods(), Some(&target.namespace));
     let list = pods.list(&ListOptions::labels(n::PROJECT)).await.context("cannot list the project's pods")?;
     let mut found: Vec<Container> = list.items.iter().flat_map(|pod| of_pod(&target.name, pod)).collect();
+    if found.iter().any(|c| matches!(c.state, State::Waiting(..) | State::Exited(..))) {
+        // A listing is worth showing without them, too.
+        let warnings = super::trouble::warnings(client, &target.namespace).await.unwrap_or_default();
+        found.iter_mut().for_each(|container| container.trouble = warnings.of_container(container));
+    }
     found.sort_by(|a, b| (&a.service, a.number, &a.pod).cmp(&(&b.service, b.number, &b.pod)));
     for service in services {
         let known = target.known.contains(service) || found.iter().any(|c| c.service == *service);
@@ -141,6 +180,8 @@ pub(crate) fn of_pod(project: &str, pod: &Value) -> Vec<Container> {
                 health: health(pod, spec, status),
                 restarts: status["restartCount"].as_i64().unwrap_or(0),
                 attempt: status["containerID"].as_str().unwrap_or_default().to_owned(),
+                trouble: None,
+                unhealthy: None,
                 object: pod.clone(),
             }
         })

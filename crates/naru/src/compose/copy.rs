@@ -13,15 +13,25 @@ use super::project::Target;
 use crate::image::node::escape;
 
 /// `naru cp`.
-pub(crate) async fn copy(client: &Client, target: &Target, index: u32, source: &str, to: &str) -> anyhow::Result<()> {
+pub(crate) async fn copy(
+    client: &Client,
+    target: &Target,
+    index: u32,
+    follow_link: bool,
+    source: &str,
+    to: &str,
+) -> anyhow::Result<()> {
     match (place(source), place(to)) {
         (Some((service, path)), None) => {
+            if follow_link {
+                bail!("--follow-link: only links of this machine are followed, not those of a container");
+            }
             let container = running(client, target, service, index).await?;
             out(client, target, &container, path, to).await
         }
         (None, Some((service, path))) => {
             let container = running(client, target, service, index).await?;
-            r#in(client, target, &container, source, path).await
+            r#in(client, target, &container, (source, follow_link), path).await
         }
         _ => bail!("one of the two must be SERVICE:PATH and the other a path here or -"),
     }
@@ -74,13 +84,28 @@ async fn out(client: &Client, target: &Target, container: &Container, path: &str
     feed(command, &bytes)
 }
 
-async fn r#in(client: &Client, target: &Target, container: &Container, source: &str, path: &str) -> anyhow::Result<()> {
+async fn r#in(
+    client: &Client,
+    target: &Target,
+    container: &Container,
+    (source, follow_link): (&str, bool),
+    path: &str,
+) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     if source == "-" {
         std::io::stdin().read_to_end(&mut bytes).context("cannot read the stream")?;
     } else {
         let from = Path::new(source);
-        let full = std::fs::canonicalize(from).with_context(|| format!("cannot read {source}"))?;
+        // The folder is looked up, the last part is not: a link is copied as a link unless its target is wanted.
+        let is_link = !follow_link && std::fs::symlink_metadata(from).is_ok_and(|meta| meta.is_symlink());
+        let full = match (is_link, from.parent(), from.file_name()) {
+            (true, Some(parent), Some(name)) if !source.ends_with('/') => {
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                std::fs::canonicalize(parent).map(|parent| parent.join(name))
+            }
+            _ => std::fs::canonicalize(from),
+        };
+        let full = full.with_context(|| format!("cannot read {source}"))?;
         let (parent, name) = match (full.parent(), full.file_name()) {
             (Some(parent), Some(name)) if !source.ends_with("/.") => (parent.to_owned(), name.to_owned()),
             _ => (full.clone(), ".".into()),

@@ -1,5 +1,6 @@
 //! `down`: everything of a project goes; its volumes only when asked.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -9,7 +10,7 @@ use naru_api::k8s::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, 
 use naru_api::naru::names as n;
 use naru_client::{Client, DeleteOptions, ListOptions, Propagation, Resource};
 
-use super::container::{containers, pods};
+use super::container::{Container, containers, pods};
 use super::project::Target;
 
 /// How long beyond the grace everything may take to go.
@@ -20,18 +21,24 @@ pub(crate) fn workloads() -> Vec<Resource> {
     vec![Resource::of::<Deployment>(), Resource::of::<DaemonSet>(), Resource::of::<Job>()]
 }
 
-/// `naru down`.
-pub(crate) async fn down(
-    client: &Client,
-    target: &Target,
-    volumes: bool,
-    rmi: Option<&str>,
-    grace: Option<u32>,
-) -> anyhow::Result<()> {
+/// What goes besides the containers.
+pub(crate) struct Also<'a> {
+    pub volumes: bool,
+    /// `all` or `local`.
+    pub images: Option<&'a str>,
+    /// Seconds of grace.
+    pub grace: Option<u32>,
+}
+
+/// `naru down`: of `services`, or of everything.
+pub(crate) async fn down(client: &Client, target: &Target, services: &[String], also: &Also<'_>) -> anyhow::Result<()> {
     let namespaces = client.dynamic(Resource::of::<Namespace>(), None);
-    let Some(namespace) = namespaces.get_opt(&target.namespace).await.context("cannot read the project's namespace")?
-    else {
-        eprintln!("warning: no resource found to remove for project {:?}", target.name);
+    let namespace = namespaces.get_opt(&target.namespace).await.context("cannot read the project's namespace")?;
+    let Some(namespace) = namespace else {
+        // Networks belong to the machine, not to the namespace: they outlive `kubectl delete namespace`.
+        if !remove_networks(client, target).await? {
+            eprintln!("warning: no resource found to remove for project {:?}", target.name);
+        }
         return Ok(());
     };
     if namespace["metadata"]["labels"].get(n::PROJECT).is_none() {
@@ -41,69 +48,94 @@ pub(crate) async fn down(
             target.namespace
         );
     }
-    let found = containers(client, target, &[]).await?;
+    let found = containers(client, target, services).await?;
     let images: Vec<String> = found.iter().map(|c| c.image.clone()).collect();
-    let own = ListOptions::labels(n::PROJECT);
-    let background = DeleteOptions::default().propagation(Propagation::Background);
-    for resource in workloads() {
-        let kind = resource.kind.clone();
-        let all = client.dynamic(resource, Some(&target.namespace));
-        all.delete_all(&own, &background).await.with_context(|| format!("cannot remove the project's {kind}s"))?;
+    end(client, target, services, &found, also.grace).await?;
+    if services.is_empty() {
+        if started_again(client, target).await? {
+            bail!("the project {:?} was started again meanwhile: the rest of it is left alone", target.name);
+        }
+        remove_rest(client, target, also.volumes).await?;
+        remove_networks(client, target).await?;
     }
-    if let Some(grace) = grace {
-        let options = DeleteOptions::default().grace(grace);
-        client
-            .dynamic(pods(), Some(&target.namespace))
-            .delete_all(&own, &options)
-            .await
-            .context("cannot stop the pods")?;
+    if also.images.is_some() {
+        super::images::remove(client, &images, also.images == Some("local"), &target.name).await?;
+    }
+    Ok(())
+}
+
+/// Ends the containers of `services` (all unless given) and waits for their end.
+async fn end(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    found: &[Container],
+    grace: Option<u32>,
+) -> anyhow::Result<()> {
+    let background = DeleteOptions::default().propagation(Propagation::Background);
+    let which: Vec<ListOptions> = match services.is_empty() {
+        true => vec![ListOptions::labels(n::PROJECT)],
+        false => {
+            let value = naru_compose::translate::label_value;
+            services.iter().map(|service| ListOptions::labels(format!("{}={}", n::SERVICE, value(service)))).collect()
+        }
+    };
+    for own in &which {
+        for resource in workloads() {
+            let kind = resource.kind.clone();
+            let all = client.dynamic(resource, Some(&target.namespace));
+            all.delete_all(own, &background).await.with_context(|| format!("cannot remove the project's {kind}s"))?;
+        }
+        if let Some(grace) = grace {
+            let options = DeleteOptions::default().grace(grace);
+            let pods = client.dynamic(pods(), Some(&target.namespace));
+            pods.delete_all(own, &options).await.context("cannot stop the pods")?;
+        }
     }
     let slowest = found.iter().filter_map(|c| c.object["spec"]["terminationGracePeriodSeconds"].as_u64()).max();
     let patience = Duration::from_secs(grace.map_or(slowest.unwrap_or(10), u64::from)) + SLACK;
-    pods_gone(client, target, patience).await?;
-    let titles: std::collections::BTreeSet<&str> = found.iter().map(|c| c.title.as_str()).collect();
-    for title in titles {
-        eprintln!(" Container {title}  Removed");
-    }
-    if started_again(client, target).await? {
-        bail!("the project {:?} was started again meanwhile: the rest of it is left alone", target.name);
-    }
-    if volumes {
+    pods_gone(client, target, services, patience).await?;
+    let titles: BTreeSet<&str> = found.iter().map(|c| c.title.as_str()).collect();
+    titles.iter().for_each(|title| eprintln!(" Container {title}  Removed"));
+    Ok(())
+}
+
+/// What the namespace holds besides workloads: everything with its volumes, or all but them.
+async fn remove_rest(client: &Client, target: &Target, volumes: bool) -> anyhow::Result<()> {
+    let namespaces = client.dynamic(Resource::of::<Namespace>(), None);
+    let background = DeleteOptions::default().propagation(Propagation::Background);
+    let claims = claim_titles(client, target).await?;
+    if volumes || claims.is_empty() {
         // The namespace holds nothing but the project: with its volumes gone, it goes as a whole.
-        for name in claim_titles(client, target).await? {
-            eprintln!(" Volume {name}  Removed");
-        }
+        claims.iter().for_each(|name| eprintln!(" Volume {name}  Removed"));
         remove_namespace(&namespaces, &target.namespace, &background).await?;
-        gone(&namespaces, &target.namespace, SLACK).await?;
-    } else {
-        for resource in [Resource::of::<Service>(), Resource::of::<ConfigMap>(), Resource::of::<Secret>()] {
-            client.dynamic(resource, Some(&target.namespace)).delete_all(&own, &background).await.ok();
-        }
-        if claim_titles(client, target).await?.is_empty() {
-            remove_namespace(&namespaces, &target.namespace, &background).await?;
-            gone(&namespaces, &target.namespace, SLACK).await?;
-        }
+        return gone(&namespaces, &target.namespace, SLACK).await;
     }
+    for resource in [Resource::of::<Service>(), Resource::of::<ConfigMap>(), Resource::of::<Secret>()] {
+        let kind = resource.kind.clone();
+        let all = client.dynamic(resource, Some(&target.namespace));
+        let removed = all.delete_all(&ListOptions::labels(n::PROJECT), &background).await;
+        removed.with_context(|| format!("cannot remove the project's {kind}s"))?;
+    }
+    Ok(())
+}
+
+/// Removes the project's networks; whether there were any.
+async fn remove_networks(client: &Client, target: &Target) -> anyhow::Result<bool> {
     let networks = client.dynamic(Resource::of::<naru_api::naru::Network>(), None);
-    for network in networks
-        .list(&ListOptions::labels(format!("{}={}", n::PROJECT, naru_compose::translate::label_value(&target.name))))
-        .await?
-        .items
-    {
+    let own = ListOptions::labels(format!("{}={}", n::PROJECT, naru_compose::translate::label_value(&target.name)));
+    let found = networks.list(&own).await.context("cannot list the project's networks")?.items;
+    for network in &found {
         let name = network["metadata"]["name"].as_str().unwrap_or_default();
-        match networks.delete(name, &background).await {
+        match networks.delete(name, &DeleteOptions::default().propagation(Propagation::Background)).await {
             // Another `down` was faster: the wish is fulfilled.
             Err(error) if !error.is_not_found() => {
                 return Err(error).with_context(|| format!("cannot remove the network {name}"));
             }
-            _ => {}
+            _ => eprintln!(" Network {}  Removed", network["spec"]["title"].as_str().unwrap_or(name)),
         }
-        eprintln!(" Network {}  Removed", network["spec"]["title"].as_str().unwrap_or(name));
     }
-    if rmi.is_some() {
-        super::images::remove(client, &images, rmi == Some("local"), &target.name).await?;
-    }
-    Ok(())
+    Ok(!found.is_empty())
 }
 
 /// Whether somebody made workloads while this one waited for the old ones to end.
@@ -128,7 +160,7 @@ async fn remove_namespace(
     }
 }
 
-async fn claim_titles(client: &Client, target: &Target) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn claim_titles(client: &Client, target: &Target) -> anyhow::Result<Vec<String>> {
     let claims = client.dynamic(Resource::of::<PersistentVolumeClaim>(), Some(&target.namespace));
     let list = claims.list(&ListOptions::default()).await.context("cannot list the project's volumes")?;
     let title = |claim: &serde_json::Value| {
@@ -138,12 +170,13 @@ async fn claim_titles(client: &Client, target: &Target) -> anyhow::Result<Vec<St
     Ok(list.items.iter().map(title).collect())
 }
 
-async fn pods_gone(client: &Client, target: &Target, patience: Duration) -> anyhow::Result<()> {
+async fn pods_gone(client: &Client, target: &Target, services: &[String], patience: Duration) -> anyhow::Result<()> {
     let mut world = super::progress::World::follow(client, &target.name, &target.namespace);
-    world.synced().await;
+    world.synced().await?;
     let deadline = Instant::now() + patience;
     loop {
-        let left = world.containers();
+        let mut left = world.containers();
+        left.retain(|c| services.is_empty() || services.contains(&c.service));
         if left.is_empty() {
             return Ok(());
         }
@@ -152,7 +185,7 @@ async fn pods_gone(client: &Client, target: &Target, patience: Duration) -> anyh
             let names: Vec<&str> = left.iter().map(|c| c.title.as_str()).collect();
             bail!("these do not end: {}; `naru doctor` and the server's log say more", names.join(", "));
         }
-        let _ = tokio::time::timeout(time, world.changed()).await;
+        world.tick(time).await?;
     }
 }
 

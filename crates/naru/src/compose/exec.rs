@@ -21,6 +21,8 @@ pub(crate) struct Request {
     pub detach: bool,
     pub env: Vec<String>,
     pub workdir: Option<String>,
+    pub user: Option<String>,
+    pub privileged: bool,
     pub command: Vec<String>,
 }
 
@@ -30,11 +32,12 @@ pub(crate) async fn exec(client: &Client, target: &Target, request: Request) -> 
     let tty = !request.no_tty && !request.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let options = StreamOptions {
         container: container.name.clone(),
-        command: wrapped(&request),
+        command: request.command.clone(),
         stdin: !request.detach,
         stdout: true,
         stderr: true,
         tty,
+        query: query(&request),
     };
     let session = match open(client, &target.namespace, &container.pod, &options).await {
         Ok(session) => session,
@@ -59,23 +62,19 @@ fn refused(title: &str, error: StreamError) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The command with its variables and folder. The streaming protocol has no fields for them; `env` and `sh`, which the
-/// image must have then, do the same.
-fn wrapped(request: &Request) -> Vec<String> {
-    let mut words = Vec::new();
-    if let Some(dir) = &request.workdir {
-        words.extend(["/bin/sh", "-c", "cd \"$0\" && exec \"$@\""].map(str::to_owned));
-        words.push(dir.clone());
+/// What Kubernetes' exec has no words for; our nodes do.
+fn query(request: &Request) -> Vec<(String, String)> {
+    let variable = |pair: &String| match pair.contains('=') {
+        true => pair.clone(),
+        false => format!("{pair}={}", std::env::var(pair).unwrap_or_default()),
+    };
+    let mut query: Vec<_> = request.env.iter().map(|pair| ("env".to_owned(), variable(pair))).collect();
+    query.extend(request.workdir.iter().map(|dir| ("workdir".to_owned(), dir.clone())));
+    query.extend(request.user.iter().map(|user| ("user".to_owned(), user.clone())));
+    if request.privileged {
+        query.push(("privileged".to_owned(), "true".to_owned()));
     }
-    if !request.env.is_empty() {
-        words.push("env".to_owned());
-        words.extend(request.env.iter().map(|pair| match pair.contains('=') {
-            true => pair.clone(),
-            false => format!("{pair}={}", std::env::var(pair).unwrap_or_default()),
-        }));
-    }
-    words.extend(request.command.iter().cloned());
-    words
+    query
 }
 
 /// Connects this terminal to a process until it ends; gives its exit code.

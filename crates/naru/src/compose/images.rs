@@ -20,7 +20,7 @@ pub(crate) fn image_of(project: &naru_compose::Project, name: &str) -> String {
 
 /// Pulls what a project's services need and the machine does not have, each image once, before anything changes: a
 /// missing image then leaves what runs as it is.
-pub(crate) async fn fetch(client: &Client, project: &mut Project) -> anyhow::Result<()> {
+pub(crate) async fn fetch(client: &Client, project: &Project, quiet: bool) -> anyhow::Result<()> {
     let mut wanted: BTreeMap<String, bool> = BTreeMap::new();
     let mut must_be_here: Vec<(String, String)> = Vec::new();
     for (name, service) in &project.loaded.project.services {
@@ -49,7 +49,7 @@ pub(crate) async fn fetch(client: &Client, project: &mut Project) -> anyhow::Res
     for (image, always) in wanted {
         if always || !images.has(&image).await? {
             eprintln!(" Image {image}  Pulling");
-            let mut bars = Bars::new(false);
+            let mut bars = Bars::new(quiet);
             images.pull(&image, None, |line| bars.line(&line)).await.with_context(|| format!("cannot pull {image}"))?;
             eprintln!(" Image {image}  Pulled");
         }
@@ -57,27 +57,38 @@ pub(crate) async fn fetch(client: &Client, project: &mut Project) -> anyhow::Res
     Ok(())
 }
 
+/// How `naru pull` goes.
+pub(crate) struct Pull {
+    /// When one fails.
+    pub go_on: bool,
+    pub quiet: bool,
+    pub ignore_buildable: bool,
+    /// `missing`, `always`; always unless given.
+    pub policy: Option<String>,
+}
+
 /// `naru pull`.
-pub(crate) async fn pull(
-    client: &Client,
-    project: &Project,
-    services: &[String],
-    go_on: bool,
-    quiet: bool,
-) -> anyhow::Result<()> {
+pub(crate) async fn pull(client: &Client, project: &Project, how: &Pull) -> anyhow::Result<()> {
     let images = NodeImages::find(client).await?;
     let own = &project.loaded.project;
-    let names = own.services.iter().filter(|(name, service)| {
-        (services.is_empty() || services.contains(name)) && !(service.build.is_some() && service.image.is_none())
-    });
+    let names = own
+        .services
+        .iter()
+        .filter(|(_, service)| service.build.is_none() || (service.image.is_some() && !how.ignore_buildable));
     let wanted: BTreeSet<String> = names.map(|(name, _)| image_of(own, name)).collect();
+    if wanted.is_empty() {
+        eprintln!("No images to pull");
+    }
     let mut failed = Vec::new();
     for image in wanted {
+        if how.policy.as_deref() == Some("missing") && images.has(&image).await? {
+            continue;
+        }
         eprintln!(" Image {image}  Pulling");
-        let mut bars = Bars::new(quiet);
+        let mut bars = Bars::new(how.quiet);
         match images.pull(&image, None, |line| bars.line(&line)).await {
             Ok(_) => eprintln!(" Image {image}  Pulled"),
-            Err(error) if go_on => crate::output::warn(format!("{image}: {error:#}")),
+            Err(error) if how.go_on => crate::output::warn(format!("{image}: {error:#}")),
             Err(error) => failed.push(format!("{image}: {error:#}")),
         }
     }

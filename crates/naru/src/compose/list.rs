@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
+use naru_api::k8s::api::core::v1::Node;
 use naru_api::naru::names as n;
 use naru_client::{Client, ListOptions, Resource};
 use serde_json::{Value, json};
@@ -17,12 +18,31 @@ pub(crate) struct Show {
     pub quiet: bool,
     pub services_only: bool,
     pub format: String,
+    /// Only containers in these states; all unless given.
+    pub states: Vec<String>,
+    pub no_trunc: bool,
 }
+
+/// The states that `--status` and `--filter status=…` name.
+pub(crate) fn states(mut named: Vec<String>, filters: &[String]) -> anyhow::Result<Vec<String>> {
+    for filter in filters {
+        match filter.split_once('=') {
+            Some(("status", state)) => named.push(state.to_owned()),
+            _ => bail!("--filter {filter}: only status=STATE is known here"),
+        }
+    }
+    Ok(named)
+}
+
+/// So much of a status is shown in a table.
+const STATUS_WIDTH: usize = 100;
 
 /// The containers that `ps` shows.
 async fn shown(client: &Client, target: &Target, services: &[String], show: &Show) -> anyhow::Result<Vec<Container>> {
     let mut found = container::containers(client, target, services).await?;
-    if !show.all {
+    if !show.states.is_empty() {
+        found.retain(|c| show.states.iter().any(|state| state == c.word()));
+    } else if !show.all {
         found.retain(|c| c.is_running() || matches!(c.state, State::Waiting(..)));
     }
     Ok(found)
@@ -55,16 +75,22 @@ pub(crate) async fn containers(
                 _ => 0,
             };
             let row = json!({
-                "ID": c.object["metadata"]["uid"], "Name": c.title, "Service": c.service, "Project": target.name,
+                "ID": c.object["metadata"]["uid"], "Name": c.title, "Names": c.title, "Service": c.service, "Project": target.name,
                 "Image": c.image, "State": c.word(), "Status": c.status(), "Health": c.health, "ExitCode": code,
-                "Pod": c.pod, "RestartCount": c.restarts, "CreatedAt": c.object["metadata"]["creationTimestamp"],
+                "Pod": c.pod, "Node": c.object["spec"]["nodeName"], "RestartCount": c.restarts, "CreatedAt": c.object["metadata"]["creationTimestamp"],
+                "RunningFor": c.age(), "Command": c.command(), "Labels": c.labels(), "Reason": c.trouble,
+                "Ports": ports(c).iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
                 "Publishers": ports(c).iter().map(Published::to_json).collect::<Vec<_>>(),
             });
             println!("{row}");
         }
         return Ok(());
     }
-    let mut table = Table::new(&["NAME", "IMAGE", "SERVICE", "STATUS", "PORTS"]);
+    let several = several_nodes(client).await;
+    let mut table = match several {
+        true => Table::new(&["NAME", "IMAGE", "SERVICE", "NODE", "STATUS", "PORTS"]),
+        false => Table::new(&["NAME", "IMAGE", "SERVICE", "STATUS", "PORTS"]),
+    };
     for c in &found {
         let published = ports(c);
         let mut ports: Vec<String> = published.iter().map(ToString::to_string).collect();
@@ -81,10 +107,24 @@ pub(crate) async fn containers(
             }
         }
         let ports = ports.join(", ");
-        table.row(vec![c.title.clone(), c.image.clone(), c.service.clone(), c.status(), ports]);
+        let mut status = c.status();
+        if !show.no_trunc && status.chars().count() > STATUS_WIDTH {
+            status = status.chars().take(STATUS_WIDTH - 1).chain(['…']).collect();
+        }
+        let mut row = vec![c.title.clone(), c.image.clone(), c.service.clone(), status, ports];
+        if several {
+            row.insert(3, c.object["spec"]["nodeName"].as_str().unwrap_or("-").to_owned());
+        }
+        table.row(row);
     }
     table.print();
     Ok(())
+}
+
+/// Whether containers may be on different machines: only then is it worth a column where they are.
+async fn several_nodes(client: &Client) -> bool {
+    let nodes = client.dynamic(Resource::of::<Node>(), None);
+    nodes.list(&ListOptions::default()).await.is_ok_and(|list| list.items.len() > 1)
 }
 
 /// A published port.
@@ -166,7 +206,18 @@ pub(crate) async fn port(
 }
 
 /// `naru ls`.
-pub(crate) async fn projects(client: &Client, all: bool, quiet: bool, format: &str) -> anyhow::Result<()> {
+pub(crate) async fn projects(
+    client: &Client,
+    all: bool,
+    quiet: bool,
+    format: &str,
+    filters: &[String],
+) -> anyhow::Result<()> {
+    let parts = filters.iter().map(|filter| match filter.split_once('=') {
+        Some(("name", part)) => Ok(part),
+        _ => bail!("--filter {filter}: only name=TEXT is known here"),
+    });
+    let parts: Vec<&str> = parts.collect::<Result<_, _>>()?;
     let namespaces = client.dynamic(Resource::of::<naru_api::k8s::api::core::v1::Namespace>(), None);
     let namespaces = namespaces.list(&ListOptions::labels(n::PROJECT)).await.context("cannot list namespaces")?;
     let everywhere = client.dynamic(pods(), None);
@@ -174,6 +225,9 @@ pub(crate) async fn projects(client: &Client, all: bool, quiet: bool, format: &s
     let mut rows = Vec::new();
     for namespace in &namespaces.items {
         let name = namespace["metadata"]["labels"][n::PROJECT].as_str().unwrap_or_default();
+        if !parts.is_empty() && !parts.iter().any(|part| name.contains(part)) {
+            continue;
+        }
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
         for pod in every_pod.items.iter().filter(|p| p["metadata"]["namespace"] == namespace["metadata"]["name"]) {
             for container in container::of_pod(name, pod) {
@@ -198,6 +252,23 @@ pub(crate) async fn projects(client: &Client, all: bool, quiet: bool, format: &s
     } else {
         let mut table = Table::new(&["NAME", "STATUS", "CONFIG FILES"]);
         rows.into_iter().for_each(|(name, status, files)| table.row(vec![name, status, files]));
+        table.print();
+    }
+    Ok(())
+}
+
+/// `naru volumes`.
+pub(crate) async fn volumes(client: &Client, target: &Target, quiet: bool, format: &str) -> anyhow::Result<()> {
+    let names = super::down::claim_titles(client, target).await?;
+    if quiet {
+        names.iter().for_each(|name| println!("{name}"));
+    } else if format == "json" {
+        for name in &names {
+            println!("{}", json!({"Name": name, "Driver": "local", "Project": target.name}));
+        }
+    } else {
+        let mut table = Table::new(&["DRIVER", "VOLUME NAME"]);
+        names.into_iter().for_each(|name| table.row(vec!["local".to_owned(), name]));
         table.print();
     }
     Ok(())

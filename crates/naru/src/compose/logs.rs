@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use http::Method;
@@ -24,6 +25,14 @@ pub(crate) struct Options {
     pub timestamps: bool,
     pub colour: bool,
     pub prefix: bool,
+    /// Only the replica of this number.
+    pub index: Option<u32>,
+}
+
+impl Options {
+    fn shows(&self, container: &Container) -> bool {
+        self.index.is_none_or(|index| container.number == index)
+    }
 }
 
 /// Reads `--tail`.
@@ -41,7 +50,8 @@ pub(crate) async fn logs(
     services: &[String],
     options: &Options,
 ) -> anyhow::Result<()> {
-    let found = containers(client, target, services).await?;
+    let mut found = containers(client, target, services).await?;
+    found.retain(|container| options.shows(container));
     if options.follow {
         let mut world = World::follow(client, &target.name, &target.namespace);
         let services = services.iter().cloned().collect();
@@ -80,14 +90,14 @@ pub(crate) async fn follow(
     let mut open_now: BTreeSet<(String, String, i64)> = BTreeSet::new();
     // Logs that came to their end.
     let mut done = 0;
-    world.synced().await;
+    world.synced().await?;
     loop {
         let all = world.current();
         for container in all.iter().filter(|c| services.is_empty() || services.contains(&c.service)) {
             // Each start of a container is a log of its own to follow.
             let key = (container.pod.clone(), container.name.clone(), container.restarts);
             let has_log = !matches!(container.state, State::Waiting(..) | State::Removing);
-            if has_log && open_now.insert(key.clone()) {
+            if has_log && options.shows(container) && open_now.insert(key.clone()) {
                 printer.widen(short(container).chars().count());
                 let mut options = options.clone();
                 if container.restarts > 0 && open_now.iter().any(|k| k.0 == key.0 && k.1 == key.1 && k.2 < key.2) {
@@ -103,9 +113,9 @@ pub(crate) async fn follow(
             let mut open_logs =
                 all.iter().filter(|c| !c.is_running() && !matches!(c.state, State::Waiting(..))).count();
             open_logs = open_logs.saturating_sub(done);
-            let patience = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            let patience = std::time::Instant::now() + Duration::from_secs(2);
             while open_logs > 0 && std::time::Instant::now() < patience {
-                match tokio::time::timeout(std::time::Duration::from_millis(500), receiver.recv()).await {
+                match tokio::time::timeout(Duration::from_millis(500), receiver.recv()).await {
                     Ok(Some((container, Some(line)))) => printer.print(&container, &line),
                     Ok(Some((container, None))) if ended(&container) => open_logs -= 1,
                     Ok(Some(_)) => {}
@@ -125,7 +135,7 @@ pub(crate) async fn follow(
                     next = receiver.try_recv().ok();
                 }
             }
-            () = world.changed() => {}
+            looked = world.tick(Duration::from_secs(60)) => looked?,
         }
     }
 }
@@ -137,15 +147,44 @@ async fn pump(
     options: Options,
     sender: mpsc::Sender<(Container, Option<Vec<u8>>)>,
 ) {
-    if let Ok(Some(body)) = open(&client, &namespace, &container, &Options { follow: true, ..options }).await {
-        let mut lines = Lines::new(body);
-        while let Ok(Some(line)) = lines.next().await {
-            if sender.send((container.clone(), Some(line))).await.is_err() {
-                return;
+    let mut options = Options { follow: true, ..options };
+    loop {
+        match open(&client, &namespace, &container, &options).await {
+            Ok(Some(body)) => {
+                let mut lines = Lines::new(body);
+                let ended = loop {
+                    match lines.next().await {
+                        Ok(Some(line)) => {
+                            if sender.send((container.clone(), Some(line))).await.is_err() {
+                                return;
+                            }
+                        }
+                        Ok(None) => break true,
+                        Err(_) => break false,
+                    }
+                };
+                if ended {
+                    break;
+                }
+                // The server went away, and another may come: the log is taken up where it broke.
+                options.tail = None;
+                options.since = Some(jiff::Timestamp::now().to_string());
             }
+            Ok(None) => break,
+            Err(error) if refused(&error) => break,
+            Err(_) => {}
         }
+        if sender.is_closed() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
     let _ = sender.send((container, None)).await;
+}
+
+/// Whether the server answered, if only to refuse.
+fn refused(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<naru_client::ClientError>()).any(|e| e.code().is_some())
 }
 
 async fn open(
@@ -179,15 +218,20 @@ async fn open(
 }
 
 fn since_query(since: &str) -> anyhow::Result<String> {
-    if let Some(span) = naru_compose::units::Span::parse(since) {
-        return Ok(format!("&sinceSeconds={}", span.seconds().max(1)));
-    }
+    Ok(format!("&sinceTime={}", since_time(since)?))
+}
+
+/// Reads `--since`: a span back from now, seconds since 1970, or a time.
+pub(crate) fn since_time(since: &str) -> anyhow::Result<jiff::Timestamp> {
     if let Ok(second) = since.parse::<i64>() {
-        let at = jiff::Timestamp::from_second(second)?;
-        return Ok(format!("&sinceTime={at}"));
+        return jiff::Timestamp::from_second(second).with_context(|| format!("--since {since}"));
+    }
+    if let Some(span) = naru_compose::units::Span::parse(since) {
+        let second = jiff::Timestamp::now().as_second().saturating_sub(span.seconds());
+        return jiff::Timestamp::from_second(second).with_context(|| format!("--since {since}"));
     }
     match since.parse::<jiff::Timestamp>() {
-        Ok(at) => Ok(format!("&sinceTime={at}")),
+        Ok(at) => Ok(at),
         Err(_) => {
             bail!("--since expects a time span such as 10m or a time such as 2026-01-31T12:00:00Z, not {since:?}")
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use naru_api::naru::names as n;
@@ -12,19 +13,36 @@ use serde_json::{Value, json};
 
 use super::apply::{apply, report};
 use super::container::{Container, State, pods};
+use super::patience::{GIVE_UP, TELL};
 use super::progress::{Goal, World, until};
 use super::project::Project;
-use crate::cli::{Place, RunOptions};
+use super::up;
+use crate::cli::{Place, ProjectOptions, RunOptions};
 use crate::connect::connect_or_start;
 
 /// `naru run`.
-pub(crate) async fn run(place: &Place, options: RunOptions) -> anyhow::Result<ExitCode> {
-    let mut project = Project::load(&options.project, std::slice::from_ref(&options.service))?;
+pub(crate) async fn run(place: &Place, of: &ProjectOptions, options: RunOptions) -> anyhow::Result<ExitCode> {
+    let named = std::slice::from_ref(&options.service);
+    let mut project = match super::overlay::of_run(&options) {
+        Some(text) => Project::load_under(of, named, text)?,
+        None => Project::load(of, named)?,
+    };
+    if let (Some(policy), Some(service)) = (&options.pull, project.loaded.project.services.get_mut(&options.service)) {
+        service.pull_policy = Some(policy.clone());
+    }
     let client = connect_or_start(place).await?;
     let tty = !options.no_tty && !options.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     change(&mut project, &options, tty)?;
-    super::build::missing(&client, &mut project, false).await?;
-    super::images::fetch(&client, &mut project).await?;
+    up::narrow(&mut project, named, options.no_deps);
+    super::ports::free(&client, &project).await?;
+    super::ports::externals(&client, &project).await?;
+    if options.build {
+        let how = super::build::How { quiet: options.quiet_build || options.quiet, ..Default::default() };
+        super::build::build(&client, &project, named, &how).await?;
+    }
+    let quiet = options.quiet_build || options.quiet;
+    super::build::missing(&client, &project, super::build::Which::Missing, quiet).await?;
+    super::images::fetch(&client, &project, options.quiet_pull || options.quiet).await?;
     let pod = pod(&project, &options)?;
     dependencies(&client, &mut project, &options).await?;
     let api = client.dynamic(pods(), Some(&project.namespace));
@@ -70,7 +88,9 @@ fn change(project: &mut Project, options: &RunOptions, tty: bool) -> anyhow::Res
         service.working_dir.clone_from(&options.workdir);
     }
     // As in Docker Compose: a one-off publishes nothing, has no name of the service's, and is not started again.
-    service.ports.clear();
+    if !options.service_ports && options.publish.is_empty() {
+        service.ports.clear();
+    }
     service.container_name = None;
     service.restart = Some("no".to_owned());
     service.healthcheck = None;
@@ -108,7 +128,27 @@ fn pod(project: &Project, options: &RunOptions) -> anyhow::Result<Value> {
     }
     pod["spec"]["restartPolicy"] = "Never".into();
     pod["spec"]["containers"][0]["stdinOnce"] = json!(!options.detach);
+    publish(project, &options.service, &mut pod["spec"]["containers"][0])?;
     Ok(pod)
+}
+
+/// The ports that a one-off publishes are its own: no Service stands before it.
+fn publish(project: &Project, name: &str, container: &mut Value) -> anyhow::Result<()> {
+    let mut ports = Vec::new();
+    for port in project.loaded.project.services.get(name).into_iter().flat_map(|service| &service.ports) {
+        let published = port.published.as_deref().unwrap_or_default();
+        let Ok(host) = published.parse::<u16>() else {
+            bail!("services.{name}.ports: `naru run` publishes at one given port, as 8080:80, not {published:?}");
+        };
+        ports.push(json!({
+            "containerPort": port.target, "hostPort": host, "hostIP": port.host_ip.clone().unwrap_or_default(),
+            "protocol": port.protocol.to_uppercase(),
+        }));
+    }
+    if !ports.is_empty() {
+        container["ports"] = ports.into();
+    }
+    Ok(())
 }
 
 /// Starts what the service depends on, and what it needs besides: networks, volumes, configs.
@@ -124,7 +164,10 @@ async fn dependencies(client: &Client, project: &mut Project, options: &RunOptio
         }
     }
     services.retain(|name, _| wanted.contains(name));
-    report(&apply(client, project, false).await?);
+    let changes = apply(client, project, options.remove_orphans).await?;
+    if !options.quiet {
+        report(&changes);
+    }
     if !wanted.is_empty() {
         let target = project.target();
         let mut world = World::follow(client, &target.name, &target.namespace);
@@ -196,7 +239,9 @@ async fn wait_for(
     good: impl Fn(&Container) -> bool,
 ) -> anyhow::Result<Container> {
     let mut world = World::follow(client, &project.loaded.project.name, &project.namespace);
-    world.synced().await;
+    world.synced().await?;
+    let begun = std::time::Instant::now();
+    let mut told = String::new();
     loop {
         let found = world.containers().into_iter().find(|c| c.pod == name);
         if let Some(container) = found {
@@ -208,7 +253,16 @@ async fn wait_for(
             {
                 bail!("{reason}: {message}");
             }
+            if let Some(why) = container.trouble.filter(|_| begun.elapsed() > TELL) {
+                if begun.elapsed() > GIVE_UP && !super::trouble::passes(&why) {
+                    bail!("{name} cannot be started: {why}");
+                }
+                if told != why {
+                    eprintln!(" Container {name}  Waiting: {why}");
+                    told = why;
+                }
+            }
         }
-        world.changed().await;
+        world.tick(Duration::from_secs(60)).await?;
     }
 }

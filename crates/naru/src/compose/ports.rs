@@ -29,6 +29,29 @@ pub(crate) async fn externals(client: &Client, project: &Project) -> anyhow::Res
             );
         }
     }
+    for (key, volume) in own.volumes.iter().filter(|(_, volume)| volume.external) {
+        let claims = Resource::of::<naru_api::k8s::api::core::v1::PersistentVolumeClaim>();
+        let object = naru_compose::translate::object_name(&volume.name);
+        let here = client.dynamic(claims.clone(), Some(&project.namespace));
+        if here.get_opt(&object).await.context("cannot look for the project's external volumes")?.is_some() {
+            continue;
+        }
+        let all = client.dynamic(claims, None).list(&ListOptions::default()).await.context("cannot list volumes")?;
+        let title = |claim: &&Value| claim["metadata"]["annotations"][n::TITLE] == volume.name.as_str();
+        match all.items.iter().find(title).and_then(|claim| claim["metadata"]["namespace"].as_str()) {
+            Some(owner) => bail!(
+                "volumes.{key}: the volume {:?} belongs to the project {owner}, and a volume belongs to one project here: \
+                 move the services that share it into one project, or mount a folder of the machine in both",
+                volume.name
+            ),
+            None => bail!(
+                "volumes.{key}: the external volume {:?} is not there: take `external` away and it is made, or make it \
+                 with kubectl as the PersistentVolumeClaim {object} in the namespace {}",
+                volume.name,
+                project.namespace
+            ),
+        }
+    }
     Ok(())
 }
 

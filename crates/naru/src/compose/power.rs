@@ -3,6 +3,7 @@
 //! All but `kill` are one annotation on the pods, which their node obeys: the pod stays, with its address and its
 //! writable layer, as a stopped container of Docker's does.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,7 +13,8 @@ use naru_client::{Client, DeleteOptions, PatchKind, Propagation, Resource, empty
 use serde_json::json;
 
 use super::container::{Container, State, containers, pods};
-use super::progress::World;
+use super::patience::TELL;
+use super::progress::{Goal, World};
 use super::project::Target;
 
 /// How long beyond its grace a container may take to stop.
@@ -51,9 +53,11 @@ async fn until(
     good: impl Fn(&Container) -> bool,
 ) -> anyhow::Result<()> {
     let mut world = World::follow(client, &target.name, &target.namespace);
-    world.synced().await;
-    let end = Instant::now() + deadline;
+    world.synced().await?;
+    let begun = Instant::now();
+    let end = begun + deadline;
     let mut open: Vec<&Container> = found.iter().collect();
+    let mut told = BTreeSet::new();
     loop {
         let now = world.containers();
         open.retain(|wanted| {
@@ -67,11 +71,23 @@ async fn until(
             return Ok(());
         }
         let left = end.saturating_duration_since(Instant::now());
+        let trouble =
+            |wanted: &Container| now.iter().find(|c| c.pod == wanted.pod && c.name == wanted.name)?.trouble.clone();
         if left.is_zero() {
-            let names: Vec<&str> = open.iter().map(|c| c.title.as_str()).collect();
+            let names: Vec<String> = open
+                .iter()
+                .map(|c| trouble(c).map_or_else(|| c.title.clone(), |why| format!("{} ({why})", c.title)))
+                .collect();
             bail!("not {} in time: {}", word.to_lowercase(), names.join(", "));
         }
-        let _ = tokio::time::timeout(left, world.changed()).await;
+        if begun.elapsed() > TELL {
+            for container in &open {
+                if let Some(why) = trouble(container).filter(|_| told.insert(&container.title)) {
+                    eprintln!(" Container {}  Waiting: {why}", container.title);
+                }
+            }
+        }
+        world.tick(left).await?;
     }
 }
 
@@ -92,8 +108,13 @@ pub(crate) async fn stop(
     until(client, target, &found, "Stopped", grace_of(&found, grace), |c| !c.is_running()).await
 }
 
-/// `naru start`.
-pub(crate) async fn start(client: &Client, target: &Target, services: &[String]) -> anyhow::Result<()> {
+/// `naru start`; with `ready` it waits until the services are, at most so long.
+pub(crate) async fn start(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    ready: Option<Option<Duration>>,
+) -> anyhow::Result<()> {
     let found = containers(client, target, services).await?;
     if found.is_empty() {
         bail!("nothing to start: make it with `naru up`");
@@ -107,7 +128,12 @@ pub(crate) async fn start(client: &Client, target: &Target, services: &[String])
     until(client, target, &ended, "Started", SLACK, |c| {
         c.is_running() || (before(c) != Some(&c.attempt) && matches!(c.state, State::Exited(..)))
     })
-    .await
+    .await?;
+    let Some(timeout) = ready else { return Ok(()) };
+    let started: BTreeSet<String> = ended.iter().map(|c| c.service.clone()).collect();
+    let mut world = World::follow(client, &target.name, &target.namespace);
+    world.forget(ended.iter().map(|c| c.attempt.clone()).filter(|attempt| !attempt.is_empty()).collect());
+    super::progress::until(client, &mut world, &target.namespace, &started, Goal::Ready, timeout).await
 }
 
 /// `naru restart`.

@@ -4,148 +4,18 @@
 //! it waits for changes and draws.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use naru_api::k8s::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
-use naru_api::k8s::api::batch::v1::Job;
-use naru_api::k8s::api::core::v1::Pod;
 use naru_api::naru::names as n;
-use naru_client::{Client, Informer, Resource};
+use naru_client::Client;
 use serde_json::Value;
-use tokio::sync::watch;
 
-use super::container::{Container, State, of_pod};
-use crate::output::COLOUR_ERR;
-
-/// Live copies of what progress is read from.
-pub(crate) struct World {
-    project: String,
-    pods: Informer<Value>,
-    workloads: Vec<Informer<Value>>,
-    sets: Informer<Value>,
-    changes: Vec<watch::Receiver<u64>>,
-    stale: BTreeSet<String>,
-}
-
-impl World {
-    /// Follows a namespace.
-    pub fn follow(client: &Client, project: &str, namespace: &str) -> Self {
-        let follow = |resource: Resource| {
-            Informer::builder(resource, |json| Ok(serde_json::from_slice::<Value>(json)?))
-                .namespace(namespace)
-                .labels(n::PROJECT)
-                .start(client)
-        };
-        let pods = follow(Resource::of::<Pod>());
-        let workloads = vec![
-            follow(Resource::of::<Deployment>()),
-            follow(Resource::of::<DaemonSet>()),
-            follow(Resource::of::<Job>()),
-        ];
-        let sets = follow(Resource::of::<ReplicaSet>());
-        let changes = workloads.iter().chain([&pods, &sets]).map(Informer::changed).collect();
-        Self { project: project.to_owned(), pods, workloads, sets, changes, stale: BTreeSet::new() }
-    }
-
-    /// These starts of containers are over: their ends say nothing, others are under way.
-    pub fn forget(&mut self, attempts: BTreeSet<String>) {
-        self.stale = attempts;
-    }
-
-    /// The starts that are over.
-    pub fn stale(&self) -> BTreeSet<String> {
-        self.stale.clone()
-    }
-
-    /// Waits until the first copies are there.
-    pub async fn synced(&self) {
-        for informer in self.workloads.iter().chain([&self.pods, &self.sets]) {
-            informer.synced().await;
-        }
-    }
-
-    /// Waits for the next change of anything.
-    pub async fn changed(&mut self) {
-        let waits = self.changes.iter_mut().map(|receiver| Box::pin(receiver.changed()));
-        let _ = futures_util::future::select_all(waits).await;
-    }
-
-    /// The project's containers, by service and number.
-    pub fn containers(&self) -> Vec<Container> {
-        let mut found: Vec<Container> =
-            self.pods.list().iter().flat_map(|pod| of_pod(&self.project, &pod.view)).collect();
-        for container in &mut found {
-            if self.stale.contains(&container.attempt) && matches!(container.state, State::Exited(..)) {
-                container.state = State::Waiting(String::new(), String::new());
-            }
-        }
-        found.sort_by(|a, b| (&a.service, a.number, &a.pod).cmp(&(&b.service, b.number, &b.pod)));
-        found
-    }
-
-    /// The containers of the present templates: not those that are being replaced or removed.
-    pub fn current(&self) -> Vec<Container> {
-        let workloads: Vec<_> = self.workloads.iter().flat_map(Informer::list).collect();
-        let newest: BTreeMap<&str, Option<String>> = workloads
-            .iter()
-            .map(|w| {
-                (w.view["metadata"]["labels"][n::SERVICE].as_str().unwrap_or_default(), self.newest_template(&w.uid))
-            })
-            .collect();
-        let fits = |c: &Container| {
-            let labels = &c.object["metadata"]["labels"];
-            let host = labels[n::SERVICE].as_str().unwrap_or_default();
-            let wanted = newest.get(host).cloned().flatten();
-            c.state != State::Removing
-                && (wanted.is_none() || labels[n::POD_TEMPLATE_HASH].as_str() == wanted.as_deref())
-        };
-        self.containers().into_iter().filter(fits).collect()
-    }
-
-    /// How far each service is: those with a workload, and those that live in another's pod.
-    pub fn services(&self, goal: Goal) -> BTreeMap<String, Progress> {
-        let containers = self.containers();
-        let mut found = BTreeMap::new();
-        for workload in self.workloads.iter().flat_map(Informer::list) {
-            let service = workload.view["metadata"]["labels"][n::SERVICE].as_str().unwrap_or_default().to_owned();
-            let own: Vec<&Container> = containers.iter().filter(|c| c.service == service).collect();
-            let newest = self.newest_template(&workload.uid);
-            found.insert(service, judge(&workload.view, newest.as_deref(), &own, goal));
-        }
-        for guest in containers.iter().filter(|c| c.state != State::Removing) {
-            if !self
-                .workloads
-                .iter()
-                .flat_map(Informer::list)
-                .any(|w| w.view["metadata"]["labels"][n::SERVICE] == *guest.service)
-            {
-                let now = judge_guest(guest, goal);
-                let worst = matches!(found.get(&guest.service), None | Some(Progress::Done(_)));
-                if worst {
-                    found.insert(guest.service.clone(), now);
-                }
-            }
-        }
-        found
-    }
-
-    /// The mark of the pods that a Deployment makes now; those of earlier templates are on their way out.
-    fn newest_template(&self, deployment: &str) -> Option<String> {
-        let own = |set: &Value| {
-            let owners = set["metadata"]["ownerReferences"].as_array();
-            owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == deployment))
-        };
-        let revision = |set: &Value| {
-            let note = &set["metadata"]["annotations"][n::DEPLOYMENT_REVISION];
-            note.as_str().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
-        };
-        let sets = self.sets.list();
-        let newest = sets.iter().filter(|set| own(&set.view)).max_by_key(|set| revision(&set.view))?;
-        Some(newest.view["metadata"]["labels"][n::POD_TEMPLATE_HASH].as_str()?.to_owned())
-    }
-}
+use super::container::{Container, State};
+use super::patience::Patience;
+pub(crate) use super::world::World;
+use crate::output::{COLOUR_ERR, LIVE};
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +31,8 @@ pub(crate) enum Goal {
 pub(crate) enum Progress {
     /// Not there yet; why, in a few words.
     Pending(String),
+    /// Not there yet, and something is in the way that may take care of itself or not: how many got there, and what.
+    Stuck(i64, String),
     /// There; what it is, in one word.
     Done(&'static str),
     /// It will not get there by itself: the container, and why.
@@ -202,6 +74,21 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
         let why = back["message"].as_str().unwrap_or("the new version failed");
         return Progress::Failed(title, format!("rolled back to the version before: {why}"));
     }
+    if workload["spec"]["paused"] == true {
+        let title = workload["metadata"]["labels"][n::SERVICE].as_str().unwrap_or_default().to_owned();
+        let why = conditions.iter().find(|c| c["type"] == "Progressing" && c["reason"] == "DeploymentPaused");
+        let why = why.and_then(|c| c["message"].as_str()?.strip_prefix("Deployment is paused: "));
+        let name = workload["metadata"]["name"].as_str().unwrap_or_default();
+        match why {
+            Some(why) => return Progress::Failed(title, format!("the update is paused: {why}")),
+            // Somebody's own pause: what the file changed waits for them.
+            None if updated_less(workload) => {
+                let what = format!("the update is paused: `kubectl rollout resume deploy/{name}` lets it go on");
+                return Progress::Stuck(0, what);
+            }
+            None => {}
+        }
+    }
     if let Some((container, why)) = live.iter().find_map(|c| Some((c, hopeless(c)?))) {
         return Progress::Failed(container.title.clone(), why);
     }
@@ -217,6 +104,14 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
         _ => (workload["spec"]["replicas"].as_i64().unwrap_or(1), number("updatedReplicas"), number("replicas")),
     };
     if updated < wanted || total != wanted || live.len() < containers.len() {
+        // Pods that the quota or another rule forbids are not even made.
+        let failure = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True");
+        if let Some(why) = failure.and_then(|c| c["message"].as_str()) {
+            return Progress::Stuck(updated, format!("{} of {wanted} cannot be made: {why}", wanted - updated));
+        }
+        if let Some(what) = stuck(&live, wanted) {
+            return Progress::Stuck(updated, what);
+        }
         return Progress::Pending(format!("{updated}/{wanted} made"));
     }
     let good = |container: &Container| match &container.state {
@@ -226,6 +121,11 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
         _ => false,
     };
     let ready = live.iter().filter(|c| good(c)).count() as i64;
+    match stuck(&live, wanted) {
+        Some(what) if super::trouble::passes(&what) => return Progress::Pending(what),
+        Some(what) => return Progress::Stuck(ready, what),
+        None => {}
+    }
     let each = workload["spec"]["template"]["spec"]["containers"].as_array().map_or(1, Vec::len) as i64;
     let ended = live.iter().any(|c| matches!(c.state, State::Exited(..)));
     if ready >= wanted * each.min(1) && live.iter().all(|c| good(c)) {
@@ -239,13 +139,32 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
         State::Waiting(reason, _) if !reason.is_empty() => Some(reason.clone()),
         State::Running(_) if container.health == "starting" => Some("health: starting".to_owned()),
         State::Running(_) if container.health == "unhealthy" => Some("unhealthy".to_owned()),
-        _ => unscheduled(&container.object),
+        _ => None,
     });
     Progress::Pending(waiting.unwrap_or_else(|| format!("{ready}/{wanted} started")))
 }
 
+/// Whether not all of a workload's pods are of its present template.
+fn updated_less(workload: &Value) -> bool {
+    workload["status"]["updatedReplicas"].as_i64().unwrap_or(0) < workload["spec"]["replicas"].as_i64().unwrap_or(1)
+}
+
+/// What keeps some of a service's containers from being started; the words of the first of them.
+fn stuck(live: &[&Container], wanted: i64) -> Option<String> {
+    let troubled: Vec<&Container> = live.iter().copied().filter(|c| c.trouble.is_some()).collect();
+    let first = troubled.first()?;
+    let placed = |c: &&&Container| super::trouble::unscheduled(&c.object).is_none();
+    let what = if placed(&first) { "started" } else { "placed" };
+    let count = troubled.iter().filter(|c| placed(c) == placed(&first)).count();
+    let why = first.trouble.as_deref().unwrap_or_default();
+    Some(match wanted {
+        0 | 1 => format!("cannot be {what}: {why}"),
+        _ => format!("{count} of {wanted} cannot be {what}: {why}"),
+    })
+}
+
 /// How far a container is that lives in the pod of another service.
-fn judge_guest(container: &Container, goal: Goal) -> Progress {
+pub(crate) fn judge_guest(container: &Container, goal: Goal) -> Progress {
     match (hopeless(container), &container.state) {
         (Some(why), _) => Progress::Failed(container.title.clone(), why),
         (_, State::Running(_)) if goal == Goal::Ready && matches!(container.health, "starting" | "unhealthy") => {
@@ -266,7 +185,10 @@ fn hopeless(container: &Container) -> Option<String> {
         }
         State::Exited(code, reason, _) if *code != 0 && (container.restarts >= CRASHES || !starts_again(container)) => {
             let named = if reason == "OOMKilled" { " (out of memory)" } else { "" };
-            Some(format!("exited with code {code}{named}"))
+            Some(match &container.unhealthy {
+                Some(why) => format!("was unhealthy and was ended (code {code}): {why}"),
+                None => format!("exited with code {code}{named}"),
+            })
         }
         _ => None,
     }
@@ -283,13 +205,6 @@ fn starts_again(container: &Container) -> bool {
     }
 }
 
-/// Why no node takes a pod.
-fn unscheduled(pod: &Value) -> Option<String> {
-    let conditions = pod["status"]["conditions"].as_array()?;
-    let found = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False")?;
-    Some(found["message"].as_str()?.to_owned())
-}
-
 /// Waits until every one of `services` is where `goal` wants it, drawing progress on standard error.
 ///
 /// # Errors
@@ -304,7 +219,8 @@ pub(crate) async fn until(
 ) -> anyhow::Result<()> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut board = Board::new();
-    world.synced().await;
+    let mut patience = Patience::default();
+    world.synced().await?;
     loop {
         let states = world.services(goal);
         let mut pending = Vec::new();
@@ -316,7 +232,7 @@ pub(crate) async fn until(
                     bail!("{container}: {why}{tail}");
                 }
                 Some(Progress::Done(_)) => {}
-                Some(Progress::Pending(why)) => pending.push(format!("{service} ({why})")),
+                Some(Progress::Pending(why) | Progress::Stuck(_, why)) => pending.push(format!("{service} ({why})")),
                 None => pending.push(service.clone()),
             }
         }
@@ -325,6 +241,15 @@ pub(crate) async fn until(
             bail!("the project was removed meanwhile");
         }
         board.draw(services, &states);
+        let news = patience.look(services, &states, Instant::now());
+        if !board.live {
+            news.told.iter().for_each(|(service, why)| eprintln!(" Service {service}  Waiting: {why}"));
+        }
+        // Who gave a time of their own waits that long.
+        if let Some((service, why)) = news.given_up.filter(|_| timeout.is_none()) {
+            board.finish();
+            bail!("{service}: {why} (it stays asked for, and starts as soon as it can)");
+        }
         if pending.is_empty() {
             board.finish();
             return Ok(());
@@ -335,7 +260,7 @@ pub(crate) async fn until(
             bail!("not ready in time: {}", pending.join(", "));
         }
         let tick = if board.live { Duration::from_millis(200) } else { left };
-        let _ = tokio::time::timeout(tick.min(left), world.changed()).await;
+        world.tick(tick.min(left)).await?;
     }
 }
 
@@ -349,8 +274,7 @@ struct Board {
 
 impl Board {
     fn new() -> Self {
-        let live = std::io::stderr().is_terminal() && *COLOUR_ERR;
-        Self { live, drawn: 0, told: BTreeMap::new(), begun: Instant::now() }
+        Self { live: *LIVE, drawn: 0, told: BTreeMap::new(), begun: Instant::now() }
     }
 
     fn draw(&mut self, services: &BTreeSet<String>, states: &BTreeMap<String, Progress>) {
@@ -360,14 +284,20 @@ impl Board {
         }
         self.drawn = 0;
         let width = services.iter().map(|s| s.chars().count()).max().unwrap_or(0);
+        // A line that the terminal wraps would be two to draw over.
+        let room = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(40)));
+        let room = room.saturating_sub(width + 16);
         for service in services {
             let (mark, text) = match states.get(service) {
-                Some(Progress::Done(word)) => ("\x1b[32m✔\x1b[0m", (*word).to_owned()),
-                Some(Progress::Failed(_, why)) => ("\x1b[31m✘\x1b[0m", why.clone()),
-                Some(Progress::Pending(why)) => (self.spinner(), why.clone()),
+                Some(Progress::Done(word)) if *COLOUR_ERR => ("\x1b[32m✔\x1b[0m", (*word).to_owned()),
+                Some(Progress::Done(word)) => ("✔", (*word).to_owned()),
+                Some(Progress::Failed(_, why)) if *COLOUR_ERR => ("\x1b[31m✘\x1b[0m", why.clone()),
+                Some(Progress::Failed(_, why)) => ("✘", why.clone()),
+                Some(Progress::Pending(why) | Progress::Stuck(_, why)) => (self.spinner(), why.clone()),
                 None => (self.spinner(), String::new()),
             };
             if self.live {
+                let text: String = text.chars().take(room).collect();
                 out.push_str(&format!(" {mark} Service {service:width$}  {text}\n"));
                 self.drawn += 1;
             } else if matches!(states.get(service), Some(Progress::Done(_))) && self.told.get(service) != Some(&text) {
@@ -390,6 +320,7 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use super::super::container::of_pod;
     use super::*;
     use serde_json::json;
 
@@ -465,6 +396,43 @@ mod tests {
         let judged = |own: &[&Container]| judge(&deployment(1, 1, 1, 1, 1), Some("new"), own, Goal::Started);
         assert!(matches!(judged(&[&old, &new]), Progress::Pending(_)));
         assert_eq!(judged(&[&new]), Progress::Done("Started"));
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_counted_and_named() {
+        let up = container(&running(true, true), "no", false);
+        let waiting = json!({"state": {"waiting": {"reason": "ContainerCreating"}}});
+        let mut refused = container(&waiting, "no", false);
+        refused.object["status"]["conditions"] =
+            json!([{"type": "PodScheduled", "status": "False", "message": "no room"}]);
+        refused.trouble = Some("no room".to_owned());
+        let judged =
+            |own: &[&Container], wanted| judge(&deployment(1, 1, wanted, wanted, wanted), None, own, Goal::Started);
+        assert_eq!(
+            judged(&[&up, &refused, &refused], 3),
+            Progress::Stuck(1, "2 of 3 cannot be placed: no room".into())
+        );
+        assert_eq!(judged(&[&refused], 1), Progress::Stuck(0, "cannot be placed: no room".into()));
+        let mut volume = container(&waiting, "no", false);
+        volume.trouble = Some("FailedMount: gone".to_owned());
+        assert_eq!(judged(&[&volume], 1), Progress::Stuck(0, "cannot be started: FailedMount: gone".into()));
+    }
+
+    #[test]
+    fn a_paused_update_says_so() {
+        let mut ended = container(&json!({"state": {"terminated": {"exitCode": 143}}}), "no", false);
+        ended.unhealthy = Some("no page".to_owned());
+        let mut workload = deployment(1, 1, 2, 1, 2);
+        let judged = |workload: &Value| judge(workload, None, &[&ended], Goal::Ready);
+        assert!(
+            matches!(judged(&workload), Progress::Failed(_, why) if why.contains("unhealthy") && why.contains("no page"))
+        );
+        workload["spec"]["paused"] = true.into();
+        assert!(matches!(judged(&workload), Progress::Stuck(_, why) if why.contains("rollout resume")));
+        workload["status"]["conditions"] = json!([{
+            "type": "Progressing", "reason": "DeploymentPaused", "message": "Deployment is paused: 1 of 2 failed",
+        }]);
+        assert!(matches!(judged(&workload), Progress::Failed(_, why) if why == "the update is paused: 1 of 2 failed"));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Which project a verb is about, and its files when the verb needs them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::Path;
 
 use anyhow::Context;
-use naru_compose::{Disk, Loaded, Request, load};
+use naru_compose::load::{FILE_NAMES, OVERRIDE_NAMES};
+use naru_compose::{Disk, Files, Loaded, Request, load};
 
+use super::overlay::{self, Overlaid};
 use crate::cli::ProjectOptions;
 use crate::output;
 
@@ -43,6 +46,25 @@ impl Project {
         Ok(Self { loaded, namespace })
     }
 
+    /// The same with an overlay above the files, as `naru run` makes it of its flags.
+    ///
+    /// # Errors
+    /// Any fault of the files or of the overlay.
+    pub fn load_under(options: &ProjectOptions, services: &[String], text: String) -> anyhow::Result<Self> {
+        let files = Overlaid::new(text);
+        let mut request = request(options, services)?;
+        // The first look finds the files; nothing else of it is used.
+        request.files = load(&request, &files)?.files;
+        request.files.push(overlay::NAME.into());
+        let mut loaded = load(&request, &files)?;
+        loaded.warnings.iter().for_each(output::warn);
+        naru_compose::translate::read_contents(&mut loaded.project, &files, &request.variables)?;
+        loaded.files.retain(|path| !path.ends_with(overlay::NAME));
+        loaded.sources.retain(|(path, _)| !path.ends_with(overlay::NAME));
+        let namespace = naru_compose::translate::object_name(&loaded.project.name);
+        Ok(Self { loaded, namespace })
+    }
+
     /// The same project for verbs that only need its name.
     pub fn target(&self) -> Target {
         Target {
@@ -50,6 +72,38 @@ impl Project {
             namespace: self.namespace.clone(),
             known: self.loaded.project.services.keys().cloned().collect(),
         }
+    }
+}
+
+/// The disk, on which nothing is missing that a file only mentions: whoever takes a project down, or looks at it, does
+/// not need the folders that it mounts or the variables that it sets.
+struct Lenient;
+
+impl Lenient {
+    /// Whether a file is one of those that are looked for by their usual names.
+    fn is_looked_for(path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name == ".env" || FILE_NAMES.iter().chain(&OVERRIDE_NAMES).any(|usual| *usual == name)
+    }
+}
+
+impl Files for Lenient {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let is_compose = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+        match Disk.read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_compose && !Self::is_looked_for(path) => {
+                Ok(String::new())
+            }
+            read => read,
+        }
+    }
+
+    fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Disk.bytes(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        Disk.exists(path) || !Self::is_looked_for(path)
     }
 }
 
@@ -67,7 +121,7 @@ impl Target {
         }
         // Every profile: a service that was started with one is found again without it.
         let request = Request { profiles: vec!["*".to_owned()], ..request(options, &[])? };
-        let loaded = load(&request, &Disk)?;
+        let loaded = load(&request, &Lenient)?;
         Ok(Self {
             namespace: naru_compose::translate::object_name(&loaded.project.name),
             name: loaded.project.name,
@@ -76,27 +130,15 @@ impl Target {
     }
 }
 
-/// What the loader is asked for.
+/// What the loader is asked for; it reads `COMPOSE_FILE` and its kin itself.
 pub(crate) fn request(options: &ProjectOptions, services: &[String]) -> anyhow::Result<Request> {
     let variables: BTreeMap<String, String> = std::env::vars().collect();
-    let split = |name: &str, by: char| -> Vec<String> {
-        let text = variables.get(name).cloned().unwrap_or_default();
-        text.split(by).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-    };
-    let files: Vec<PathBuf> = match options.files.is_empty() {
-        true => split("COMPOSE_FILE", ':').into_iter().map(PathBuf::from).collect(),
-        false => options.files.clone(),
-    };
-    let profiles = match options.profiles.is_empty() {
-        true => split("COMPOSE_PROFILES", ','),
-        false => options.profiles.clone(),
-    };
     Ok(Request {
         current_dir: std::env::current_dir().context("cannot tell the current folder")?,
-        files,
+        files: options.files.clone(),
         project_dir: options.project_directory.clone(),
         name: options.name.clone(),
-        profiles,
+        profiles: options.profiles.clone(),
         env_files: options.env_files.clone(),
         variables,
         services: services.to_vec(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use http::Method;
 use naru_client::Client;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::container::{Container, containers};
 use super::project::Target;
@@ -38,21 +38,30 @@ pub(crate) async fn top(client: &Client, target: &Target, services: &[String]) -
     Ok(())
 }
 
+/// How `naru stats` shows.
+pub(crate) struct How {
+    pub once: bool,
+    /// Stopped containers too.
+    pub all: bool,
+    pub json: bool,
+}
+
 /// `naru stats`.
-pub(crate) async fn stats(
-    client: &Client,
-    target: &Target,
-    services: &[String],
-    once: bool,
-    format: &str,
-) -> anyhow::Result<()> {
+pub(crate) async fn stats(client: &Client, target: &Target, services: &[String], how: &How) -> anyhow::Result<()> {
+    let How { once, all, json } = *how;
     let mut before: BTreeMap<String, (u64, Instant)> = BTreeMap::new();
-    let live = !once && format != "json" && *crate::output::COLOUR;
+    let live = !once && !json && *crate::output::COLOUR;
     let mut first = true;
     loop {
         let found = containers(client, target, services).await?;
         let mut table = Table::new(&["NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "PIDS"]);
-        for container in found.iter().filter(|c| c.is_running()) {
+        for container in &found {
+            if !container.is_running() {
+                if all {
+                    table.row(vec![container.title.clone(), "--".into(), "-- / --".into(), "--".into(), "--".into()]);
+                }
+                continue;
+            }
             let path = format!("/stats/{}/{}/{}", target.namespace, container.pod, container.name);
             let stats = ask(client, container, &path).await?;
             let cpu_now = stats["cpuUsageNanoseconds"].as_u64().unwrap_or(0);
@@ -66,8 +75,8 @@ pub(crate) async fn stats(
             let share = used as f64 / limit.max(1) as f64 * 100.0;
             let pids = stats["pids"].as_u64().unwrap_or(0);
             // The first look has nothing to compare with; a single one waits for the second.
-            if format == "json" && !first {
-                let row = json!({
+            if json && !first {
+                let row = serde_json::json!({
                     "Name": container.title, "CPUPerc": format!("{cpu:.2}%"), "MemUsage": format!("{} / {}", size(used), size(limit)),
                     "MemPerc": format!("{share:.2}%"), "PIDs": pids.to_string(),
                 });
@@ -81,7 +90,7 @@ pub(crate) async fn stats(
                 pids.to_string(),
             ]);
         }
-        if !first && format != "json" {
+        if !first && !json {
             print!("{}{table}", if live { "\x1b[2J\x1b[H" } else { "" });
         }
         if once && !first {

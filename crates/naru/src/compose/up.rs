@@ -12,9 +12,10 @@ use serde_json::json;
 use super::apply::{Change, apply, report};
 use super::container::{Container, State};
 use super::logs;
+use super::patience::Patience;
 use super::progress::{Goal, World, until};
 use super::project::{Project, Target};
-use crate::cli::{Place, ProjectOptions, UpOptions};
+use crate::cli::{Place, UpOptions};
 use crate::connect::connect_or_start;
 use crate::output;
 
@@ -40,8 +41,13 @@ pub(crate) async fn up(place: &Place, options: UpOptions) -> anyhow::Result<Exit
     narrow(&mut project, &options.services.services, options.no_deps);
     super::ports::free(&client, &project).await?;
     super::ports::externals(&client, &project).await?;
-    super::build::missing(&client, &mut project, options.build).await?;
-    super::images::fetch(&client, &mut project).await?;
+    let builds = match (options.build, options.no_build) {
+        (true, _) => super::build::Which::All,
+        (_, true) => super::build::Which::None,
+        _ => super::build::Which::Missing,
+    };
+    super::build::missing(&client, &project, builds, options.quiet_build).await?;
+    super::images::fetch(&client, &project, options.quiet_pull).await?;
     if options.no_recreate {
         keep_existing(&client, &mut project).await?;
     }
@@ -79,16 +85,19 @@ async fn foreground(
     services: &BTreeSet<String>,
     options: &UpOptions,
 ) -> anyhow::Result<ExitCode> {
-    let abort = options.abort_on_container_exit || options.exit_code_from.is_some();
+    let abort =
+        options.abort_on_container_exit || options.abort_on_container_failure || options.exit_code_from.is_some();
     let show = logs::Options {
         follow: true,
+        timestamps: options.timestamps,
         colour: !options.no_color && *output::COLOUR,
         prefix: !options.no_log_prefix,
         ..logs::Options::default()
     };
     let mut printer = logs::Printer::new(&show);
     let names: Vec<String> = services.iter().cloned().collect();
-    eprintln!("Attaching to {}", names.join(", "));
+    let shown = attached(services, options)?;
+    eprintln!("Attaching to {}", shown.iter().cloned().collect::<Vec<_>>().join(", "));
     let watched = options.exit_code_from.clone();
     let over = |all: &[Container]| {
         let own: Vec<&Container> = all.iter().filter(|c| services.contains(&c.service)).collect();
@@ -96,6 +105,10 @@ async fn foreground(
         if abort {
             match &watched {
                 Some(service) => own.iter().any(|c| c.service == *service && ended(c)),
+                None if options.abort_on_container_failure => {
+                    own.iter().any(|c| ended(c) && !matches!(c.state, State::Exited(0, ..)))
+                        || (!own.is_empty() && own.len() >= services.len() && own.iter().all(ended))
+                }
                 None => own.iter().any(ended),
             }
         } else {
@@ -105,7 +118,7 @@ async fn foreground(
     let stale = world.stale();
     let interrupted = std::cell::Cell::new(false);
     {
-        let logs = logs::follow(client, world, &target.namespace, services, &show, &mut printer, over);
+        let logs = logs::follow(client, world, &target.namespace, &shown, &show, &mut printer, over);
         // Logs go on while everything stops: what is said at the end is often what matters.
         let stop = async {
             tokio::signal::ctrl_c().await?;
@@ -143,6 +156,17 @@ async fn foreground(
     Ok(ExitCode::from(code))
 }
 
+/// The services whose logs are shown: those that are named, unless told otherwise.
+fn attached(services: &BTreeSet<String>, options: &UpOptions) -> anyhow::Result<BTreeSet<String>> {
+    if let Some(unknown) = options.attach.iter().chain(&options.no_attach).find(|name| !services.contains(*name)) {
+        bail!("no such service: {unknown}");
+    }
+    let named = if options.attach_dependencies { &[][..] } else { &options.services.services[..] };
+    let named = if options.attach.is_empty() { named } else { &options.attach[..] };
+    let wanted = services.iter().filter(|name| named.is_empty() || named.contains(name));
+    Ok(wanted.filter(|name| !options.no_attach.contains(name)).cloned().collect())
+}
+
 /// The code of `--exit-code-from`, else of the first container that failed.
 fn exit_code(all: &[Container], from: Option<&str>, services: &BTreeSet<String>) -> u8 {
     let own = all.iter().filter(|c| from.map_or(services.contains(&c.service), |from| c.service == from));
@@ -164,10 +188,17 @@ async fn failure(
     use super::progress::Progress;
     let mut world = World::follow(client, &target.name, &target.namespace);
     world.forget(stale.clone());
-    world.synced().await;
+    world.synced().await?;
+    let mut patience = Patience::default();
     loop {
         let containers = world.containers();
-        for (service, progress) in world.services(Goal::Started) {
+        let states = world.services(Goal::Started);
+        let news = patience.look(services, &states, std::time::Instant::now());
+        news.told.iter().for_each(|(service, why)| eprintln!(" Service {service}  Waiting: {why}"));
+        if let Some((service, why)) = news.given_up {
+            bail!("{service}: {why}");
+        }
+        for (service, progress) in states {
             let waits =
                 |title: &str| containers.iter().any(|c| c.title == title && matches!(c.state, State::Waiting(..)));
             match progress {
@@ -175,7 +206,7 @@ async fn failure(
                 _ => {}
             }
         }
-        world.changed().await;
+        world.tick(Duration::from_secs(60)).await?;
     }
 }
 
@@ -187,23 +218,6 @@ fn ends_for_good(container: &Container) -> bool {
         "on-failure" => matches!(container.state, State::Exited(0, ..)),
         _ => false,
     }
-}
-
-/// `naru create`.
-pub(crate) async fn create(
-    place: &Place,
-    options: ProjectOptions,
-    build: bool,
-    services: Vec<String>,
-) -> anyhow::Result<()> {
-    let mut project = Project::load(&options, &services)?;
-    let client = connect_or_start(place).await?;
-    narrow(&mut project, &services, false);
-    super::build::missing(&client, &mut project, build).await?;
-    super::images::fetch(&client, &mut project).await?;
-    hold(&mut project);
-    report(&apply(&client, &project, false).await?);
-    Ok(())
 }
 
 /// `naru scale`.
@@ -234,7 +248,7 @@ fn scale_of(wish: &str) -> anyhow::Result<(String, i64)> {
 }
 
 /// Keeps the named services and, unless told otherwise, what they depend on.
-fn narrow(project: &mut Project, named: &[String], no_deps: bool) {
+pub(crate) fn narrow(project: &mut Project, named: &[String], no_deps: bool) {
     if named.is_empty() {
         return;
     }
@@ -298,7 +312,7 @@ async fn recreate(client: &Client, project: &Project, changes: &[Change]) -> any
 async fn ended(client: &Client, project: &Project) -> anyhow::Result<()> {
     let target = project.target();
     let mut world = World::follow(client, &target.name, &target.namespace);
-    world.synced().await;
+    world.synced().await?;
     let parting = |world: &World| -> Vec<Container> {
         let all = world.containers().into_iter();
         // A service that is being rolled keeps its own order; only one without a workload has a successor to come.
@@ -319,7 +333,7 @@ async fn ended(client: &Client, project: &Project) -> anyhow::Result<()> {
         if std::time::Instant::now() > deadline {
             bail!("these do not end: {}", names.join(", "));
         }
-        let _ = tokio::time::timeout(Duration::from_secs(1), world.changed()).await;
+        world.tick(Duration::from_secs(1)).await?;
     }
 }
 

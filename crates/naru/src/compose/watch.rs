@@ -1,6 +1,7 @@
 //! `wait`, `events`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures_util::StreamExt;
@@ -16,7 +17,7 @@ use super::project::Target;
 pub(crate) async fn wait(client: &Client, target: &Target, services: &[String]) -> anyhow::Result<ExitCode> {
     super::container::containers(client, target, services).await?;
     let mut world = World::follow(client, &target.name, &target.namespace);
-    world.synced().await;
+    world.synced().await?;
     loop {
         let now = world.containers();
         let own: Vec<_> = now.iter().filter(|c| services.contains(&c.service)).collect();
@@ -39,14 +40,32 @@ pub(crate) async fn wait(client: &Client, target: &Target, services: &[String]) 
             let worst = codes.into_iter().find(|code| *code != 0).unwrap_or(0);
             return Ok(ExitCode::from(u8::try_from(worst).unwrap_or(1)));
         }
-        world.changed().await;
+        world.tick(Duration::from_secs(60)).await?;
     }
 }
 
 /// `naru events`.
-pub(crate) async fn events(client: &Client, target: &Target, services: &[String], as_json: bool) -> anyhow::Result<()> {
+pub(crate) async fn events(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+    as_json: bool,
+    since: Option<&str>,
+) -> anyhow::Result<()> {
+    let since = since.map(super::logs::since_time).transpose()?;
     let events = client.dynamic(Resource::of::<Event>(), Some(&target.namespace));
-    let start = events.list(&ListOptions::default()).await.context("cannot list events")?.resource_version;
+    let list = events.list(&ListOptions::default()).await.context("cannot list events")?;
+    let start = list.resource_version;
+    let wanted = |event: &Value| {
+        let name = event["involvedObject"]["name"].as_str().unwrap_or_default();
+        services.is_empty() || services.iter().any(|s| name.starts_with(&format!("{s}-")) || name == s)
+    };
+    if let Some(since) = since {
+        let mut before = list.items;
+        before.retain(|event| wanted(event) && time(event).parse::<jiff::Timestamp>().is_ok_and(|at| at >= since));
+        before.sort_by(|a, b| time(a).cmp(time(b)));
+        before.iter().for_each(|event| print(event, as_json));
+    }
     let mut stream = events.watch(&ListOptions::default(), &start).await.context("cannot follow events")?;
     loop {
         let event = tokio::select! {
@@ -58,20 +77,20 @@ pub(crate) async fn events(client: &Client, target: &Target, services: &[String]
         else {
             continue;
         };
-        let object = &event["involvedObject"];
-        let name = object["name"].as_str().unwrap_or_default();
-        let service = services.iter().any(|service| name.starts_with(&format!("{service}-")) || name == service);
-        if !services.is_empty() && !service {
-            continue;
+        if wanted(&event) {
+            print(&event, as_json);
         }
-        print(&event, as_json);
     }
+}
+
+fn time(event: &Value) -> &str {
+    let at = [&event["lastTimestamp"], &event["eventTime"], &event["metadata"]["creationTimestamp"]];
+    at.into_iter().find_map(Value::as_str).unwrap_or_default()
 }
 
 fn print(event: &Value, as_json: bool) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let at = [&event["lastTimestamp"], &event["eventTime"], &event["metadata"]["creationTimestamp"]];
-    let at = at.into_iter().find_map(Value::as_str).unwrap_or_default();
+    let at = time(event);
     let object = &event["involvedObject"];
     let (kind, name) = (text(&object["kind"]).to_lowercase(), text(&object["name"]));
     if as_json {

@@ -10,8 +10,19 @@ use crate::cli::Place;
 
 /// Every finding, in the order in which a person would mend them.
 pub(super) async fn all(place: &Place) -> Vec<Finding> {
-    let mut findings =
-        vec![root(), kernel(), overlay(place), nft(), cgroups(), capabilities(), forwarding(), space(place)];
+    let mut findings = vec![
+        root(),
+        kernel(),
+        overlay(place),
+        nft(),
+        tar(),
+        cgroups(),
+        capabilities(),
+        forwarding(),
+        folder(place),
+        space(place),
+        certificates(),
+    ];
     findings.push(server(place));
     findings.push(port(place));
     findings.push(group());
@@ -72,6 +83,55 @@ fn nft() -> Finding {
     }
 }
 
+fn tar() -> Finding {
+    match Command::new("tar").arg("--version").stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => Finding::ok("tar", "there"),
+        _ => {
+            Finding::warning("tar", "the program is not there: `naru cp` needs it", "install it: `apt-get install tar`")
+        }
+    }
+}
+
+/// Registries are asked over TLS, which needs somebody to trust.
+fn certificates() -> Finding {
+    const CHECK: &str = "CA certificates";
+    const BUNDLES: [&str; 4] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
+    match named.into_iter().chain(BUNDLES.map(Into::into)).any(|path| path.exists()) {
+        true => Finding::ok(CHECK, "there"),
+        false => Finding::warning(
+            CHECK,
+            "none: images cannot be pulled from registries",
+            "install them: `apt-get install ca-certificates`",
+        ),
+    }
+}
+
+/// Whether what must survive can be written.
+fn folder(place: &Place) -> Finding {
+    const CHECK: &str = "state folder";
+    let folder = place.state_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let shown = place.state_dir.display();
+    let read_only =
+        rustix::fs::statvfs(folder).is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    if read_only {
+        return Finding::error(
+            CHECK,
+            format!("{shown} is on a read-only file system"),
+            "mount it writable (`mount -o remount,rw …`), or name another folder with NARU_STATE_DIR",
+        );
+    }
+    if !folder.is_dir() {
+        return Finding::error(CHECK, format!("{} is no folder", folder.display()), "name another with NARU_STATE_DIR");
+    }
+    Finding::ok(CHECK, shown.to_string())
+}
+
 fn cgroups() -> Finding {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     if !controllers.is_empty() {
@@ -84,7 +144,7 @@ fn cgroups() -> Finding {
             false => Finding::warning(
                 "control groups",
                 format!("version 2 without {}", missing.join(", ")),
-                "limits of these are not enforced; on the kernel's command line add cgroup_enable=memory",
+                "limits of these are not enforced: add cgroup_enable=memory to the kernel's command line and restart",
             ),
         };
     }
@@ -96,7 +156,7 @@ fn cgroups() -> Finding {
         _ => Finding::warning(
             "control groups",
             format!("version 1 without {}", missing.join(", ")),
-            "limits of these are not enforced",
+            "limits of these are not enforced: mount them below /sys/fs/cgroup (the package cgroupfs-mount does)",
         ),
     }
 }
@@ -116,7 +176,7 @@ fn capabilities() -> Finding {
         _ => Finding::warning(
             "capabilities",
             "without SYS_RESOURCE: raising a limit or protecting from the memory killer is refused by the kernel",
-            "pods that ask for it start with a warning event instead",
+            "pods that ask for it start with a warning event instead; outside of a container root has it",
         ),
     }
 }
@@ -131,7 +191,11 @@ fn forwarding() -> Finding {
 fn space(place: &Place) -> Finding {
     let folder = place.state_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let Ok(stat) = rustix::fs::statvfs(folder) else {
-        return Finding::warning("disk", format!("cannot look at {}", folder.display()), "");
+        return Finding::warning(
+            "disk",
+            format!("cannot look at {}", folder.display()),
+            "name a folder that can be read with NARU_STATE_DIR, or run as root",
+        );
     };
     let free = stat.f_bavail * stat.f_frsize;
     let text = format!("{} free at {}", crate::output::size(free), folder.display());
@@ -147,7 +211,16 @@ fn space(place: &Place) -> Finding {
 fn server(place: &Place) -> Finding {
     match crate::connect::connect(place) {
         Ok(_) => Finding::ok("server", format!("answers at {}", place.socket().display())),
-        Err(error) => Finding::warning("server", format!("{error:#}"), ""),
+        Err(error) if place.socket().exists() => Finding::warning(
+            "server",
+            format!("{error:#}"),
+            "`naru up` starts one; as another user than root, be a member of the group naru",
+        ),
+        Err(_) => Finding::warning(
+            "server",
+            format!("none runs: nothing answers at {}", place.socket().display()),
+            "`naru up` in a project's folder starts one; `sudo naru install` starts it with the machine",
+        ),
     }
 }
 
@@ -177,4 +250,26 @@ fn group() -> Finding {
 fn module(name: &str) -> bool {
     let status = Command::new("modinfo").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    #[tokio::test]
+    async fn whatever_is_wrong_says_how_to_mend_it() {
+        for state_dir in ["/nowhere/naru", "/proc/version", "/sys/fs"] {
+            let place = Place { state_dir: state_dir.into(), run_dir: "/nowhere/run".into() };
+            for finding in all(&place).await {
+                assert!(finding.level == Level::Ok || !finding.mend.is_empty(), "{state_dir}: {finding:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_state_folder() {
+        let place = Place { state_dir: "/etc/hostname".into(), run_dir: "/nowhere".into() };
+        assert_eq!(folder(&place).level, Level::Error);
+    }
 }
