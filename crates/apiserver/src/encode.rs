@@ -59,6 +59,11 @@ impl Codec for StoreCodec {
     fn restamp(&self, served: &Bytes, at: Revision) -> Bytes {
         restamp(served, at)
     }
+
+    fn close(&self, key: &Key, served: &Bytes) -> Result<Bytes, CodecError> {
+        let plain = unstamp(served).ok_or_else(|| CodecError::new("it is not a served object (no revision)"))?;
+        seal(&self.sealer, key, plain).map_err(|e| CodecError::caused("it cannot be sealed", e))
+    }
 }
 
 /// The same object with another revision.
@@ -79,12 +84,26 @@ pub(crate) fn stamp(plain: &[u8], at: Revision) -> Option<Bytes> {
     Some([head, STAMP, at.0.to_string().as_bytes(), b"\"", comma, tail].concat().into())
 }
 
+/// Takes the revision out of an object's bytes again.
+fn unstamp(served: &[u8]) -> Option<Vec<u8>> {
+    let place = memmem::find(&served[..served.len().min(HEAD)], METADATA)? + METADATA.len();
+    let (head, tail) = served.split_at(place);
+    let tail = tail.strip_prefix(STAMP)?;
+    let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
+    let tail = tail[digits..].strip_prefix(b"\"")?;
+    Some([head, tail.strip_prefix(b",").unwrap_or(tail)].concat())
+}
+
 /// The stored bytes of an object.
 ///
 /// # Errors
 /// When sealing fails.
 pub(crate) fn encode(sealer: &Sealer, key: &Key, object: &Value) -> Result<Bytes, naru_identity::SealError> {
-    let plain = plain(object);
+    seal(sealer, key, plain(object))
+}
+
+/// What is stored of an object's bytes.
+fn seal(sealer: &Sealer, key: &Key, plain: Vec<u8>) -> Result<Bytes, naru_identity::SealError> {
     // Secrets, and the source text of Compose projects, which holds passwords as often as not.
     if matches!(key.collection(), "secrets" | "projects.naru.io") {
         return sealer.seal(key.as_str(), &plain).map(Bytes::from);
@@ -210,6 +229,26 @@ mod tests {
         assert_eq!(again["metadata"]["resourceVersion"], "1000");
         assert_eq!(again["spec"], pod()["spec"]);
         assert_eq!(opened.indexes, [(BY_NODE, "n1".into()), (BY_OWNER, "o1".into())]);
+    }
+
+    #[test]
+    fn what_is_closed_opens_to_the_same_bytes() {
+        let (_dir, codec) = codec();
+        let secret =
+            json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "db"}, "data": {"p": "aHVudGVy"}});
+        let bare = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}, "data": {"k": ",\""}});
+        for (collection, object) in [("pods", pod()), ("secrets", secret), ("configmaps", bare)] {
+            let key = Key::new(collection, "shop", "a");
+            let stored = encode(&codec.sealer, &key, &object).expect("encode");
+            let served = codec.open(&key, &stored, Revision(41)).expect("open").served;
+            let closed = codec.close(&key, &served).expect("close");
+            assert_eq!(Sealer::is_sealed(&closed), collection == "secrets");
+            assert_eq!(codec.open(&key, &closed, Revision(41)).expect("open").served, served);
+            if collection != "secrets" {
+                assert_eq!(closed, stored);
+            }
+        }
+        codec.close(&Key::new("pods", "a", "b"), &Bytes::from_static(b"[]")).expect_err("no object");
     }
 
     #[test]

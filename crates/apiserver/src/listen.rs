@@ -2,6 +2,7 @@
 //!
 //! Every connection is bounded: so long for a handshake, so long and so large for a request's head, so many streams.
 
+mod pace;
 mod tls;
 mod unix;
 
@@ -10,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::header::UPGRADE;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -23,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::pace::{HEAD, IDLE, Pace, Paced};
 use crate::authentication::Peer;
 use crate::config::{Listeners, StartError};
 use crate::dispatch::handle;
@@ -33,9 +35,6 @@ use crate::wire::body::RequestBody;
 const CONNECTIONS: usize = 20_000;
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a connection may be idle, or take to send a request's head. Longer than clients keep idle connections, so
-/// that they close them and no request meets a closing one.
-const HEAD: Duration = Duration::from_secs(120);
 /// The largest head, in bytes.
 const HEAD_LIMIT: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection: client-go keeps a watch for every kind on a single one.
@@ -175,15 +174,22 @@ pub(crate) async fn serve_connection<S>(core: Arc<Core>, stream: S, peer: Peer, 
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let pace = Pace::new(HEAD, IDLE);
+    let io = TokioIo::new(Paced::new(stream, pace.clone()));
+    let of_requests = pace.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (core, peer) = (core.clone(), peer.clone());
+        let (core, peer, pace) = (core.clone(), peer.clone(), of_requests.clone());
+        let working = pace.work();
         async move {
             let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
             let (parts, body) = request.into_parts();
-            Ok::<_, Infallible>(handle(&core, &peer, parts, RequestBody::Network(body), upgrade).await)
+            let response = handle(&core, &peer, parts, RequestBody::Network(body), upgrade).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                pace.hand_over();
+            }
+            Ok::<_, Infallible>(response.map(|payload| working.sending(payload)))
         }
     });
-    let io = TokioIo::new(stream);
     // The two kinds of connection have the same methods and no common trait.
     macro_rules! drive {
         ($connection:expr) => {{
@@ -191,6 +197,10 @@ where
             let result = tokio::select! {
                 result = connection.as_mut() => result,
                 () = shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+                }
+                () = pace.idled() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
                 }
@@ -211,7 +221,7 @@ where
         drive!(builder.serve_connection(io, service));
     } else {
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_LIMIT.max(128 << 10));
+        builder.timer(TokioTimer::new()).header_read_timeout(IDLE + HEAD).max_buf_size(HEAD_LIMIT.max(128 << 10));
         drive!(builder.serve_connection(io, service).with_upgrades());
     }
 }

@@ -1,6 +1,7 @@
 //! OpenAPI documents: made on first demand, since most servers are never asked for most of them, kept only compressed,
 //! which is the form in which almost every client takes them, and named by the hash of what they are made from, so that
-//! clients fetch each only once and no document has to be made to name it.
+//! clients fetch each only once and no document has to be made to name it. Go clients ask for version 2 in protobuf and
+//! take nothing else.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,7 +9,7 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use naru_api::{Status, openapi};
 use parking_lot::Mutex;
@@ -19,6 +20,13 @@ use crate::wire::negotiate::{Accepted, Media};
 use crate::wire::payload::Payload;
 use crate::wire::query::Query;
 use crate::wire::respond;
+
+/// The protobuf form of version 2 as clients ask for it, and the name that they get: `@` may not stand in a media type,
+/// but it was asked for so long before that was noticed.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Where the protobuf form is kept among the documents.
+const V2_PROTOBUF: &str = "v2.pb";
 
 /// Documents that were asked for, compressed, by path.
 #[derive(Default)]
@@ -42,7 +50,7 @@ impl Documents {
 /// Answers a path below `/openapi`.
 ///
 /// # Errors
-/// 404 for documents that do not exist, 406 for protobuf only.
+/// 404 for documents that do not exist, 406 for clients that take none of their forms.
 pub(crate) fn serve(
     core: &Core,
     path: &str,
@@ -53,26 +61,32 @@ pub(crate) fn serve(
     if of == "v3" {
         return Ok(respond::value(StatusCode::OK, Media::Json, &openapi::v3_index(&core.registry)));
     }
-    Accepted::of(headers)?;
+    let protobuf = of == "v2" && prefers_protobuf(headers);
+    if !protobuf {
+        Accepted::of(headers)?;
+    }
     let hash = hash(core, of).ok_or_else(Status::no_such_path)?;
-    let etag = format!("\"{hash}\"");
+    // Two forms of one document are two entities.
+    let etag = if protobuf { format!("\"{hash}-pb\"") } else { format!("\"{hash}\"") };
+    let of = if protobuf { V2_PROTOBUF } else { of };
     if headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes()) {
         let mut response = Response::new(Payload::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
     let zipped = core.documents.get(of, || document(core, of)).ok_or_else(Status::no_such_path)?;
+    let form = HeaderValue::from_static(if protobuf { PROTOBUF } else { "application/json" });
     let mut response = if respond::accepts_gzip(headers) {
-        let mut response = respond::json(StatusCode::OK, zipped);
+        let mut response = respond::typed(StatusCode::OK, form, zipped);
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
     } else {
         let mut plain = Vec::new();
         GzDecoder::new(&zipped[..]).read_to_end(&mut plain).map_err(Status::internal)?;
-        respond::json(StatusCode::OK, plain)
+        respond::typed(StatusCode::OK, form, plain.into())
     };
     let head = response.headers_mut();
-    head.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    head.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         head.insert(ETAG, etag);
     }
@@ -82,6 +96,14 @@ pub(crate) fn serve(
         head.insert(EXPIRES, HeaderValue::from_static("Fri, 31 Dec 2100 00:00:00 GMT"));
     }
     Ok(response)
+}
+
+/// Whether the first form in `Accept` that can be served is protobuf.
+fn prefers_protobuf(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    let mut essences = values.flat_map(|v| v.split(',')).map(|v| v.split(';').next().unwrap_or_default().trim());
+    let known = |e: &&str| matches!(*e, PROTOBUF | PROTOBUF_ASKED | "application/json" | "application/*" | "*/*");
+    essences.find(known).is_some_and(|e| matches!(e, PROTOBUF | PROTOBUF_ASKED))
 }
 
 /// Group and version of a document's path.
@@ -94,8 +116,10 @@ fn group_version(of: &str) -> Option<(&str, &str)> {
 }
 
 fn document(core: &Core, of: &str) -> Option<Bytes> {
-    if of == "v2" {
-        return Some(openapi::v2(&core.registry));
+    match of {
+        "v2" => return Some(openapi::v2(&core.registry)),
+        V2_PROTOBUF => return Some(openapi::v2_protobuf(&core.registry)),
+        _ => {}
     }
     let (group, version) = group_version(of)?;
     openapi::v3(&core.registry, group, version)

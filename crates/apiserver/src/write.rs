@@ -144,5 +144,8 @@ pub(crate) fn unavailable(error: &StoreError) -> Status {
     let cause = std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default();
     // The store's own log has it, once; here it would stand once a try.
     tracing::debug!(%error, cause, "the store refused");
-    Status::unavailable(format!("{error}{cause}"))
+    let mut status = Status::unavailable(format!("{error}{cause}"));
+    // Client libraries try again by themselves when they are told when.
+    status.details = Some(Box::new(naru_api::status::Details { retry_after_seconds: 1, ..Default::default() }));
+    status
 }

@@ -158,6 +158,10 @@ fn redb_writer(path: &Path, table: bool) -> impl FnMut(&[Write]) + Send + 'stati
 struct Raw;
 
 impl Codec for Raw {
+    fn close(&self, _: &Key, served: &Bytes) -> Result<Bytes, CodecError> {
+        Ok(served.clone())
+    }
+
     fn open(&self, _: &Key, stored: &[u8], _: Revision) -> Result<Opened, CodecError> {
         Ok(Opened { served: Bytes::copy_from_slice(stored), indexes: Vec::new() })
     }

@@ -55,7 +55,7 @@ impl CodecError {
 /// The caller's knowledge of what values are. Values are stored without their revision (it is unknown before the
 /// commit, and a remote engine's value could not contain it) and perhaps sealed; they are served with it and open.
 ///
-/// Both functions are pure and quick. `open` runs outside the store's locks, `restamp` inside, so restamping should
+/// All are pure and quick. `open` runs outside the store's locks, `restamp` inside, so restamping should
 /// be a splice and not a parse.
 pub trait Codec: Send + Sync + 'static {
     /// Makes the served bytes and index values of a value stored at revision `at`.
@@ -68,4 +68,11 @@ pub trait Codec: Send + Sync + 'static {
     /// The same object with another revision. Deletions carry the deletion's revision this way, and an object opened
     /// before its place in the order was known gets its final one.
     fn restamp(&self, served: &Bytes, at: Revision) -> Bytes;
+
+    /// What is stored of an object that is served as `served`: the way back from `open`, for backups. Opened at the same
+    /// revision it is served with the same bytes.
+    ///
+    /// # Errors
+    /// When it cannot be sealed, or is nothing that `open` made.
+    fn close(&self, key: &Key, served: &Bytes) -> Result<Bytes, CodecError>;
 }

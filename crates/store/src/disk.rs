@@ -46,10 +46,11 @@ pub(crate) trait File: Send {
 /// Ends the process, because a sync failed: the kernel has dropped the dirty pages then, so neither trying again nor
 /// reading back tells what is on the disk. Only a fresh start that reads the disk does.
 pub(crate) fn die_of_failed_sync(file: &Path, error: &io::Error) -> ! {
-    eprintln!(
-        "naru: fatal: syncing {} failed: {error}. What is on the disk is unknown now, so naru stops instead of \
-         acknowledging writes that may be lost. Check the disk, then start naru again; containers keep running.",
-        file.display()
+    tracing::error!(
+        file = %file.display(),
+        %error,
+        "syncing failed. What is on the disk is unknown now, so naru stops instead of acknowledging writes that may be \
+         lost. Check the disk, then start naru again; containers keep running"
     );
     std::process::abort()
 }

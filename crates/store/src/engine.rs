@@ -19,6 +19,8 @@
 //! Refused: a general key-value trait with iterators. All objects are in memory, so a local engine never reads after it
 //! is opened, and a remote one must not be asked per read.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 
 use crate::{Key, OpenError, Revision, StoreError};
@@ -57,6 +59,17 @@ pub(crate) struct Loaded {
     /// Names this cluster's data.
     pub cluster: ClusterId,
     pub objects: Vec<Stored>,
+    /// What the log ended with and was dropped.
+    pub torn: Option<Torn>,
+}
+
+/// A record at the end of a log that is not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    pub file: PathBuf,
+    pub offset: u64,
+    /// How much of it is there.
+    pub bytes: u64,
 }
 
 /// The sequence of an empty engine. Not zero, because "0" has a meaning of its own as a `resourceVersion`.

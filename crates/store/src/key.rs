@@ -116,6 +116,13 @@ impl Prefix {
         &self.0
     }
 
+    /// The smallest text that is greater than every key of the group. Not for [`Prefix::all`], which has none.
+    pub(crate) fn end(&self) -> String {
+        let within = self.0.strip_suffix('/').unwrap_or(&self.0);
+        // What follows the slash in the order of bytes.
+        [within, "0"].concat()
+    }
+
     pub(crate) fn text(&self) -> &Arc<str> {
         &self.0
     }
@@ -161,5 +168,19 @@ mod tests {
         assert_eq!(Prefix::collection("pods").scope(), Some(("pods", true)));
         assert_eq!(Prefix::namespace("pods", "a").scope(), Some(("pods", false)));
         assert_eq!(Prefix::all().scope(), None);
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_behind_its_keys_and_before_all_others() {
+        let prefix = Prefix::namespace("pods", "shop");
+        let end = prefix.end();
+        for (namespace, name) in
+            [("shop", "a"), ("shop", "zz~"), ("shop-1", "a"), ("shop0", "a"), ("sho", "z"), ("t", "a")]
+        {
+            let key = Key::new("pods", namespace, name);
+            let within = key.as_str() >= prefix.as_str() && *key.as_str() < *end;
+            assert_eq!(within, prefix.contains(&key), "{key}");
+        }
+        assert!(*Key::new("pods", "z", "z").as_str() < *Prefix::collection("pods").end());
     }
 }

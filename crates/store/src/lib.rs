@@ -11,11 +11,13 @@
 //! | `txn` | a transaction while its closure runs |
 //! | `root` | all objects at one revision, in persistent maps |
 //! | `history`, `topic`, `watch` | the published past and who follows it |
+//! | `backup` | taking everything out of a running store, and a new store of it |
 //! | `engine` | the port to what keeps transactions: memory, the log, and how a remote engine fits |
 //! | `disk` | the file layer under the log, real and simulated |
 //!
 //! The store knows no kinds, no HTTP and no JSON; what it must know of values the caller's [`Codec`] tells it.
 
+mod backup;
 mod codec;
 mod disk;
 mod engine;
@@ -33,6 +35,7 @@ mod topic;
 mod txn;
 mod watch;
 
+pub use backup::{Backup, ExportError, GAP, ImportError};
 pub use codec::{Codec, CodecError, IndexName, Opened};
 pub use engine::ClusterId;
 pub use entry::{Change, Entry, FrameCache};

@@ -121,11 +121,13 @@ impl Root {
     }
 }
 
+/// The end is looked up once, not compared with at each object: a key's text lies elsewhere in memory than the tree.
 fn bounded<'a>(
     collection: &'a Collection,
     start: Bound<&str>,
-    prefix: &'a Prefix,
-) -> impl Iterator<Item = &'a Arc<Entry>> + Send + 'a {
-    let range = collection.entries.range::<_, str>((start, Bound::Unbounded));
-    range.map(|(_, entry)| entry).take_while(|e| prefix.contains(&e.key))
+    prefix: &Prefix,
+) -> impl Iterator<Item = &'a Arc<Entry>> + Send + 'a + use<'a> {
+    let end = prefix.end();
+    let range = collection.entries.range::<_, str>((start, Bound::Excluded(end.as_str())));
+    range.map(|(_, entry)| entry)
 }

@@ -132,9 +132,7 @@ impl Sequencer {
     /// ever, so it ends the process.
     pub fn write(&self, engine: Box<dyn Engine>) {
         if catch_unwind(AssertUnwindSafe(|| self.write_until_closed(engine))).is_err() {
-            eprintln!(
-                "naru: fatal: the store's writer failed, naru stops; start it again, nothing acknowledged is lost"
-            );
+            tracing::error!("the store's writer failed, naru stops; start it again, nothing acknowledged is lost");
             std::process::abort();
         }
     }

@@ -52,8 +52,18 @@ impl Store {
         }
     }
 
-    fn start(opening: Opening, options: &Options) -> Result<Store, OpenError> {
+    pub(crate) fn start(opening: Opening, options: &Options) -> Result<Store, OpenError> {
         let (engine, loaded) = opening?;
+        if let Some(torn) = &loaded.torn {
+            tracing::warn!(
+                file = %torn.file.display(),
+                offset = torn.offset,
+                bytes = torn.bytes,
+                revision = %loaded.revision(loaded.sequence),
+                "the store's log ended in a record that is not whole; it was dropped, and what is left ends with this \
+                 revision. After a power cut or a crash that is a write nobody was told of; else the disk lost it"
+            );
+        }
         let (cluster, offset) = (loaded.cluster, loaded.offset);
         let root = load(loaded, &*options.codec)?;
         let published = Arc::new(Published::new(root.clone(), options.history));
@@ -174,6 +184,10 @@ impl Store {
     pub fn watch(&self, prefix: Prefix, after: Revision) -> Result<Watch, Compacted> {
         let topic = self.0.published.subscribe(&prefix, after)?;
         Ok(Watch::new(self.0.published.clone(), prefix, topic, after))
+    }
+
+    pub(crate) fn codec(&self) -> &dyn Codec {
+        &*self.0.codec
     }
 
     /// The random name this store's data got when it was made.

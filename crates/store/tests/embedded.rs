@@ -50,6 +50,47 @@ async fn a_reopened_store_has_everything_and_goes_on_counting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_taken_while_others_write_becomes_a_store_of_its_own() {
+    let dir = TempDir::new().unwrap();
+    let store = open_in(&dir, History::default()).await;
+    for n in 0..200 {
+        put(&store, &format!("n{}", n % 50), &format!("red:{n}")).await;
+    }
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for n in 0..500 {
+                put(&store, &format!("n{}", n % 70), &format!("blue:{n}")).await;
+            }
+        }
+    });
+    let exporting = store.clone();
+    let export = move || {
+        let mut bytes = Vec::new();
+        (exporting.export(&mut bytes).unwrap(), bytes)
+    };
+    let (backup, bytes) = tokio::task::spawn_blocking(export).await.unwrap();
+    writer.await.unwrap();
+    let then = store.snapshot_at(backup.revision).unwrap();
+    let folder = dir.path().join("restored");
+    let imported = Store::import(&folder, &mut &bytes[..], None).unwrap();
+    assert_eq!((imported.objects, imported.cluster), (backup.objects, store.cluster()));
+    let last = store.snapshot().revision();
+    let restored = Store::open(Options::embedded(&folder, codec())).await.unwrap();
+    let plain = |snapshot: &naru_store::Snapshot| -> Vec<(String, String)> {
+        let value = |e: &naru_store::Entry| text(e).rsplit_once('@').unwrap().0.to_owned();
+        snapshot.range(&Prefix::all()).map(|e| (e.key.as_str().to_owned(), value(e))).collect()
+    };
+    assert_eq!(plain(&restored.snapshot()), plain(&then), "one revision's state, whatever was written meanwhile");
+    assert!(restored.snapshot().range(&Prefix::all()).all(|e| e.created > last), "above everything issued since");
+    assert!(restored.watch(Prefix::all(), last).is_err(), "watchers from before are sent back to list");
+    assert_eq!(restored.snapshot().by_index(FIRST_WORD, "red").count(), then.by_index(FIRST_WORD, "red").count());
+    assert_eq!(put(&restored, "new", "v").await, imported.revision.next());
+    let again = Store::import(&folder, &mut &bytes[..], None);
+    assert!(matches!(again, Err(naru_store::ImportError::Store(OpenError::Locked { .. }))), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn raising_sends_watchers_from_before_back() {
     let dir = TempDir::new().unwrap();
     let store = open_in(&dir, History::default()).await;
@@ -75,6 +116,9 @@ async fn a_value_the_codec_refuses_keeps_the_store_shut_and_is_named() {
         }
         fn restamp(&self, served: &bytes::Bytes, _: Revision) -> bytes::Bytes {
             served.clone()
+        }
+        fn close(&self, _: &Key, served: &bytes::Bytes) -> Result<bytes::Bytes, CodecError> {
+            Ok(served.clone())
         }
     }
     let dir = TempDir::new().unwrap();

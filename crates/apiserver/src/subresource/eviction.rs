@@ -89,8 +89,9 @@ async fn spend(call: &Call<'_>, budget: &str, dry_run: bool) -> Result<(), Statu
             None
         };
         if let Some(why) = why {
+            // Without a time to wait: client libraries would wait it out in silence, where `kubectl drain` says why.
             let mut refusal =
-                Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+                Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
             refusal.reason = Reason::TooManyRequests;
             if let Some(details) = &mut refusal.details {
                 details.causes.push(naru_api::status::Cause {

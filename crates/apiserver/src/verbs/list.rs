@@ -43,6 +43,8 @@ struct Token {
 struct Page {
     revision: Revision,
     entries: Vec<Arc<Entry>>,
+    /// The length of all served bytes together.
+    bytes: usize,
     more: Option<String>,
     remaining: Option<usize>,
 }
@@ -130,10 +132,12 @@ impl Page {
     fn take(selection: &Selection, snapshot: &Snapshot, after: &str, limit: Option<usize>) -> Page {
         let revision = snapshot.revision();
         let mut candidates = selection.candidates(snapshot, after).filter(|e| selection.matches(e)).cloned();
-        let entries: Vec<Arc<Entry>> = match limit {
-            None => candidates.by_ref().collect(),
-            Some(limit) => candidates.by_ref().take(limit).collect(),
-        };
+        // Counted in the same walk that takes them: each object is somewhere else in memory.
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for entry in candidates.by_ref().take(limit.unwrap_or(usize::MAX)) {
+            bytes += entry.served.len();
+            entries.push(entry);
+        }
         let last = entries.last().and_then(|e| selection.prefix.rest(&e.key)).unwrap_or_default();
         let (mut more, mut remaining) = (None, None);
         if limit.is_some() && candidates.next().is_some() {
@@ -142,7 +146,7 @@ impl Page {
                 remaining = Some(1 + candidates.count());
             }
         }
-        Page { revision, entries, more, remaining }
+        Page { revision, entries, bytes, more, remaining }
     }
 
     fn metadata(&self) -> Value {
@@ -173,17 +177,30 @@ fn whole(route: &Route, page: Page, metadata: &Value) -> Payload {
     let head = format!("{}{metadata},\"items\":[", route.list_head);
     if route.stored.is_some() {
         let items: Vec<Bytes> = page.entries.iter().map(|e| versions::served(route, &e.served)).collect();
-        return pieces(head, items.into_iter());
+        let bytes = items.iter().map(Bytes::len).sum();
+        return pieces(head, items.into_iter(), bytes);
     }
-    pieces(head, page.entries.into_iter().map(|e| e.served.clone()))
+    pieces(head, page.entries.into_iter().map(Served), page.bytes)
 }
 
-/// Head, items with commas between, tail, in pieces made as they are asked for.
-fn pieces(head: String, items: impl ExactSizeIterator<Item = Bytes> + Clone + Send + 'static) -> Payload {
+/// An object as the bytes that are sent of it.
+struct Served(Arc<Entry>);
+
+impl AsRef<[u8]> for Served {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.served
+    }
+}
+
+/// Head, items (`bytes` together) with commas between, tail, in pieces made as they are asked for.
+fn pieces<I>(head: String, mut items: I, bytes: usize) -> Payload
+where
+    I: ExactSizeIterator<Item: AsRef<[u8]>> + Send + 'static,
+{
     const TAIL: &[u8] = b"]}";
     let commas = items.len().saturating_sub(1);
-    let left = head.len() + items.clone().map(|i| i.len()).sum::<usize>() + commas + TAIL.len();
-    let (mut head, mut items, mut first, mut done) = (Some(head), items.peekable(), true, false);
+    let left = head.len() + bytes + commas + TAIL.len();
+    let (mut head, mut first, mut done) = (Some(head), true, false);
     let pieces = std::iter::from_fn(move || {
         if done {
             return None;
@@ -201,7 +218,7 @@ fn pieces(head: String, items: impl ExactSizeIterator<Item = Bytes> + Clone + Se
             if !std::mem::take(&mut first) {
                 piece.put_u8(b',');
             }
-            piece.put_slice(&item);
+            piece.put_slice(item.as_ref());
         }
         Some(piece.freeze())
     });
@@ -225,7 +242,8 @@ mod tests {
 
     fn joined(items: &[&'static str]) -> (String, u64) {
         let items: Vec<Bytes> = items.iter().map(|i| Bytes::from_static(i.as_bytes())).collect();
-        let payload = pieces("{\"items\":[".to_owned(), items.into_iter());
+        let bytes = items.iter().map(Bytes::len).sum();
+        let payload = pieces("{\"items\":[".to_owned(), items.into_iter(), bytes);
         let Payload::Pieces { left, .. } = &payload else { panic!("not in pieces") };
         let left = *left;
         (String::from_utf8(whole_body(payload).to_vec()).expect("text"), left)
@@ -247,7 +265,7 @@ mod tests {
     #[test]
     fn a_large_list_comes_in_pieces() {
         let item = Bytes::from(vec![b'1'; 10_000]);
-        let Payload::Pieces { pieces, left } = pieces(String::new(), vec![item; 50].into_iter()) else {
+        let Payload::Pieces { pieces, left } = pieces(String::new(), vec![item; 50].into_iter(), 500_000) else {
             panic!("not in pieces")
         };
         let lengths: Vec<usize> = pieces.map(|p| p.len()).collect();

@@ -198,6 +198,17 @@ async fn describes_kinds_and_their_fields() {
     k.ok("cluster-info", &["is running at"]).await;
     std::fs::write(k.world.dir.path().join("wrong.yaml"), MANIFEST.replace("replicas", "replicaz")).expect("a file");
     k.fails("apply -f wrong.yaml", "replicaz").await;
+    k.fails("create --validate=strict -f wrong.yaml", "replicaz").await;
+    k.ok("delete -f wrong.yaml", &["deployment.apps \"web\" deleted"]).await;
+    k.ok("create --validate=warn --dry-run=server -f wrong.yaml", &["unknown field \"spec.replicaz\""]).await;
+    // Version 2 of the description is asked for in protobuf, and only where version 3 leads nowhere.
+    k.ok("explain deployment.spec.template.spec.containers --output=plaintext-openapiv2", &["image", "<string>"]).await;
+    let unknown = "apiVersion: example.org/v1\nkind: Gadget\nmetadata: {name: g}\n";
+    std::fs::write(k.world.dir.path().join("unknown.yaml"), unknown).expect("a file");
+    for verb in ["apply", "create", "apply --server-side"] {
+        let expected = "no matches for kind \"Gadget\" in version \"example.org/v1\"";
+        k.fails(&format!("{verb} -f unknown.yaml"), expected).await;
+    }
 }
 
 #[tokio::test]

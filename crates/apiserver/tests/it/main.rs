@@ -2,6 +2,7 @@
 
 mod admission;
 mod apply;
+mod connections;
 mod crud;
 mod identity;
 mod joining;

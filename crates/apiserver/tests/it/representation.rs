@@ -87,8 +87,6 @@ async fn openapi_documents_are_named_by_their_content() {
     let etag = answer.headers["etag"].to_str().expect("text").to_owned();
     assert_eq!(root.with("if-none-match", &etag).get("/openapi/v3/apis/apps/v1").await.code, 304);
     root.get("/openapi/v3/apis/nobody.io/v1").await.refused(404);
-    let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    root.with("accept", protobuf).get("/openapi/v2").await.refused(406);
 }
 
 #[tokio::test]
@@ -121,4 +119,23 @@ async fn openapi_documents_are_the_same_compressed_or_not() {
         assert_eq!(unzipped, plain.bytes);
         plain.expect(200);
     }
+}
+
+#[tokio::test]
+async fn go_clients_get_the_description_in_protobuf() {
+    let world = World::start().await;
+    let root = world.root();
+    let asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let answer = root.with("accept", asked).get("/openapi/v2").await;
+    assert_eq!(answer.code, 200);
+    assert_eq!(answer.headers["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    assert!(answer.bytes.starts_with(b"\x0a\x032.0\x12"), "a document: its version, then about what it is");
+    let plain = root.get("/openapi/v2").await;
+    assert_ne!(plain.headers["etag"], answer.headers["etag"], "two forms are two entities");
+    let pod = b"io.k8s.api.core.v1.Pod";
+    assert!(answer.bytes.windows(pod.len()).any(|w| w == pod) && answer.bytes.len() > plain.bytes.len() / 4);
+    let either = root.with("accept", &format!("application/json, {asked}")).get("/openapi/v2").await;
+    assert_eq!(either.expect(200)["swagger"], "2.0");
+    root.with("accept", "text/html").get("/openapi/v2").await.refused(406);
+    root.with("accept", asked).get("/openapi/v3/api/v1").await.refused(406);
 }

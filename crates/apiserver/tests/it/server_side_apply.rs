@@ -65,7 +65,9 @@ async fn fields_of_others_conflict_unless_forced() {
     assert_eq!(owners(&live), [("me", "Apply", ""), ("scaler", "Update", "scale")]);
     let refused = apply(&root, &path, "fieldManager=me", &deployment(Some(3), "web:1")).await;
     let message = refused.refused(409);
-    assert!(message.contains("conflict with \"scaler\"") && message.contains(".spec.replicas"), "{message}");
+    let expected = "Apply failed with 1 conflict: conflict with \"scaler\" with subresource \"scale\" using apps/v1: \
+                    .spec.replicas";
+    assert_eq!(message, expected);
     let status = refused.json();
     assert_eq!(status["reason"], "Conflict");
     let cause = &status["details"]["causes"][0];

@@ -25,11 +25,11 @@ use crate::disk::{Disk, File, Folder, Holder, die_of_failed_sync};
 use crate::engine::{ClusterId, Engine, Opening, Record};
 use crate::{OpenError, Revision, StoreError};
 
-mod checkpoint;
-mod format;
-mod identity;
-mod names;
-mod recover;
+pub(crate) mod checkpoint;
+pub(crate) mod format;
+pub(crate) mod identity;
+pub(crate) mod names;
+pub(crate) mod recover;
 mod replay;
 mod scan;
 
@@ -207,7 +207,7 @@ impl Log {
 }
 
 /// The segment that is being written.
-struct Segment {
+pub(crate) struct Segment {
     number: u64,
     salt: [u8; 16],
     file: Box<dyn File>,
@@ -220,7 +220,7 @@ struct Segment {
 
 impl Segment {
     /// Makes an empty segment, durably; from the spare file if there is one. The header is durable before the name.
-    fn create(disk: &dyn Disk, cluster: ClusterId, number: u64, sequence: u64) -> io::Result<Segment> {
+    pub(crate) fn create(disk: &dyn Disk, cluster: ClusterId, number: u64, sequence: u64) -> io::Result<Segment> {
         let name = segment_name(number);
         let header = Header { kind: FileKind::Segment, cluster, salt: rand::random(), segment: number, sequence };
         let mut file = match disk.open(SPARE) {

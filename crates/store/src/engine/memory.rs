@@ -9,7 +9,8 @@ pub(crate) struct Memory;
 impl Memory {
     pub fn open(raise_above: Option<Revision>) -> Opening {
         let offset = raise_above.map_or(0, |r| r.0);
-        let loaded = Loaded { sequence: FIRST, offset, cluster: ClusterId(rand::random()), objects: Vec::new() };
+        let cluster = ClusterId(rand::random());
+        let loaded = Loaded { sequence: FIRST, offset, cluster, objects: Vec::new(), torn: None };
         Ok((Box::new(Memory), loaded))
     }
 }

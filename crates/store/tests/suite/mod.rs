@@ -23,6 +23,11 @@ impl Codec for TextCodec {
         let text = std::str::from_utf8(served).unwrap();
         format!("{}@{at}", text.rsplit_once('@').unwrap().0).into()
     }
+
+    fn close(&self, _key: &Key, served: &Bytes) -> Result<Bytes, CodecError> {
+        let end = served.iter().rposition(|b| *b == b'@').ok_or_else(|| CodecError::new("no revision"))?;
+        Ok(served.slice(..end))
+    }
 }
 
 pub fn codec() -> Arc<dyn Codec> {

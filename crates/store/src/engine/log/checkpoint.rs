@@ -5,6 +5,7 @@
 //! damage in old segments is found while a backup is still fresh.
 
 use std::io;
+use std::path::Path;
 
 use crate::disk::{Disk, File, die_of_failed_sync};
 use crate::engine::ClusterId;
@@ -98,9 +99,7 @@ impl Job {
             segment: self.next,
             sequence: replay.sequence,
         };
-        let mut file = disk.create(CHECKPOINT_TEMPORARY).map_err(io)?;
-        file.write_at(&header.encode(), 0).map_err(io)?;
-        let mut out = Out { file, at: HEADER as u64, salt: header.salt, frame: FrameBuilder::new(), before: 0 };
+        let mut out = Out::begin(disk, &header).map_err(io)?;
         let mut buffer = Vec::new();
         for (count, (key, object)) in replay.objects.iter().enumerate() {
             buffer.resize(object.value.len, 0);
@@ -111,7 +110,7 @@ impl Job {
             out.object(key, object.created, object.modified, &buffer, count as u64).map_err(io)?;
         }
         out.finish(replay.objects.len() as u64).map_err(io)?;
-        out.file.sync().unwrap_or_else(|error| die_of_failed_sync(&path, &error));
+        out.sync(&path);
         Ok(out.at)
     }
 }
@@ -136,7 +135,7 @@ pub(crate) fn remove_before(disk: &dyn Disk, number: u64) -> Result<(), OpenErro
 }
 
 /// A checkpoint file being written.
-struct Out {
+pub(crate) struct Out {
     file: Box<dyn File>,
     at: u64,
     salt: [u8; 16],
@@ -146,7 +145,20 @@ struct Out {
 }
 
 impl Out {
-    fn object(&mut self, key: &Key, created: u64, modified: u64, value: &[u8], count: u64) -> io::Result<()> {
+    /// Begins the temporary file.
+    pub fn begin(disk: &dyn Disk, header: &Header) -> io::Result<Out> {
+        let mut file = disk.create(CHECKPOINT_TEMPORARY)?;
+        file.write_at(&header.encode(), 0)?;
+        Ok(Out { file, at: HEADER as u64, salt: header.salt, frame: FrameBuilder::new(), before: 0 })
+    }
+
+    /// Makes what was written durable.
+    pub fn sync(&mut self, path: &Path) {
+        self.file.sync().unwrap_or_else(|error| die_of_failed_sync(path, &error));
+    }
+
+    /// Adds an object, before which there were `count`.
+    pub fn object(&mut self, key: &Key, created: u64, modified: u64, value: &[u8], count: u64) -> io::Result<()> {
         self.frame.object(key, created, modified, value);
         if self.frame.bytes.len() >= FRAME_BYTES {
             self.put(FrameKind::Objects, self.before)?;
@@ -155,7 +167,8 @@ impl Out {
         Ok(())
     }
 
-    fn finish(&mut self, objects: u64) -> io::Result<()> {
+    /// Adds the end.
+    pub fn finish(&mut self, objects: u64) -> io::Result<()> {
         if self.before < objects {
             self.put(FrameKind::Objects, self.before)?;
         }

@@ -4,13 +4,13 @@
 //!
 //! | at | bytes | what |
 //! |---|---|---|
-//! | 0 | 8 | `NARULOG` or `NARUCKP`, and a zero |
+//! | 0 | 8 | `NARULOG`, `NARUCKP` or `NARUBAK`, and a zero |
 //! | 8 | 4 | format version |
 //! | 12 | 4 | CRC-32C of the header without this field |
 //! | 16 | 16 | cluster id |
 //! | 32 | 16 | salt: random, so that no bytes that a user stores can pass for a frame of this file |
-//! | 48 | 8 | segment: its number; checkpoint: the number of the segment that continues it |
-//! | 56 | 8 | sequence of the last transaction before the segment, or in the checkpoint |
+//! | 48 | 8 | segment: its number; checkpoint: the number of the segment that continues it; backup: the revision offset |
+//! | 56 | 8 | sequence of the last transaction before the segment, or in the checkpoint or backup |
 //!
 //! Frames follow, each padded with zeros to a multiple of 8:
 //!
@@ -38,11 +38,13 @@ pub(crate) const FRAME: usize = 24;
 const MARKER: u32 = 0x7552_414e;
 const DELETED: u32 = u32::MAX;
 
-/// Which of the two files it is.
+/// Which kind of file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     Segment,
     Checkpoint,
+    /// Everything at one revision, outside of a store's folder.
+    Backup,
 }
 
 impl FileKind {
@@ -50,6 +52,7 @@ impl FileKind {
         match self {
             FileKind::Segment => b"NARULOG\0",
             FileKind::Checkpoint => b"NARUCKP\0",
+            FileKind::Backup => b"NARUBAK\0",
         }
     }
 }
@@ -60,9 +63,9 @@ pub(crate) struct Header {
     pub kind: FileKind,
     pub cluster: ClusterId,
     pub salt: [u8; 16],
-    /// Segment: its number. Checkpoint: the segment that continues it.
+    /// Segment: its number. Checkpoint: the segment that continues it. Backup: the revision offset.
     pub segment: u64,
-    /// The sequence before the first transaction of the segment, or the last in the checkpoint.
+    /// The sequence before the first transaction of the segment, or the last in the checkpoint or backup.
     pub sequence: u64,
 }
 
@@ -151,6 +154,11 @@ impl FrameHead {
         };
         let (checksum, body) = (u32_at(bytes, 4), u32_at(bytes, 8) as usize);
         Some(FrameHead { checksum, body, kind, sequence: u64_at(bytes, 16) })
+    }
+
+    /// Whether bytes that are no frame's fixed part have the sequence that follows where it would be.
+    pub fn follows(bytes: &[u8; FRAME], sequence: u64) -> bool {
+        u64_at(bytes, 16) == sequence + 1
     }
 
     /// The frame's length with its padding.

@@ -28,6 +28,11 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// Whether there is nothing of a store.
+    pub fn is_empty(&self) -> bool {
+        *self == Names::default()
+    }
+
     pub fn sort(names: Vec<String>) -> Names {
         let number = |hex: &str| (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten();
         let mut sorted = Names::default();

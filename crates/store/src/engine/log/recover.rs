@@ -13,7 +13,7 @@ use crate::engine::log::names::{Names, checkpoint_name, segment_name};
 use crate::engine::log::replay::{Ended, Replay, Value};
 use crate::engine::log::scan::{Next, Scan, bad_header};
 use crate::engine::log::{Log, Segment, Tuning};
-use crate::engine::{ClusterId, FIRST, Loaded, Opening, Stored};
+use crate::engine::{ClusterId, FIRST, Loaded, Opening, Stored, Torn};
 use crate::{OpenError, Revision};
 
 /// Opens the log on a disk.
@@ -40,7 +40,7 @@ pub(crate) fn open(
     if let Some(base) = reading.base {
         remove_before(&*disk, base)?;
     }
-    let Reading { replay, base, base_bytes, first, sealed_bytes, leftover, .. } = reading;
+    let Reading { replay, base, base_bytes, first, sealed_bytes, leftover, torn, .. } = reading;
     if let Some(number) = leftover {
         disk.remove(&segment_name(number)).map_err(clean)?;
     }
@@ -55,6 +55,7 @@ pub(crate) fn open(
         offset: identity.offset,
         cluster: identity.cluster,
         objects: replay.objects.into_iter().map(object).collect(),
+        torn,
     };
     let log = Log {
         disk: disk.clone(),
@@ -109,6 +110,8 @@ struct Reading<'a> {
     sealed_bytes: u64,
     /// A segment that was made but never used.
     leftover: Option<u64>,
+    /// What the last segment ends with and is dropped.
+    torn: Option<Torn>,
 }
 
 fn keep(value: Value<'_>) -> Bytes {
@@ -127,7 +130,7 @@ impl<'a> Reading<'a> {
             }
         };
         let first = base.unwrap_or(1);
-        Ok(Reading { disk, names, replay, base, base_bytes, first, sealed_bytes: 0, leftover: None })
+        Ok(Reading { disk, names, replay, base, base_bytes, first, sealed_bytes: 0, leftover: None, torn: None })
     }
 
     /// Reads the segments and makes the last one ready to be appended to.
@@ -146,6 +149,8 @@ impl<'a> Reading<'a> {
                 }
                 Ended::Open { scan, end, last } => {
                     self.check_last(number, &scan, end)?;
+                    let bytes = scan.torn(end, self.replay.sequence)?;
+                    self.torn = (bytes > 0).then(|| Torn { file: path.clone(), offset: end, bytes });
                     return mend(*scan, number, end, last).map_err(|source| OpenError::Io {
                         doing: "repair the tail of",
                         path,

@@ -77,6 +77,27 @@ impl Scan {
         }
     }
 
+    /// How many bytes of a record that is not whole lie at `at`, where the next one after `sequence` would begin; 0 when
+    /// nothing was begun there. What a reused file held before is told by its lower sequence.
+    pub fn torn(&self, at: u64, sequence: u64) -> Result<u64, OpenError> {
+        let mut fixed = [0; FRAME];
+        let left = self.len.saturating_sub(at);
+        if left < FRAME as u64 {
+            let mut rest = vec![0; left as usize];
+            self.read(&mut rest, at)?;
+            return Ok(if rest.iter().any(|b| *b != 0) { left } else { 0 });
+        }
+        self.read(&mut fixed, at)?;
+        let whole = |head: FrameHead| left.min(head.len() as u64);
+        Ok(match FrameHead::decode(&fixed) {
+            Some(head) if head.sequence > sequence => whole(head),
+            Some(_) => 0,
+            // Its first bytes are lost or wrong; the place of the sequence still tells whose it was.
+            None if FrameHead::follows(&fixed, sequence) => FRAME as u64,
+            None => 0,
+        })
+    }
+
     pub fn damaged(&self, offset: u64, what: String) -> OpenError {
         OpenError::Damaged { file: self.path.clone(), offset, what, fallback: String::new() }
     }

@@ -78,6 +78,53 @@ fn every_shortened_log_is_opened_with_whole_groups_or_refused() {
         let (_, loaded) = open(&disk).unwrap();
         let whole = (1..=3).take_while(|i| loaded.objects.len() >= *i).count() as u64;
         assert_eq!(loaded.sequence, crate::engine::FIRST + whole);
+        let ends: Vec<usize> = ends_of_frames(&files[&name]);
+        let (kept, begun) = (ends[whole as usize], ends.contains(&cut));
+        let told = loaded.torn.map(|torn| (torn.offset as usize, torn.bytes as usize));
+        assert_eq!(told, (!begun).then_some((kept, cut - kept)), "cut at {cut}");
+    }
+}
+
+/// Where the header and each frame ends, up to the close mark.
+fn ends_of_frames(bytes: &[u8]) -> Vec<usize> {
+    let (mut ends, last) = (vec![64], end_of_records(bytes));
+    while let Some(at) = ends.last().copied().filter(|at| *at < last) {
+        let len = u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+        ends.push((at + 24 + len).next_multiple_of(8));
+    }
+    ends
+}
+
+#[test]
+fn a_damaged_last_record_is_told_and_a_reused_file_is_no_damage() {
+    let disk = Simulated::new(1);
+    let (mut log, loaded) = open(&disk).unwrap();
+    assert_eq!(loaded.torn, None, "a new log");
+    let mut sequence = loaded.sequence;
+    // Long enough that later segments are made of former ones, whose old frames lie behind the end.
+    for round in 0..120u64 {
+        sequence += 1;
+        log.append(&[put(sequence, &format!("n{}", round % 7), &[round as u8; 150])]).unwrap();
+        let (_, loaded) = open(&Simulated::with(&disk.dump())).unwrap();
+        assert_eq!((loaded.torn, loaded.sequence), (None, sequence), "round {round}");
+    }
+    let files = disk.dump();
+    let name = files.keys().rfind(|name| name.starts_with("log-")).unwrap().clone();
+    drop(log);
+    let end = {
+        // The last frame is the one with the highest sequence.
+        let bytes = &files[&name];
+        let at = (64..bytes.len() - 24)
+            .step_by(8)
+            .rfind(|at| u64::from_le_bytes(bytes[at + 16..at + 24].try_into().unwrap()) == sequence);
+        at.unwrap()
+    };
+    for at in [0, 5, 30, 100] {
+        let disk = Simulated::with(&files);
+        disk.edit(&name, |bytes| bytes[end + at] ^= 1);
+        let (_, loaded) = open(&disk).unwrap();
+        assert_eq!(loaded.sequence, sequence - 1);
+        assert_eq!(loaded.torn.map(|torn| torn.offset), Some(end as u64), "byte {at}");
     }
 }
 
