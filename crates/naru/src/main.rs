@@ -5,6 +5,7 @@
 //! told apart before anything else, because they must be one small process without threads.
 
 mod cli;
+mod completion;
 mod compose;
 mod connect;
 mod doctor;
@@ -17,7 +18,7 @@ mod server;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
@@ -57,6 +58,7 @@ fn end_quietly_when_nobody_reads() {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let place = cli.place;
+    output::choose(cli.ansi.as_deref(), cli.progress.as_deref());
     // The server uses every core; a command line that waits for answers needs one thread.
     let threads = matches!(cli.command, Command::Server(_));
     let mut runtime = match threads {
@@ -73,9 +75,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Doctor(options) => doctor::run(&place, &options).await,
             Command::Install(options) => install::install(&place, &options).await,
             Command::Uninstall(options) => install::uninstall(&place, &options).await,
-            Command::Version { format } => version(&place, &format).await,
+            Command::Version { short: true, .. } => {
+                println!("{}", env!("CARGO_PKG_VERSION"));
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Version { format, .. } => version(&place, &format).await,
             Command::Completion { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "naru", &mut std::io::stdout());
+                print!("{}", completion::script(shell));
                 Ok(ExitCode::SUCCESS)
             }
         }

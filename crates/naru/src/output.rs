@@ -2,18 +2,40 @@
 
 mod table;
 
-use std::io::IsTerminal;
-use std::sync::LazyLock;
+use std::io::{IsTerminal, Write};
+use std::sync::{LazyLock, OnceLock};
 
 pub(crate) use table::Table;
 
 /// Whether standard output is a person's terminal that wants colour.
-pub(crate) static COLOUR: LazyLock<bool> =
-    LazyLock::new(|| std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && terminal_is_able());
+pub(crate) static COLOUR: LazyLock<bool> = LazyLock::new(|| coloured(std::io::stdout().is_terminal()));
 
 /// The same of standard error, where progress and faults go.
-pub(crate) static COLOUR_ERR: LazyLock<bool> =
-    LazyLock::new(|| std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() && terminal_is_able());
+pub(crate) static COLOUR_ERR: LazyLock<bool> = LazyLock::new(|| coloured(std::io::stderr().is_terminal()));
+
+/// Whether progress is drawn over, rather than told line by line.
+pub(crate) static LIVE: LazyLock<bool> = LazyLock::new(|| match CHOSEN.get().map(|(_, progress)| progress.as_str()) {
+    Some("tty") => true,
+    Some("plain") => false,
+    _ => std::io::stderr().is_terminal() && *COLOUR_ERR,
+});
+
+/// `--ansi` and `--progress`, where given.
+static CHOSEN: OnceLock<(String, String)> = OnceLock::new();
+
+/// Takes the choices of the command line, before anything is printed.
+pub(crate) fn choose(ansi: Option<&str>, progress: Option<&str>) {
+    let _ = CHOSEN.set((ansi.unwrap_or_default().to_owned(), progress.unwrap_or_default().to_owned()));
+}
+
+fn coloured(terminal: bool) -> bool {
+    match CHOSEN.get().map(|(ansi, _)| ansi.as_str()) {
+        Some("never") => false,
+        Some("always") => true,
+        // An empty NO_COLOR asks for nothing (no-color.org).
+        _ => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && terminal_is_able(),
+    }
+}
 
 fn terminal_is_able() -> bool {
     std::env::var("TERM").is_ok_and(|term| term != "dumb")
@@ -33,19 +55,26 @@ pub(crate) fn error(error: &anyhow::Error) {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = cause.to_string();
+        // The path of a refused request says nothing to who typed a verb; the reason, which follows, does.
+        if let Some(naru_client::ClientError::Refused { .. }) = cause.downcast_ref()
+            && !lines.is_empty()
+        {
+            continue;
+        }
         // A cause that only repeats what stands above says nothing new.
         if lines.last().is_none_or(|last| !last.ends_with(&text)) {
             lines.push(text);
         }
     }
     let text = lines.join(": ");
-    eprintln!("{red}naru:{plain} {text}");
+    // Standard error may be a file on a full disk: that is no reason to panic.
+    let _ = writeln!(std::io::stderr(), "{red}naru:{plain} {text}");
 }
 
 /// Something the user should know.
 pub(crate) fn warn(text: impl std::fmt::Display) {
     let (yellow, plain) = if *COLOUR_ERR { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
-    eprintln!("{yellow}warning:{plain} {text}");
+    let _ = writeln!(std::io::stderr(), "{yellow}warning:{plain} {text}");
 }
 
 /// How long ago, in one or two units, as `3 minutes ago`.

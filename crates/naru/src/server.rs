@@ -41,7 +41,11 @@ pub(crate) async fn firewall_findings() -> Vec<Finding> {
             .into_iter()
             .map(|o| Finding::warning(CHECK, format!("{} {}: {}", o.table, o.chain, o.why), o.advice))
             .collect(),
-        Ok(Err(error)) => vec![Finding::warning(CHECK, naru_network::chain(&error), "")],
+        Ok(Err(error)) => vec![Finding::warning(
+            CHECK,
+            naru_network::chain(&error),
+            "run `sudo naru doctor`; `sudo nft list ruleset` shows what this could not read",
+        )],
         Err(_) => Vec::new(),
     }
 }

@@ -46,7 +46,9 @@ pub(crate) async fn remove_everything(place: &Place) -> anyhow::Result<()> {
 fn unmount_below(folder: &std::path::Path) {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let targets = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(std::path::PathBuf::from);
-    let mut below: Vec<std::path::PathBuf> = targets.filter(|target| target.starts_with(folder)).collect();
+    // The folder itself may be somebody's disk: that stays mounted.
+    let own = |target: &std::path::PathBuf| target != folder && target.starts_with(folder);
+    let mut below: Vec<std::path::PathBuf> = targets.filter(own).collect();
     below.sort();
     for target in below.into_iter().rev() {
         let _ = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH);
