@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use naru_testkit::{Host, HostOptions, Image, eventually, missing, shared_host, until};
@@ -219,8 +218,11 @@ fn not_root_is_told_so() {
         }
     }
     let _removed = Removed(copy.clone());
-    fs::copy(PROGRAM, &copy).expect("copy the program");
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("let everybody run it");
+    // By a program: what this one writes itself, a process that another test forks may still hold open for writing when
+    // it is to be run ("text file busy").
+    let mut install = host.command("install");
+    install.args(["-m", "755", PROGRAM]).arg(&copy);
+    host.run(install, b"").ok();
     let nobody = |arguments: &[&str]| {
         let mut command = host.command("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&copy).args(arguments);

@@ -37,8 +37,7 @@ services:
 "#,
     );
     project.up(&[]);
-    let one = resolve(&project, "client", "web");
-    assert_eq!(one.len(), 1, "a service has one address: {one:?}");
+    let one = until("a service has one address", || resolve(&project, "client", "web"), |found| found.len() == 1);
     for name in ["site", "web.names", "web.names.svc", "web.names.svc.cluster.local"] {
         until(name, || resolve(&project, "client", name), |found| *found == one);
     }

@@ -87,6 +87,8 @@ pub async fn machine() -> Option<Machine> {
     if std::env::var_os("NARU_TEST_LOG").is_some() {
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_test_writer().try_init();
     }
+    // As the server does; the images' folders are for every user too.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let scratch = tempfile::Builder::new().prefix("naru-agent-").tempdir().unwrap();
     let rootfs = scratch.path().join("rootfs");
     make_root(busybox.as_ref(), &rootfs);

@@ -61,6 +61,8 @@ fn machine_in(tree: Option<&Path>) -> Option<Machine> {
     let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).exists()) else {
         return skip("needs busybox (apt-get install busybox-static)");
     };
+    // The image's folders are for every user, whatever mask the test run has.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let scratch = tempfile::Builder::new().prefix("naru-pod-").tempdir().unwrap();
     make_root(busybox.as_ref(), &scratch.path().join("image"));
     let config = PodsConfig {
