@@ -170,7 +170,7 @@ fn keys(tree: &Node, section: &str) -> Vec<String> {
     entries.iter().map(|(name, _)| name.text.clone()).filter(|name| !name.starts_with("x-")).collect()
 }
 
-/// Nulls mean "not set", except as values of networks, where the key alone has a meaning.
+/// Nulls mean "not set", except as values of networks and of a build's SSH keys, where the key alone has a meaning.
 fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -178,7 +178,7 @@ fn without_nulls(value: serde_json::Value) -> serde_json::Value {
             entries
                 .into_iter()
                 .map(|(key, inner)| match (key.as_str(), inner) {
-                    ("networks", Value::Object(networks)) => (
+                    ("networks" | "ssh", Value::Object(networks)) => (
                         key,
                         Value::Object(
                             networks
