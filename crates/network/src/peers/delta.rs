@@ -84,7 +84,7 @@ pub(super) fn steps(plan: &Plan, seen: &Seen) -> Vec<Step> {
     let wanted = plan.forwarding.iter().filter(|(mac, host)| !seen.forwarding.contains(&(**mac, **host)));
     steps.extend(wanted.map(|(mac, host)| Step::SetForwarding(*mac, *host)));
     routes(plan, &seen.routes, &mut steps);
-    // Setting an entry replaced what its hardware address had before.
+    // Setting an entry replaced what its hardware address had before: such addresses have one host each.
     let stale = seen.forwarding.iter().filter(|(mac, _)| !plan.forwarding.contains_key(mac));
     steps.extend(stale.map(|(mac, host)| Step::RemoveForwarding(*mac, *host)));
     let stale = seen.neighbours.keys().filter(|address| !plan.neighbours.contains_key(address));

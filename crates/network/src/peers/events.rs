@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::links::{ROUTE_PROTOCOL, is_pod_link};
-use crate::netlink::{NetlinkError, Reply, replies};
+use crate::netlink::{NetlinkError, Reply, Socket, replies};
 
 use super::message::{self, DELADDR, DELLINK, DELNEIGH, DELROUTE, NEWADDR, NEWLINK, NEWNEIGH, NEWROUTE};
 use super::{OverlayError, VXLAN_INTERFACE};
@@ -38,7 +38,10 @@ impl Events {
             registered.map_err(|error| NetlinkError::Socket(error.into()))
         };
         let fd = open().map_err(OverlayError::at("subscribe to changes of this machine's networks"))?;
-        Ok(Self { fd, tunnel: None })
+        let device = || Socket::route()?.dump(message::get_device());
+        let tunnel =
+            device().ok().and_then(|replies| replies.iter().find_map(message::parse_link)).map(|link| link.index);
+        Ok(Self { fd, tunnel })
     }
 
     /// Returns when something changed that may matter. Cancel safe: at worst a change is told once more.

@@ -223,8 +223,15 @@ impl SeenRoute {
             // Routes to this node's own pods have no gateway.
             _ => return None,
         };
+        if self.priority != priority(path) {
+            return None;
+        }
         Some(Route { to: self.to, path, source: self.source.unwrap_or(Ipv4Addr::UNSPECIFIED) })
     }
+}
+
+fn priority(path: Path) -> u32 {
+    if path == Path::Nowhere { NOWHERE_PRIORITY } else { 0 }
 }
 
 pub(super) fn parse_route(reply: &Reply) -> Option<SeenRoute> {
@@ -289,7 +296,7 @@ fn route_message(verb: u16, flags: u16, route: &Route, tunnel: u32) -> Message {
     let (interface, gateway) = match route.path {
         Path::Wire { interface, gateway } => (interface, gateway),
         Path::Tunnel { gateway } => (tunnel, gateway),
-        Path::Nowhere => return message.u32(RTA_PRIORITY, NOWHERE_PRIORITY),
+        Path::Nowhere => return message.u32(RTA_PRIORITY, priority(route.path)),
     };
     message.bytes(RTA_GATEWAY, &gateway.octets()).u32(RTA_OIF, interface)
 }

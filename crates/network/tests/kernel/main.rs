@@ -12,7 +12,11 @@ mod claim;
 mod coexist;
 mod deltas;
 mod isolation;
+mod machines;
 mod names;
+mod overlay;
+mod overlay_rules;
+mod overlay_state;
 mod policies;
 mod published;
 mod services;
@@ -29,14 +33,17 @@ fn main() -> ExitCode {
     }
     let all: Vec<Test> = [
         names::TESTS,
-        deltas::TESTS,
         claim::TESTS,
+        deltas::TESTS,
         attach::TESTS,
         services::TESTS,
         published::TESTS,
         isolation::TESTS,
         policies::TESTS,
         coexist::TESTS,
+        overlay::TESTS,
+        overlay_rules::TESTS,
+        overlay_state::TESTS,
     ]
     .concat();
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

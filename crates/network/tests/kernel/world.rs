@@ -119,7 +119,7 @@ pub struct Server {
 }
 
 impl Server {
-    fn tcp(netns: &Netns, name: &str, address: SocketAddr) -> Self {
+    pub fn tcp(netns: &Netns, name: &str, address: SocketAddr) -> Self {
         let listener = netns.run(|| TcpListener::bind(address).unwrap());
         let (name, accepting) = (name.to_owned(), listener.try_clone().unwrap());
         std::thread::spawn(move || {
@@ -171,6 +171,12 @@ pub struct TestPod {
 }
 
 impl TestPod {
+    pub fn new(name: &str, address: Ipv4Addr, netns: Netns, networks: &[&str]) -> Self {
+        let networks = networks.iter().map(|network| (*network).to_owned()).collect();
+        let uid = PodUid::from(format!("uid-of-{name}"));
+        Self { name: name.to_owned(), uid, address, netns, networks, servers: Vec::new() }
+    }
+
     pub fn serve(&mut self, port: u16) {
         self.servers.push(Server::tcp(&self.netns, &self.name, (Ipv4Addr::UNSPECIFIED, port).into()));
         self.servers.push(Server::udp(&self.netns, &self.name, (Ipv4Addr::UNSPECIFIED, port).into()));
@@ -256,18 +262,10 @@ impl World {
     pub fn pod_in(&mut self, name: &str, networks: &[&str]) -> TestPod {
         let address = Ipv4Addr::new(10, 42, 0, self.next);
         self.next += 1;
-        let netns = Netns::new();
-        let uid = PodUid::from(format!("uid-of-{name}"));
-        self.links
-            .attach(&PodAttach {
-                uid: uid.clone(),
-                netns: netns.path(),
-                address: PodAddress { v4: address, v6: None },
-                mtu: None,
-            })
-            .unwrap();
-        let networks = networks.iter().map(|network| (*network).to_owned()).collect();
-        TestPod { name: name.to_owned(), uid, address, netns, networks, servers: Vec::new() }
+        let pod = TestPod::new(name, address, Netns::new(), networks);
+        let address = PodAddress { v4: address, v6: None };
+        self.links.attach(&PodAttach { uid: pod.uid.clone(), netns: pod.netns.path(), address, mtu: None }).unwrap();
+        pod
     }
 
     /// Puts a plan in force and waits until the kernel has it.

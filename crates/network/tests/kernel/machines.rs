@@ -1,0 +1,230 @@
+//! Several machines on two wires with a router between them, each with its own pods and rules.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use naru_network::model::{Desired, NodeConfig, PeerNode, Pod};
+use naru_network::peers::{Converged, OverlayConfig, Peer, Wish, converge};
+use naru_network::{Applier, LinkConfig, Links, PodAddress, PodAttach};
+
+use crate::world::{Netns, Server, TestPod};
+
+/// The two wires, and the router that is the last address of both.
+pub struct Fabric {
+    router: Netns,
+}
+
+impl Fabric {
+    pub fn new() -> Self {
+        let router = Netns::new();
+        router.sh("for lan in 1 2; do ip link add lan$lan type bridge forward_delay 0; ip link set lan$lan up; done; \
+             ip addr add 198.51.100.254/24 dev lan1; ip addr add 203.0.113.254/24 dev lan2; \
+             echo 1 > /proc/sys/net/ipv4/ip_forward");
+        Self { router }
+    }
+
+    /// Puts a namespace on the wire to which `address` belongs.
+    pub fn join(&self, netns: &Netns, address: Ipv4Addr) {
+        let [a, b, c, last] = address.octets();
+        let lan = if a == 198 { 1 } else { 2 };
+        netns.sh(&format!(
+            "ip link add eth0 type veth peer name port{lan}-{last} netns {router}; ip addr add {address}/24 dev eth0; \
+             ip link set eth0 up; ip route add default via {a}.{b}.{c}.254",
+            router = self.router.path().display()
+        ));
+        self.router.sh(&format!("ip link set port{lan}-{last} master lan{lan} up"));
+    }
+
+    /// Pulls a machine's plug.
+    pub fn leave(&self, netns: &Netns) {
+        netns.sh("ip link del eth0");
+    }
+}
+
+/// A machine of a cluster.
+pub struct Machine {
+    pub name: String,
+    pub address: Ipv4Addr,
+    pub netns: Netns,
+    pub node: NodeConfig,
+    pub wish: Wish,
+    pub state: tempfile::TempDir,
+    links: Links,
+    runtime: tokio::runtime::Runtime,
+    applier: Option<Applier>,
+    revision: u64,
+    next: u8,
+    servers: Vec<Server>,
+}
+
+impl Machine {
+    /// Machine number `n` has the pods 10.42.n.0/24.
+    pub fn new(fabric: &Fabric, n: u8, address: &str) -> Self {
+        let netns = Netns::new();
+        let address = address.parse().unwrap();
+        fabric.join(&netns, address);
+        // Refusals are told by ICMP, of which the kernel sends few to one receiver: tests ask a lot.
+        netns.sh("cd /proc/sys/net/ipv4; echo 0 > icmp_ratelimit; test ! -w icmp_msgs_per_sec || echo 100000 > icmp_msgs_per_sec");
+        let node = NodeConfig {
+            pod_subnet: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, n, 0), 24),
+            gateway: Ipv4Addr::new(10, 42, n, 1),
+            // Machines that did not forward before: what comes in on the wire leaves on it only when translated.
+            guarded: vec!["eth0".into()],
+            ..NodeConfig::default()
+        };
+        let config = LinkConfig {
+            pod_subnet: node.pod_subnet,
+            service_cidr: node.service_cidr,
+            dns: node.dns,
+            gateway: node.gateway,
+        };
+        let (links, runtime) = netns.run(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            (Links::open(config).unwrap(), runtime)
+        });
+        let mut machine = Self {
+            name: format!("m{n}"),
+            address,
+            netns,
+            node,
+            wish: Wish::Automatic,
+            state: tempfile::tempdir().unwrap(),
+            links,
+            runtime,
+            applier: None,
+            revision: 0,
+            next: 2,
+            servers: Vec::new(),
+        };
+        machine.apply(Desired::default());
+        machine
+    }
+
+    pub fn peer(&self) -> Peer {
+        Peer { name: self.name.clone(), pod_cidr: self.node.pod_subnet, address: self.address, wish: self.wish.clone() }
+    }
+
+    pub fn config(&self) -> OverlayConfig {
+        OverlayConfig {
+            node: self.name.clone(),
+            address: Some(self.address),
+            wish: self.wish.clone(),
+            pod_subnet: self.node.pod_subnet,
+            cluster_cidr: self.node.cluster_cidr,
+            service_cidr: self.node.service_cidr,
+            gateway: self.node.gateway,
+            vni: self.node.tunnel.vni,
+            port: self.node.tunnel.port,
+        }
+    }
+
+    pub fn converge(&self, peers: &[Peer]) -> Converged {
+        self.netns.run(|| converge(&self.config(), peers, self.state.path()).unwrap())
+    }
+
+    pub fn pod(&mut self, name: &str) -> TestPod {
+        self.pod_with(name, &[], None)
+    }
+
+    pub fn pod_with(&mut self, name: &str, networks: &[&str], mtu: Option<u32>) -> TestPod {
+        let [a, b, c, _] = self.node.pod_subnet.network().octets();
+        let address = Ipv4Addr::new(a, b, c, self.next);
+        self.next += 1;
+        let pod = TestPod::new(name, address, Netns::new(), networks);
+        let address = PodAddress { v4: address, v6: None };
+        let attach = PodAttach { uid: pod.uid.clone(), netns: pod.netns.path(), address, mtu };
+        self.netns.run(|| self.links.attach(&attach).unwrap());
+        pod
+    }
+
+    /// A server of the machine's own.
+    pub fn serve(&mut self, port: u16) {
+        let server = Server::tcp(&self.netns, &self.name, (Ipv4Addr::UNSPECIFIED, port).into());
+        self.servers.push(server);
+    }
+
+    /// Puts rules in force and waits until the kernel has them.
+    pub fn apply(&mut self, desired: Desired) {
+        self.revision += 1;
+        let revision = self.revision;
+        if self.applier.is_none() {
+            let node = self.node.clone();
+            // Spawned from a thread of the runtime, which is in the machine's namespace.
+            let start = self.runtime.spawn(async move { Applier::start(node) });
+            self.applier = Some(self.runtime.block_on(start).unwrap());
+        }
+        let Some(applier) = &self.applier else { return };
+        applier.submit(revision, Arc::new(desired));
+        let mut applied = applier.applied();
+        self.runtime.block_on(async move {
+            let wait = applied.wait_for(|applied| applied.revision >= revision || applied.refused.is_some());
+            let applied = tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap().unwrap().clone();
+            if let Some(refused) = applied.refused {
+                panic!("the kernel refused the rules: {refused}");
+            }
+        });
+    }
+
+    pub fn uninstall(&mut self) -> Vec<String> {
+        self.applier = None;
+        let (dir, subnet) = (self.state.path().to_owned(), self.node.pod_subnet);
+        let uninstall = self.runtime.spawn(async move { naru_network::uninstall(&dir, subnet).await });
+        self.runtime.block_on(uninstall).unwrap()
+    }
+
+    /// A file below `/proc/sys`.
+    pub fn parameter(&self, path: &str) -> String {
+        self.netns.run(|| fs::read_to_string(format!("/proc/sys/{path}")).unwrap()).trim().to_owned()
+    }
+}
+
+/// Three machines: two on the first wire, one on the second. And somebody on the first wire who is not one of them.
+pub struct Cluster {
+    pub fabric: Fabric,
+    pub machines: [Machine; 3],
+    pub stranger: Netns,
+}
+
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+
+impl Cluster {
+    pub fn new() -> Self {
+        let fabric = Fabric::new();
+        let machines = [(1, "198.51.100.1"), (2, "198.51.100.2"), (3, "203.0.113.3")];
+        let machines = machines.map(|(n, address)| Machine::new(&fabric, n, address));
+        let stranger = Netns::new();
+        fabric.join(&stranger, STRANGER);
+        Self { fabric, machines, stranger }
+    }
+
+    /// Tells every machine of all others.
+    pub fn converge(&self) -> [Converged; 3] {
+        let peers: Vec<Peer> = self.machines.iter().map(Machine::peer).collect();
+        self.machines.each_ref().map(|machine| machine.converge(&peers))
+    }
+
+    /// Puts one state of the cluster in force everywhere, as each machine sees it.
+    pub fn apply(&mut self, desired: &Desired) {
+        let nodes = self.machines.each_ref().map(|m| PeerNode { gateway: m.node.gateway, address: m.address });
+        for machine in &mut self.machines {
+            let here = machine.node.pod_subnet;
+            let mut view = desired.clone();
+            view.nodes = nodes.into_iter().filter(|node| node.gateway != machine.node.gateway).collect();
+            view.pods = view.pods.into_iter().map(|pod| Pod { local: here.contains(&pod.address), ..pod }).collect();
+            for service in &mut view.services {
+                let backends = service.ports.iter_mut().flat_map(|port| &mut port.backends);
+                for endpoint in service.endpoints.iter_mut().chain(backends.map(|backend| &mut backend.endpoint)) {
+                    endpoint.local = here.contains(&endpoint.address);
+                }
+            }
+            for policy in &mut view.policies {
+                policy.pods.retain(|address| here.contains(address));
+            }
+            view.policies.retain(|policy| !policy.pods.is_empty());
+            machine.apply(view);
+        }
+    }
+}
