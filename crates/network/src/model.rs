@@ -139,6 +139,9 @@ pub struct Service {
     pub external_ips: Vec<Ipv4Addr>,
     /// Whether its ports also answer on the host's own addresses (type LoadBalancer).
     pub load_balancer: bool,
+    /// Who may come through its balanced ports; everybody when empty.
+    #[serde(default)]
+    pub source_ranges: Vec<Ipv4Net>,
     /// The virtual address answers on every port (Compose services without ports).
     pub all_ports: bool,
     /// Every address that answers for it, in a stable order; used by `all_ports` and `published`.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 use crate::model::{Backend, Desired, Endpoint, EndpointState, NodeConfig, Protocol, Published, Service};
 
 use super::base::{HAIRPIN, HOST_PORTS, REFUSED, REMOTE, SERVICE_ALL, SERVICE_PORTS};
@@ -82,9 +84,13 @@ fn compile_service(table: &mut Table, node: &NodeConfig, service: &Service) {
                 None => table.element(REFUSED, key),
             }
         }
-        let balanced = service.load_balancer.then_some(port.port);
-        for host_port in port.node_port.into_iter().chain(balanced) {
-            lead(table, HOST_PORTS, format!("{} . {host_port}", port.protocol.name()), outside.as_ref());
+        let host_port = |number| format!("{} . {number}", port.protocol.name());
+        if let Some(number) = port.node_port {
+            lead(table, HOST_PORTS, host_port(number), outside.as_ref());
+        }
+        if service.load_balancer {
+            let admitted = outside.map(|chain| admit(table, chain, &service.source_ranges));
+            lead(table, HOST_PORTS, host_port(port.port), admitted.as_ref());
         }
     }
     if service.all_ports {
@@ -100,6 +106,19 @@ fn compile_service(table: &mut Table, node: &NodeConfig, service: &Service) {
         let chain = endpoints_chain(table, &key, Some(port.protocol), &targets, service.affinity);
         publish(table, node, port, chain);
     }
+}
+
+/// The chain that leads on to `chain` only who comes from `ranges` or is this host; others are told nothing.
+fn admit(table: &mut Table, chain: String, ranges: &[Ipv4Net]) -> String {
+    if ranges.is_empty() {
+        return chain;
+    }
+    let name = named("from", &format!("{chain}/{ranges:?}"));
+    let mut rules = vec![format!("fib saddr type local goto {chain}")];
+    rules.extend(ranges.iter().map(|range| format!("ip saddr {range} goto {chain}")));
+    rules.push("drop".into());
+    table.chain(&name, rules);
+    name
 }
 
 /// A host port of every host address, or of one.

@@ -124,6 +124,8 @@ pub struct ServiceFacts {
     pub ports: Vec<ServicePortFacts>,
     /// Type LoadBalancer: it answers on the host's addresses.
     pub load_balancer: bool,
+    /// Who may come through its balanced ports; `None` when it says nothing about that.
+    pub source_ranges: Option<Vec<Ipv4Net>>,
     /// It answers on every port.
     pub all_ports: bool,
     /// Its published ports: container port, protocol, host port.

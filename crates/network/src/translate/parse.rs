@@ -208,6 +208,7 @@ struct ServiceSpec {
     internal_traffic_policy: String,
     external_traffic_policy: String,
     publish_not_ready_addresses: bool,
+    load_balancer_source_ranges: Option<Vec<String>>,
 }
 
 impl ServiceFacts {
@@ -240,6 +241,13 @@ impl ServiceFacts {
                 })
                 .collect(),
             load_balancer: spec.r#type == "LoadBalancer",
+            source_ranges: spec.load_balancer_source_ranges.filter(|ranges| !ranges.is_empty()).map(|ranges| {
+                ranges
+                    .iter()
+                    .filter_map(|range| range.trim().parse::<ipnet::Ipv4Net>().ok())
+                    .map(|r| r.trunc())
+                    .collect()
+            }),
             all_ports: meta.annotation(names::ALL_PORTS) == Some("true"),
             published: published
                 .iter()

@@ -65,7 +65,9 @@ fn service(
         name: facts.name.clone(),
         cluster_ips: facts.addresses.clone(),
         external_ips: facts.external_ips.clone(),
-        load_balancer: facts.load_balancer,
+        // Ranges of another family let nobody in who speaks this one.
+        load_balancer: facts.load_balancer && facts.source_ranges.as_ref().is_none_or(|ranges| !ranges.is_empty()),
+        source_ranges: facts.source_ranges.clone().unwrap_or_default(),
         all_ports: facts.all_ports,
         ports: facts.ports.iter().map(port).collect(),
         endpoints: endpoints.into_iter().collect(),

@@ -174,7 +174,8 @@ fn node_ports_and_load_balancers_answer_on_the_host(world: &mut World) {
     exposed.ports[0].node_port = Some(30080);
     exposed.load_balancer = true;
     exposed.external_ips = vec![Ipv4Addr::new(203, 0, 113, 9)];
-    world.apply(Desired { services: vec![exposed], pods: vec![web.model(), client.model()], ..Desired::default() });
+    let desired = vec![exposed.clone()];
+    world.apply(Desired { services: desired, pods: vec![web.model(), client.model()], ..Desired::default() });
     world.outside.sh(&format!("ip route add 203.0.113.9 via {}", crate::world::HOST));
     for port in [30080, 80] {
         let answer = world.outside.ask((crate::world::HOST, port));
@@ -185,6 +186,17 @@ fn node_ports_and_load_balancers_answer_on_the_host(world: &mut World) {
     }
     assert_eq!(who(&world.outside.ask((Ipv4Addr::new(203, 0, 113, 9), 80))), "web");
     assert_eq!(who(&world.outside.ask((crate::world::HOST, 30081))), "nobody");
+    // Only some may come through the balanced port; node ports know no such ranges.
+    let mut chosen = exposed.clone();
+    let model = || vec![web.model(), client.model()];
+    chosen.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    world.apply(Desired { services: vec![chosen.clone()], pods: model(), ..Desired::default() });
+    assert_eq!(world.outside.ask((crate::world::HOST, 80)), Err(ErrorKind::TimedOut));
+    assert_eq!(who(&world.outside.ask((crate::world::HOST, 30080))), "web");
+    assert_eq!(who(&ask((crate::world::HOST, 80).into())), "web", "this host itself");
+    chosen.source_ranges.push("198.51.100.0/24".parse().unwrap());
+    world.apply(Desired { services: vec![chosen], pods: model(), ..Desired::default() });
+    assert_eq!(who(&world.outside.ask((crate::world::HOST, 80))), "web");
 }
 
 fn an_endpoint_elsewhere_answers_through_the_node(world: &mut World) {
