@@ -34,6 +34,8 @@ struct State {
     fuse: Option<u64>,
     /// Bytes that may still be written beyond files' lengths.
     room: Option<u64>,
+    /// How many files were made so far.
+    created: usize,
 }
 
 #[derive(Default)]
@@ -64,6 +66,7 @@ impl Simulated {
             random: StdRng::seed_from_u64(seed),
             fuse: None,
             room: None,
+            created: 0,
         })))
     }
 
@@ -75,6 +78,11 @@ impl Simulated {
     /// Lets files grow by so many bytes in all, then the disk is full.
     pub fn room(&self, bytes: Option<u64>) {
         self.0.lock().room = bytes;
+    }
+
+    /// How many files were made so far.
+    pub fn created(&self) -> usize {
+        self.0.lock().created
     }
 
     /// Power comes back: what is on the disk is what is seen.
@@ -233,6 +241,7 @@ impl Disk for Simulated {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let (mut state, cut) = self.operate();
+        state.created += 1;
         let id = match state.names.get(name).copied() {
             Some(id) => {
                 state.files[id].seen.clear();

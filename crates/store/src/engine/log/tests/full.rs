@@ -22,6 +22,28 @@ fn a_full_disk_fails_the_group_and_the_next_one_works_when_there_is_room() {
 }
 
 #[test]
+fn a_checkpoint_that_finds_no_room_is_tried_again_only_when_the_log_has_grown() {
+    for room in [300, 600, 5_000] {
+        let disk = Simulated::new(5);
+        let (mut log, loaded) = open(&disk).unwrap();
+        let before = disk.created();
+        let (mut sequence, mut bytes) = (loaded.sequence, 0);
+        for round in 0..400u64 {
+            // Enough for a record, not for all that is alive.
+            disk.room(Some(room));
+            let record = put(sequence + 1, &format!("n{round}"), &[round as u8; 150]);
+            if log.append(&[record]).is_ok() {
+                sequence += 1;
+                bytes += 200;
+            }
+        }
+        let (tries, grown) = (disk.created() - before, bytes / SMALL.checkpoint_from as usize);
+        assert!(sequence > 300 && tries > 0, "{sequence} {tries}");
+        assert!(tries <= 3 * (grown + 1), "{tries} tries for {grown} times the size at which one is made");
+    }
+}
+
+#[test]
 fn no_room_for_a_checkpoint_is_survived() {
     let disk = Simulated::new(3);
     let (mut log, loaded) = open(&disk).unwrap();
