@@ -6,6 +6,9 @@ use naru_api::k8s::api::core::v1::Pod;
 use naru_client::{BoxError, BoxFuture};
 use naru_runtime::pod::PodUid;
 
+/// Tells the pod's user of something: a reason and a text, as a warning event.
+pub type Warn = Arc<dyn Fn(&'static str, String) + Send + Sync>;
+
 /// One pod to connect.
 #[derive(Clone)]
 pub struct Attachment {
@@ -17,6 +20,8 @@ pub struct Attachment {
     pub pid: i32,
     /// The object, for what its annotations ask of the network.
     pub pod: Arc<Pod>,
+    /// Where to say what the pod has to start without.
+    pub warn: Warn,
 }
 
 /// A pod could not be connected or disconnected.
@@ -34,6 +39,9 @@ pub struct NetworkError {
 
 /// Links and addresses of pods. Both calls may be repeated.
 pub trait PodNetwork: Send + Sync + 'static {
+    /// Tells of a pod whose namespace is being made: what needs none is begun. Undone by [`PodNetwork::detach`].
+    fn expect(&self, _uid: &PodUid, _pod: &Pod) {}
+
     /// Connects the pod and returns its addresses, the preferred one first. A connected pod keeps what it has.
     fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Vec<IpAddr>, NetworkError>>;
 

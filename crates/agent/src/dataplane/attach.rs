@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use naru_api::k8s::api::core::v1::Pod;
 use naru_api::view::View;
 use naru_client::{BoxError, BoxFuture, Client};
 use naru_network::translate::Viewpoint;
 use naru_network::translate::facts::PodFacts;
 use naru_network::{
-    Applied, Applier, Helper, HelperConfig, HelperOptions, HostRecord, Ipam, LinkConfig, Links, PodAddress, PodAttach,
-    PodResolver, PodUid,
+    Applied, Applier, Helper, HelperConfig, HelperOptions, HostRecord, Ipam, IpamError, LinkConfig, Links,
+    NetworkClaim, PodAddress, PodAttach, PodResolver, PodUid,
 };
 use naru_runtime::pod::PodUid as RuntimeUid;
 use tokio::sync::watch;
@@ -24,8 +25,15 @@ use super::feed::{Attached, Feed, Submission, keep_doors_open};
 use super::sources::Sources;
 use crate::network::{Attachment, NetworkError, PodNetwork};
 
-/// How long a pod's start waits for its rules. Longer, and a machine whose rules are refused would start nothing.
-const RULES: Duration = Duration::from_secs(2);
+/// How long a pod's start waits for its rules, unless they were refused. Longer, and a machine that cannot make them would
+/// start nothing.
+const RULES: Duration = Duration::from_secs(10);
+/// How long a pod's start waits for its resolver.
+const RESOLVER: Duration = Duration::from_secs(10);
+/// How long the first rules after a start are waited for before pods may be made.
+const FIRST: Duration = Duration::from_secs(2);
+/// The reason of events about a pod that starts without a part of its network.
+const NOT_READY: &str = "NetworkNotReady";
 
 /// The node's network. Dropping it stops following; links, rules and names stay.
 pub struct Dataplane {
@@ -37,7 +45,10 @@ pub struct Dataplane {
     sources: Arc<Sources>,
     submitted: watch::Receiver<Submission>,
     applied: watch::Receiver<Applied>,
+    resolver_patience: Duration,
     tasks: Vec<JoinHandle<()>>,
+    /// After the tasks: nobody else may begin before they have ended.
+    _claim: NetworkClaim,
 }
 
 impl Drop for Dataplane {
@@ -48,8 +59,17 @@ impl Drop for Dataplane {
 
 impl Dataplane {
     /// Prepares the host and begins to follow. Rules of an earlier process stay in force until the API has been seen
-    /// whole. Must be called within a tokio runtime.
-    pub fn start(client: &Client, mut config: DataplaneConfig) -> Result<Arc<Self>, DataplaneError> {
+    /// whole. Must be called within a tokio runtime. Refused while another server keeps this network namespace.
+    pub fn start(client: &Client, config: DataplaneConfig) -> Result<Arc<Self>, DataplaneError> {
+        Self::start_with(client, config, RESOLVER)
+    }
+
+    pub(super) fn start_with(
+        client: &Client,
+        mut config: DataplaneConfig,
+        resolver_patience: Duration,
+    ) -> Result<Arc<Self>, DataplaneError> {
+        let claim = NetworkClaim::take(&config.state_dir)?;
         let dir = config.state_dir.join("network");
         for dir in [&dir, &config.run_dir] {
             let state = |source| DataplaneError::State { path: dir.clone(), source };
@@ -68,7 +88,7 @@ impl Dataplane {
         let helper = Arc::new(Helper::start(helper_config(&config, &dir)));
         let applier = Arc::new(Applier::start(node.clone()));
         let attached = Arc::new(Attached::default());
-        attached.pods.lock().extend(ipam.allocations().into_iter().map(|(address, pod)| (pod, (address, None))));
+        attached.recall(&ipam.allocations(), &Links::list()?);
         let sources = Arc::new(Sources::start(client));
         let (submitted, submissions) = watch::channel(Submission::default());
         let feed = Feed {
@@ -84,12 +104,25 @@ impl Dataplane {
             helper: helper.clone(),
             submitted,
         };
-        let tasks = vec![tokio::spawn(feed.run()), tokio::spawn(keep_doors_open())];
         let applied = applier.applied();
-        Ok(Arc::new(Self { config, ipam, links, helper, attached, sources, submitted: submissions, applied, tasks }))
+        let tasks = vec![tokio::spawn(feed.run()), tokio::spawn(keep_doors_open())];
+        Ok(Arc::new(Self {
+            config,
+            ipam,
+            links,
+            helper,
+            attached,
+            sources,
+            submitted: submissions,
+            applied,
+            resolver_patience,
+            tasks,
+            _claim: claim,
+        }))
     }
 
-    /// Lets go of everything that belongs to no pod of `pods`: what a process that died left behind.
+    /// Lets go of everything that belongs to no pod of `pods`: what a process that died left behind. Returns when the
+    /// first rules have been asked for, with what was told of pods before any of them is made anew.
     pub async fn retain(&self, pods: &BTreeSet<String>) {
         let mut gone: BTreeSet<PodUid> = self.ipam.allocations().into_iter().map(|(_, pod)| pod).collect();
         if let Ok(Ok(links)) = tokio::task::spawn_blocking(Links::list).await {
@@ -106,6 +139,7 @@ impl Dataplane {
         if let Err(error) = self.helper.retain(keep).await {
             tracing::warn!(%error, "the helper may hold on to pods that are gone");
         }
+        let _ = tokio::time::timeout(FIRST, self.submitted.clone().wait_for(|first| first.number > 0)).await;
     }
 
     /// What the kernel has, now and as it changes.
@@ -128,41 +162,69 @@ impl Dataplane {
         let _ = self.applied.clone().wait_for(|applied| !leads_to(applied, address)).await;
     }
 
+    /// Gives a pod its address and asks for its rules, which are made while its namespace and link are.
+    fn announce(&self, uid: &PodUid, pod: &Pod) -> Result<Ipv4Addr, BoxError> {
+        let address = self.address(uid, pod)?;
+        let known =
+            self.attached.pods.lock().get(uid).is_some_and(|(known, facts)| *known == address && facts.is_some());
+        if !known {
+            let mut facts = PodFacts::parse(&serde_json::to_vec(&pod.to_value())?)?;
+            facts.address = Some(address);
+            facts.node.get_or_insert_with(|| self.config.node_name.clone());
+            self.attached.pods.lock().insert(uid.clone(), (address, Some(Arc::new(facts))));
+            self.attached.changed.notify_one();
+        }
+        Ok(address)
+    }
+
+    fn address(&self, uid: &PodUid, pod: &Pod) -> Result<Ipv4Addr, IpamError> {
+        match fixed_address(pod).filter(|address| self.config.node.pod_subnet.contains(address)) {
+            Some(address) => self.ipam.allocate_exact(uid, address).map(|()| address),
+            None => self.ipam.allocate(uid),
+        }
+    }
+
     async fn connect(&self, attachment: Attachment) -> Result<Vec<IpAddr>, BoxError> {
+        let Attachment { netns, pod, warn, .. } = attachment;
         let uid = PodUid::from(attachment.uid.to_string());
-        let mut facts = PodFacts::parse(&serde_json::to_vec(&attachment.pod.to_value())?)?;
-        let wanted = fixed_address(&attachment);
-        let address = match wanted.filter(|address| self.config.node.pod_subnet.contains(address)) {
-            Some(address) => self.ipam.allocate_exact(&uid, address).map(|()| address),
-            None => self.ipam.allocate(&uid),
-        }?;
-        facts.address = Some(address);
-        facts.node.get_or_insert_with(|| self.config.node_name.clone());
-        // The rules are made while the link is.
-        self.attached.pods.lock().insert(uid.clone(), (address, Some(Arc::new(facts))));
-        self.attached.changed.notify_one();
+        let address = self.announce(&uid, &pod)?;
+        let address_pair = PodAddress { v4: address, v6: None };
+        let attach = PodAttach { uid: uid.clone(), netns: netns.clone(), address: address_pair, mtu: None };
         let links = self.links.clone();
-        let attach = PodAttach {
-            uid: uid.clone(),
-            netns: attachment.netns.clone(),
-            address: PodAddress { v4: address, v6: None },
-            mtu: None,
+        let mut linking = tokio::task::spawn_blocking(move || links.attach(&attach));
+        let resolver = PodResolver { uid: uid.clone(), netns, inode: 0, address };
+        let answering = self.helper.attach(resolver, self.resolver_patience);
+        tokio::pin!(answering);
+        // Both at once; but nobody waits for the resolver of a pod that has no link.
+        let answers = tokio::select! {
+            linked = &mut linking => {
+                linked??;
+                answering.await
+            }
+            answers = &mut answering => {
+                linking.await??;
+                answers
+            }
         };
-        tokio::task::spawn_blocking(move || links.attach(&attach)).await??;
-        let resolver = PodResolver { uid: uid.clone(), netns: attachment.netns, inode: 0, address };
-        if let Err(error) = self.helper.attach(resolver).await {
+        if let Err(error) = answers {
             // The cluster's own server answers all the same.
-            tracing::warn!(pod = %uid, error = %naru_network::chain(&error), "127.0.0.11 does not answer in the pod");
+            let text = format!("127.0.0.11 does not answer in the pod yet: {}", naru_network::chain(&error));
+            tracing::warn!(pod = %uid, "{text}");
+            warn(NOT_READY, text);
         }
         let in_force = |applied: &Applied| {
-            applied
-                .desired
-                .as_ref()
-                .is_some_and(|desired| desired.pods.iter().any(|pod| pod.uid == uid && pod.address == address))
+            let mine = |pod: &naru_network::model::Pod| pod.uid == uid && pod.address == address;
+            applied.desired.as_ref().is_some_and(|desired| desired.pods.iter().any(mine))
         };
         let mut applied = self.applied.clone();
-        if tokio::time::timeout(RULES, applied.wait_for(in_force)).await.is_err() {
-            tracing::warn!(pod = %uid, "the pod starts before its rules are in force");
+        let decided = applied.wait_for(|applied| in_force(applied) || applied.refused.is_some());
+        let _ = tokio::time::timeout(RULES, decided).await;
+        let now = self.applied.borrow().clone();
+        if !in_force(&now) {
+            let why = now.refused.map(|error| format!(": {}", naru_network::chain(&*error))).unwrap_or_default();
+            let text = format!("the pod starts before its rules are in force{why}");
+            tracing::warn!(pod = %uid, "{text}");
+            warn(NOT_READY, text);
         }
         Ok(vec![IpAddr::V4(address)])
     }
@@ -179,9 +241,7 @@ impl Dataplane {
     }
 
     async fn release(&self, pod: &PodUid) -> Result<(), BoxError> {
-        self.attached.pods.lock().remove(pod);
-        self.attached.leaving.lock().remove(pod);
-        self.attached.changed.notify_one();
+        self.attached.forget(pod);
         if let Err(error) = self.helper.detach(pod).await {
             tracing::warn!(%pod, %error, "the helper may hold on to the pod's namespace");
         }
@@ -204,6 +264,13 @@ fn leads_to(applied: &Applied, address: Ipv4Addr) -> bool {
 }
 
 impl PodNetwork for Dataplane {
+    fn expect(&self, uid: &RuntimeUid, pod: &Pod) {
+        if let Err(error) = self.announce(&PodUid::from(uid.to_string()), pod) {
+            // Attaching it will fail in the same way, and say so to the pod's user.
+            tracing::debug!(pod = %uid, %error, "a pod's address and rules have to wait");
+        }
+    }
+
     fn withdraw<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, bool> {
         Box::pin(async move { self.part(&PodUid::from(uid.to_string())).await })
     }
@@ -231,8 +298,8 @@ impl PodNetwork for Dataplane {
 }
 
 /// The address a pod's networks ask for, when one does.
-fn fixed_address(attachment: &Attachment) -> Option<Ipv4Addr> {
-    let annotations = attachment.pod.metadata.annotations.as_ref()?;
+fn fixed_address(pod: &Pod) -> Option<Ipv4Addr> {
+    let annotations = pod.metadata.annotations.as_ref()?;
     let text = annotations.get(naru_api::naru::names::NETWORKS)?;
     let networks: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
     networks.iter().find_map(|network| network["ip"].as_str()?.parse().ok())

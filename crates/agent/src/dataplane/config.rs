@@ -27,6 +27,9 @@ pub struct DataplaneConfig {
 /// The data plane could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
+    /// Another server keeps this network namespace.
+    #[error("this network namespace is not free")]
+    Claim(#[from] naru_network::ClaimError),
     /// A folder or file of its state.
     #[error("cannot prepare the network's state in {path}")]
     State {

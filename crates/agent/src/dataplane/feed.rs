@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::select_all;
@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use naru_network::dns::Zone;
 use naru_network::translate::facts::{EndpointFacts, PodFacts};
 use naru_network::translate::{Cluster, Translation, Viewpoint, translate};
-use naru_network::{Applier, Helper, PodUid, Relay};
+use naru_network::{Applier, Helper, LinkRecord, PodUid, Relay};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -32,8 +32,40 @@ pub(super) struct Attached {
     pub pods: Mutex<BTreeMap<PodUid, Here>>,
     /// Pods that are about to stop: services lead nothing new to them.
     pub leaving: Mutex<BTreeSet<PodUid>>,
+    /// Pods that were connected before this process began and have no link any more: the machine went down, or what ran
+    /// them. What the API says of their readiness is of that time. Each with the run the API tells of, once that is known.
+    pub lost: Mutex<BTreeMap<PodUid, Option<u64>>>,
     /// Wakes the feed.
     pub changed: Notify,
+}
+
+impl Attached {
+    /// Takes up what an earlier process left: addresses, and the links that are still there.
+    pub fn recall(&self, allocations: &[(Ipv4Addr, PodUid)], links: &[LinkRecord]) {
+        let linked: BTreeSet<&PodUid> = links.iter().filter_map(|link| link.pod.as_ref()).collect();
+        let lost = allocations.iter().filter(|(_, pod)| !linked.contains(pod));
+        self.lost.lock().extend(lost.map(|(_, pod)| (pod.clone(), None)));
+        self.pods.lock().extend(allocations.iter().map(|(address, pod)| (pod.clone(), (*address, None))));
+    }
+
+    /// Lets go of a pod.
+    pub fn forget(&self, pod: &PodUid) {
+        self.pods.lock().remove(pod);
+        self.leaving.lock().remove(pod);
+        self.lost.lock().remove(pod);
+        self.changed.notify_one();
+    }
+}
+
+/// Keeps of the lost pods those of which the API tells nothing newer: a pod is back when its status tells of another run,
+/// and of readiness. Pure.
+pub(super) fn still_lost(lost: &mut BTreeMap<PodUid, Option<u64>>, pods: &[Arc<PodFacts>]) {
+    let told: BTreeMap<&PodUid, &PodFacts> = pods.iter().map(|pod| (&pod.uid, &**pod)).collect();
+    lost.retain(|uid, known| {
+        let Some(pod) = told.get(uid) else { return true };
+        let run = *known.get_or_insert(pod.run);
+        run == pod.run || !pod.ready
+    });
 }
 
 /// What the feed works with.
@@ -61,6 +93,7 @@ impl Feed {
         let mut last: Option<Translation> = None;
         let mut zones = 0;
         loop {
+            let begun = Instant::now();
             changed.iter_mut().for_each(watch::Receiver::mark_unchanged);
             let endpoints = self.sources.endpoints_revision();
             let translation = self.translate();
@@ -80,7 +113,8 @@ impl Feed {
                 }
             }
             last = Some(translation);
-            tokio::time::sleep(GATHER).await;
+            // A large cluster's translation takes a while: then changes gather for as long, and half of a core is enough.
+            tokio::time::sleep(GATHER.max(begun.elapsed())).await;
             let any = select_all(changed.iter_mut().map(|signal| signal.changed().boxed()));
             tokio::select! {
                 // An informer ends with this task's own handle on it, so the signal cannot fail before.
@@ -93,9 +127,23 @@ impl Feed {
     fn translate(&self) -> Translation {
         let mut cluster = self.sources.cluster();
         let leaving = self.attached.leaving.lock().clone();
-        correct(&mut cluster, &self.attached.pods.lock(), &leaving, &self.viewpoint);
+        let lost = {
+            let mut lost = self.attached.lost.lock();
+            still_lost(&mut lost, &cluster.pods);
+            lost.keys().cloned().collect()
+        };
+        correct(&mut cluster, &self.attached.pods.lock(), &Parting { leaving, lost }, &self.viewpoint);
         translate(&cluster, &self.viewpoint)
     }
+}
+
+/// Pods to which nothing new is led, whatever the API says.
+#[derive(Debug, Default)]
+pub(super) struct Parting {
+    /// They are about to stop, and still answer.
+    pub leaving: BTreeSet<PodUid>,
+    /// Nothing of theirs answers yet.
+    pub lost: BTreeSet<PodUid>,
 }
 
 /// Puts what is known here over what the API says: pure.
@@ -105,7 +153,7 @@ impl Feed {
 pub(super) fn correct(
     cluster: &mut Cluster,
     attached: &BTreeMap<PodUid, Here>,
-    leaving: &BTreeSet<PodUid>,
+    parting: &Parting,
     viewpoint: &Viewpoint,
 ) {
     let mut known = BTreeSet::new();
@@ -129,15 +177,25 @@ pub(super) fn correct(
     let subnet: Ipv4Net = viewpoint.pod_subnet;
     let dead =
         |address: &Ipv4Addr| subnet.contains(address) && *address != viewpoint.gateway && !alive.contains(address);
-    let parting: BTreeSet<Ipv4Addr> =
-        attached.iter().filter(|(uid, _)| leaving.contains(*uid)).map(|(_, (address, _))| *address).collect();
-    let parts = |endpoint: &EndpointFacts| endpoint.addresses.iter().any(|address| parting.contains(address));
+    let addresses = |pods: &BTreeSet<PodUid>| -> BTreeSet<Ipv4Addr> {
+        pods.iter().filter_map(|pod| attached.get(pod)).map(|(address, _)| *address).collect()
+    };
+    let (leaving, lost) = (addresses(&parting.leaving), addresses(&parting.lost));
+    let within = |set: &BTreeSet<Ipv4Addr>, endpoint: &EndpointFacts| {
+        endpoint.addresses.iter().any(|address| set.contains(address))
+    };
     for slice in &mut cluster.slices {
-        if slice.endpoints.iter().any(parts) {
+        if slice.endpoints.iter().any(|endpoint| within(&leaving, endpoint) || within(&lost, endpoint)) {
             let mut corrected = (**slice).clone();
-            for endpoint in corrected.endpoints.iter_mut().filter(|endpoint| parts(endpoint)) {
-                endpoint.ready = false;
-                endpoint.terminating = true;
+            for endpoint in &mut corrected.endpoints {
+                if within(&leaving, endpoint) {
+                    endpoint.ready = false;
+                    endpoint.terminating = true;
+                }
+                if within(&lost, endpoint) {
+                    endpoint.ready = false;
+                    endpoint.serving = false;
+                }
             }
             *slice = Arc::new(corrected);
         }
@@ -204,7 +262,7 @@ mod tests {
             (PodUid::from("early"), (ip(3), Some(pod("early", "n1", Some(ip(3)))))),
             (PodUid::from("unknown"), (ip(4), None)),
         ]);
-        correct(&mut cluster, &attached, &BTreeSet::new(), &viewpoint());
+        correct(&mut cluster, &attached, &Parting::default(), &viewpoint());
         let pods: Vec<(&str, Option<Ipv4Addr>)> = cluster.pods.iter().map(|p| (p.uid.as_str(), p.address)).collect();
         assert_eq!(
             pods,
@@ -219,7 +277,7 @@ mod tests {
         let slice = SliceFacts { endpoints: all.map(endpoint).to_vec(), ..SliceFacts::default() };
         let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };
         let attached = BTreeMap::from([(PodUid::from("a"), (ip(2), None))]);
-        correct(&mut cluster, &attached, &BTreeSet::new(), &viewpoint());
+        correct(&mut cluster, &attached, &Parting::default(), &viewpoint());
         let left: Vec<Ipv4Addr> = cluster.slices[0].endpoints.iter().map(|e| e.addresses[0]).collect();
         assert_eq!(left, [ip(1), ip(2), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)]);
     }
@@ -235,8 +293,39 @@ mod tests {
         let slice = SliceFacts { endpoints: [ip(2), ip(3)].map(endpoint).to_vec(), ..SliceFacts::default() };
         let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };
         let attached = BTreeMap::from([(PodUid::from("a"), (ip(2), None)), (PodUid::from("b"), (ip(3), None))]);
-        correct(&mut cluster, &attached, &BTreeSet::from([PodUid::from("b")]), &viewpoint());
+        let parting = Parting { leaving: BTreeSet::from([PodUid::from("b")]), ..Parting::default() };
+        correct(&mut cluster, &attached, &parting, &viewpoint());
         let seen: Vec<(bool, bool)> = cluster.slices[0].endpoints.iter().map(|e| (e.ready, e.terminating)).collect();
         assert_eq!(seen, [(true, false), (false, true)]);
+    }
+
+    #[test]
+    fn a_pod_lost_with_the_machine_is_not_ready_until_its_status_says_so_anew() {
+        let allocations = [(ip(2), PodUid::from("lost")), (ip(3), PodUid::from("kept"))];
+        let attached = Attached::default();
+        let link = LinkRecord { interface: "naru0".into(), pod: Some(PodUid::from("kept")) };
+        attached.recall(&allocations, &[link]);
+        let ready = |attached: &Attached, run, ready| {
+            let told = PodFacts { run, ready, ..(*pod("lost", "n1", Some(ip(2)))).clone() };
+            let endpoint = |address| EndpointFacts {
+                addresses: vec![address],
+                ready: true,
+                serving: true,
+                ..EndpointFacts::default()
+            };
+            let slice = SliceFacts { endpoints: [ip(2), ip(3)].map(endpoint).to_vec(), ..SliceFacts::default() };
+            let mut cluster =
+                Cluster { slices: vec![Arc::new(slice)], pods: vec![Arc::new(told)], ..Cluster::default() };
+            still_lost(&mut attached.lost.lock(), &cluster.pods);
+            let lost = attached.lost.lock().keys().cloned().collect();
+            let parting = Parting { lost, ..Parting::default() };
+            correct(&mut cluster, &attached.pods.lock(), &parting, &viewpoint());
+            cluster.slices[0].endpoints.iter().map(|e| (e.ready, e.serving)).collect::<Vec<_>>()
+        };
+        let (held, led) = ([(false, false), (true, true)], [(true, true), (true, true)]);
+        assert_eq!(ready(&attached, 1, true), held, "the status is of the time before");
+        assert_eq!(ready(&attached, 2, false), held, "it was started, and is not ready yet");
+        assert_eq!(ready(&attached, 2, true), led);
+        assert_eq!(ready(&attached, 3, true), led, "from then on the API's word counts");
     }
 }

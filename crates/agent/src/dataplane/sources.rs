@@ -87,6 +87,7 @@ impl Sources {
             namespaces: views(&self.namespaces),
             policies: views(&self.policies),
             networks: views(&self.networks),
+            ..Cluster::default()
         }
     }
 }

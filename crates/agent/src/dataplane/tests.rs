@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -31,7 +32,9 @@ struct Spaces(Vec<String>);
 
 impl Spaces {
     fn add(&mut self, role: &str) -> PathBuf {
-        let name = format!("naru-dp-{}-{role}", std::process::id());
+        // A word of its own: test runs in process namespaces of their own have the same process ids.
+        let word = RandomState::new().build_hasher().finish() as u32;
+        let name = format!("naru-dp-{word:08x}-{role}");
         assert!(Command::new("ip").args(["netns", "add", &name]).status().unwrap().success());
         self.0.push(name.clone());
         PathBuf::from("/run/netns").join(name)
@@ -121,7 +124,7 @@ fn pod(name: &str) -> Value {
 fn attachment(name: &str, netns: &std::path::Path) -> Attachment {
     let pod: Pod = serde_json::from_value(pod(name)).unwrap();
     let uid = naru_runtime::pod::PodUid::new(format!("uid-{name}")).unwrap();
-    Attachment { uid, netns: netns.to_path_buf(), pid: 0, pod: Arc::new(pod) }
+    Attachment { uid, netns: netns.to_path_buf(), pid: 0, pod: Arc::new(pod), warn: Arc::new(|_, _| {}) }
 }
 
 fn slice(addresses: &[IpAddr]) -> Value {
@@ -160,7 +163,7 @@ async fn walk(web: &PathBuf, client: &PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let script = Script::default();
     let api = Client::new(Arc::new(script.clone()));
-    let plane = Dataplane::start(&api, config(dir.path())).unwrap();
+    let plane = Dataplane::start_with(&api, config(dir.path()), Duration::from_millis(50)).unwrap();
     let patience = Duration::from_secs(20);
     let web_address = plane.attach(attachment("web", web)).await.unwrap()[0];
     let again = plane.attach(attachment("web", web)).await.unwrap()[0];
@@ -195,7 +198,7 @@ async fn walk(web: &PathBuf, client: &PathBuf) {
 
     // Another process takes over: what belongs to no pod is let go, what belongs to one stays.
     drop(plane);
-    let plane = Dataplane::start(&api, config(dir.path())).unwrap();
+    let plane = Dataplane::start_with(&api, config(dir.path()), Duration::from_millis(50)).unwrap();
     plane.retain(&BTreeSet::from(["uid-client".to_owned()])).await;
     let kept = plane.attach(attachment("client", client)).await.unwrap();
     assert_eq!(kept.len(), 1);

@@ -54,6 +54,8 @@ struct Made {
     sandbox: Option<PodCreated>,
     prepared: Prepared,
     addresses: Vec<IpAddr>,
+    /// The network was told to expect the pod, and has not let go of it since.
+    expected: bool,
     watched: Option<Arc<Watched>>,
 }
 
@@ -207,14 +209,17 @@ impl Executor {
             Effect::Pause { container } => self.act(container, Act::Pause).await,
             Effect::Resume { container } => self.act(container, Act::Resume).await,
             Effect::Detach => {
-                let detached = self.node.config.network.detach(&self.uid).await;
-                detached.map_err(|error| EffectError::chain("NetworkNotReleased", &error))?;
+                self.detach().await?;
                 self.made.lock().addresses.clear();
                 Ok(Outcome::Done)
             }
             Effect::DestroySandbox => self.destroy_sandbox().await,
             Effect::Unmount => self.blocking(volumes::unmount).await,
             Effect::Clean => {
+                // Its sandbox never came up, so it never was attached.
+                if self.made.lock().expected {
+                    self.detach().await?;
+                }
                 self.node.tokens.forget(self.uid.as_str());
                 let ledger = self.node.ledger.remove(self.uid.as_str());
                 ledger.map_err(|error| EffectError::new("FailedClean", error))?;
@@ -296,6 +301,10 @@ impl Executor {
         let failed = |error: &dyn std::error::Error| EffectError::chain("FailedCreatePodSandBox", error);
         let domain = &self.node.config.dns.domain;
         let config = translate::pod_config(&pod, self.uid.clone(), domain, None).map_err(|error| failed(&error))?;
+        if self.made.lock().desired.as_ref().is_some_and(|desired| desired.networked) {
+            self.made.lock().expected = true;
+            self.node.config.network.expect(&self.uid, &pod);
+        }
         let created = match self.runtime().create(config).await {
             Ok(created) => created,
             // Made by a process that died before it could say so.
@@ -317,11 +326,21 @@ impl Executor {
         let pod = self.pod();
         let created =
             self.sandbox().ok_or_else(|| EffectError::new("FailedCreatePodSandBox", "the sandbox is gone"))?;
-        let attachment = Attachment { uid: self.uid.clone(), netns: created.netns, pid: created.supervisor_pid, pod };
+        let (node, owner) = (self.node.clone(), pod.clone());
+        let warn = Arc::new(move |reason, text| node.events.note(&owner, Note::warning(reason, text)));
+        let (uid, netns, pid) = (self.uid.clone(), created.netns, created.supervisor_pid);
+        let attachment = Attachment { uid, netns, pid, pod, warn };
         let addresses = self.node.config.network.attach(attachment).await;
         let addresses = addresses.map_err(|error| EffectError::chain("FailedCreatePodSandBox", &error))?;
         self.made.lock().addresses.clone_from(&addresses);
         Ok(Outcome::Addresses(addresses))
+    }
+
+    async fn detach(&self) -> Result<(), EffectError> {
+        let detached = self.node.config.network.detach(&self.uid).await;
+        detached.map_err(|error| EffectError::chain("NetworkNotReleased", &error))?;
+        self.made.lock().expected = false;
+        Ok(())
     }
 
     async fn pull(&self, container: &str) -> Result<Outcome, EffectError> {
