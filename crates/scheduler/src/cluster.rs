@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use naru_api::k8s::api::core::v1::{Node, Taint};
+use naru_api::select::LabelSelector;
 
 use crate::bits::Bits;
-use crate::demand::Demand;
+use crate::demand::{Demand, PodTerm};
 use crate::filter;
 use crate::rejection::Rejection;
 use crate::resources::Resources;
@@ -46,6 +47,8 @@ pub struct Cluster {
     /// Nodes with pods that have required anti-affinity: only they need the reverse look.
     pub(crate) guarded: Bits,
     places: HashMap<(String, String), usize>,
+    /// The labels of namespaces, for affinities that select by them.
+    namespaces: HashMap<String, BTreeMap<String, String>>,
     /// What is preferred among nodes that do.
     pub policy: Policy,
 }
@@ -107,6 +110,23 @@ impl Cluster {
             self.entries[at].present = false;
             self.reuse(at);
         }
+    }
+
+    /// A namespace that is new or has changed; `None` when it is gone.
+    pub fn set_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) {
+        match labels {
+            Some(labels) => drop(self.namespaces.insert(name.to_owned(), labels)),
+            None => drop(self.namespaces.remove(name)),
+        }
+    }
+
+    /// Whether a term of an affinity is about a pod.
+    pub(crate) fn selects(&self, term: &PodTerm, pod: &Demand) -> bool {
+        let by_labels = |selector: &LabelSelector| {
+            self.namespaces.get(&pod.namespace).is_some_and(|labels| selector.matches(labels))
+        };
+        let here = term.namespaces.contains(&pod.namespace) || term.namespace_selector.as_ref().is_some_and(by_labels);
+        here && term.selector.matches(&pod.labels)
     }
 
     /// A pod that has a node and has not ended.

@@ -65,8 +65,10 @@ pub(crate) struct HostPort {
 #[derive(Debug, Clone)]
 pub(crate) struct PodTerm {
     pub selector: LabelSelector,
-    /// Namespaces; empty means every one (a namespace selector that selects all).
+    /// Namespaces by name.
     pub namespaces: Vec<String>,
+    /// Namespaces by their labels, besides those by name.
+    pub namespace_selector: Option<LabelSelector>,
     pub topology: String,
 }
 
@@ -96,8 +98,7 @@ pub struct DemandError {
 }
 
 impl Demand {
-    /// Reads a pod. Namespace selectors other than "all" are resolved by the caller into names; the pod's own namespace
-    /// stands where none is given.
+    /// Reads a pod. Where an affinity names no namespaces, the pod's own is meant.
     ///
     /// # Errors
     /// When a selector is malformed.
@@ -217,13 +218,15 @@ fn term(
         }
     }
     let selector = LabelSelector::from_typed(wanted.as_ref()).map_err(|source| DemandError { path, source })?;
-    let named = term.namespaces.clone().unwrap_or_default();
-    let namespaces = match (&term.namespace_selector, named.is_empty()) {
-        (Some(_), true) => Vec::new(),
-        (None, true) => vec![namespace.to_owned()],
-        (_, false) => named,
+    let mut namespaces = term.namespaces.clone().unwrap_or_default();
+    let namespace_selector = match &term.namespace_selector {
+        Some(wanted) => Some(LabelSelector::from_typed(Some(wanted)).map_err(|source| DemandError { path, source })?),
+        None => None,
     };
-    Ok(PodTerm { selector, namespaces, topology: term.topology_key.clone() })
+    if namespaces.is_empty() && namespace_selector.is_none() {
+        namespaces.push(namespace.to_owned());
+    }
+    Ok(PodTerm { selector, namespaces, namespace_selector, topology: term.topology_key.clone() })
 }
 
 fn requirement(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::affinity::{term, tolerated};
 use crate::bits::Bits;
 use crate::cluster::{Cluster, NodeEntry};
-use crate::demand::{Demand, HostPort, PodTerm, Spread};
+use crate::demand::{Demand, HostPort, Spread};
 use crate::rejection::{Rejection, Rule};
 
 /// The nodes that every rule leaves.
@@ -153,10 +153,6 @@ fn max_per_node(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
     });
 }
 
-fn selects(term: &PodTerm, pod: &Demand) -> bool {
-    (term.namespaces.is_empty() || term.namespaces.contains(&pod.namespace)) && term.selector.matches(&pod.labels)
-}
-
 /// The nodes in the same domains as pods that `wanted` picks, looked for on `where_to_look`.
 fn near(cluster: &Cluster, topology: &str, look: &Bits, wanted: impl Fn(&NodeEntry) -> bool) -> Bits {
     let mut found = Bits::default();
@@ -171,7 +167,7 @@ fn near(cluster: &Cluster, topology: &str, look: &Bits, wanted: impl Fn(&NodeEnt
 fn pod_affinity(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
     let everywhere = cluster.all();
     // A pod counts only when it matches every term (Kubernetes, InterPodAffinity).
-    let wanted = |pod: &Demand| demand.affinity.iter().all(|term| selects(term, pod));
+    let wanted = |pod: &Demand| demand.affinity.iter().all(|term| cluster.selects(term, pod));
     let exists = || cluster.nodes().any(|(_, node)| node.pods.values().any(wanted));
     // The first of a group that wants to be near itself may go anywhere that has the topology at all.
     let first = !demand.affinity.is_empty() && wanted(demand) && !exists();
@@ -183,7 +179,8 @@ fn pod_affinity(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
         sieve.keep(Rule::PodAffinity, &kept, "node(s) didn't match pod affinity rules");
     }
     for term in &demand.anti_affinity {
-        let bad = near(cluster, &term.topology, &everywhere, |node| node.pods.values().any(|pod| selects(term, pod)));
+        let bad =
+            near(cluster, &term.topology, &everywhere, |node| node.pods.values().any(|pod| cluster.selects(term, pod)));
         let mut kept = cluster.all();
         kept.subtract(&bad);
         sieve.keep(Rule::PodAntiAffinity, &kept, "node(s) didn't match pod anti-affinity rules");
@@ -191,7 +188,7 @@ fn pod_affinity(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
     let mut bad = Bits::default();
     for at in cluster.guarded.iter() {
         for term in cluster.node(at).pods.values().flat_map(|pod| &pod.anti_affinity) {
-            if selects(term, demand)
+            if cluster.selects(term, demand)
                 && let Some(value) = cluster.node(at).labels.get(&term.topology)
             {
                 bad.unite(&cluster.with_label(&term.topology, value));

@@ -83,10 +83,8 @@ fn preferred_pods(cluster: &Cluster, demand: &Demand, scores: &mut [(usize, i64)
     let mut wished: Vec<(i64, Bits)> = Vec::new();
     for (weight, term) in &demand.preferred_pods {
         for nodes in cluster.domains(&term.topology).values() {
-            let matching = nodes.iter().flat_map(|at| cluster.node(at).pods.values()).filter(|pod| {
-                (term.namespaces.is_empty() || term.namespaces.contains(&pod.namespace))
-                    && term.selector.matches(&pod.labels)
-            });
+            let matching =
+                nodes.iter().flat_map(|at| cluster.node(at).pods.values()).filter(|pod| cluster.selects(term, pod));
             wished.push((i64::from(*weight) * matching.count() as i64, (*nodes).clone()));
         }
     }

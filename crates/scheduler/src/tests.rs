@@ -248,6 +248,27 @@ fn affinity_wants_one_pod_that_matches_every_term() {
 }
 
 #[test]
+fn affinity_reaches_into_namespaces_by_their_labels() {
+    let near = |more: Value| {
+        let mut term = json!({"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "zone"});
+        more.as_object().into_iter().flatten().for_each(|(key, value)| term[key] = value.clone());
+        let affinity = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+        pod("p", json!({"affinity": affinity}), json!({}))
+    };
+    let mut c = three();
+    let mut other = pod("q", json!({}), json!({"app": "x"}));
+    other.namespace = "other".into();
+    c.set_pod("b", other);
+    c.set_namespace("other", Some([("team".to_owned(), "a".to_owned())].into()));
+    let fit = |more: Value| c.would_fit(&near(more)).is_ok();
+    assert!(!fit(json!({})), "the pod's own namespace is meant");
+    assert!(fit(json!({"namespaces": ["other"]})));
+    assert!(fit(json!({"namespaceSelector": {"matchLabels": {"team": "a"}}})));
+    assert!(fit(json!({"namespaceSelector": {}})), "every namespace");
+    assert!(!fit(json!({"namespaceSelector": {"matchLabels": {"team": "b"}}})));
+}
+
+#[test]
 fn no_more_replicas_on_a_node_than_the_service_allows() {
     let replica = |name: &str| {
         let value = json!({

@@ -8,7 +8,7 @@ use naru_client::{Cached, Change, ObjectRef};
 use naru_scheduler::{Demand, Rejection, VolumeNodes};
 
 use super::answer::Answer;
-use crate::views::{Node, Pod};
+use crate::views::{Namespace, Node, Pod};
 
 /// The columns, the places that are set aside, and the pods that have found none.
 #[derive(Debug, Default)]
@@ -35,6 +35,17 @@ impl Mirror {
             },
             None => self.columns.remove_node(&change.key().name),
         }
+        self.waiting.iter().cloned().collect()
+    }
+
+    /// Takes a namespace's change; returns the pods that may now find a place.
+    pub(super) fn take_namespace(&mut self, change: &Change<Namespace>) -> Vec<ObjectRef> {
+        let labels = |side: &Cached<Namespace>| side.view.metadata.labels.clone();
+        let (before, after) = (change.before.as_deref().map(labels), change.after.as_deref().map(labels));
+        if before == after {
+            return Vec::new();
+        }
+        self.columns.set_namespace(&change.key().name, after);
         self.waiting.iter().cloned().collect()
     }
 

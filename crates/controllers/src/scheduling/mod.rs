@@ -54,6 +54,10 @@ impl Controller for Scheduling {
         self.cluster.nodes.listen(move |change| {
             mirror.lock().take_node(change).iter().for_each(|key| on_node.add(key));
         });
+        let (mirror, on_namespace) = (self.mirror.clone(), keys.clone());
+        self.cluster.namespaces.listen(move |change| {
+            mirror.lock().take_namespace(change).iter().for_each(|key| on_namespace.add(key));
+        });
         let (mirror, on_pod) = (self.mirror.clone(), keys.clone());
         self.cluster.pods.listen(move |change| {
             mirror.lock().take_pod(change).iter().for_each(|key| on_pod.add(key));

@@ -35,7 +35,8 @@ async fn what_a_deployment_owns_goes_before_it() {
     let world = with_web(3).await;
     delete(&world, Propagation::Foreground).await;
     world.until(&deployments(), "default", "web", Value::is_null).await;
-    assert!(sets(&world).await.is_empty() && world.pods.is_empty());
+    assert!(sets(&world).await.is_empty());
+    world.until_pods(<[Value]>::is_empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
