@@ -71,6 +71,8 @@ fn main() -> ExitCode {
             failed.push(name);
         }
     }
-    println!("\ntest result: {ran} ran, {} failed {failed:?}", failed.len());
+    // In the words of the usual harness, which whoever counts looks for.
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!("\ntest result: {word}. {} passed; {} failed {failed:?}", ran - failed.len(), failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
 }
