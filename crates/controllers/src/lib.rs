@@ -22,6 +22,7 @@ mod fixtures;
 mod gc;
 mod history;
 mod job;
+mod load_balancer;
 mod namespace;
 mod network;
 mod node;

@@ -20,6 +20,7 @@ use crate::endpoints::ServiceEndpoints;
 use crate::expiry::EventExpiry;
 use crate::gc::Garbage;
 use crate::job::Jobs;
+use crate::load_balancer::LoadBalancers;
 use crate::namespace::{Namespaces, Provision};
 use crate::network::Networks;
 use crate::node::{Nodes, PodCollector, Presence, Silence};
@@ -107,6 +108,7 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(CronJobs(cluster.clone())),
         set.start(Jobs(cluster.clone())),
         set.start(ServiceEndpoints(cluster.clone())),
+        set.start(LoadBalancers(cluster.clone())),
         set.start(Budgets(cluster.clone())),
         set.start(Networks(cluster.clone())),
         set.start(Garbage::new(cluster.clone(), catalog.clone())),

@@ -84,6 +84,19 @@ pub struct Taint {
 pub struct NodeStatus {
     /// Conditions.
     pub conditions: Vec<Condition>,
+    /// Where it is reached.
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// An address of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The address.
+    pub address: String,
 }
 
 /// A Network, as far as its status goes.

@@ -12,12 +12,12 @@ mod workload;
 
 pub use cluster::{
     ConfigMap, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Network, NetworkSpec, NetworkStatus, Node,
-    NodeSpec, NodeStatus, ServiceAccount, Taint,
+    NodeAddress, NodeSpec, NodeStatus, ServiceAccount, Taint,
 };
 pub use meta::{Condition, Meta, Owner};
 pub use network::{
-    AddressSet, Endpoint, EndpointConditions, EndpointSlice, Endpoints, EndpointsAddress, EndpointsPort, Service,
-    ServicePort, ServiceSpec, SlicePort, TargetRef,
+    AddressSet, Endpoint, EndpointConditions, EndpointSlice, Endpoints, EndpointsAddress, EndpointsPort, Ingress,
+    LoadBalancer, Service, ServicePort, ServiceSpec, ServiceStatus, SlicePort, TargetRef,
 };
 pub use pod::{
     Claim, Container, ContainerPort, ContainerStatus, Gate, Phase, Pod, PodIp, PodSpec, PodStatus, State, Terminated,

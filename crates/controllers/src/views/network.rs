@@ -15,6 +15,32 @@ pub struct Service {
     pub metadata: Meta,
     /// What is asked for.
     pub spec: ServiceSpec,
+    /// What is seen.
+    pub status: ServiceStatus,
+}
+
+/// What is seen of a Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    /// Where it is reached from outside.
+    pub load_balancer: LoadBalancer,
+}
+
+/// Where a Service is reached from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// The addresses.
+    pub ingress: Vec<Ingress>,
+}
+
+/// An address of a balancer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Ingress {
+    /// The address; empty for one that has a name only.
+    pub ip: String,
 }
 
 /// A Service's specification.
@@ -27,6 +53,8 @@ pub struct ServiceSpec {
     /// Its address; `None` when headless.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
+    /// The balancer that is to serve it, when it is not the nodes.
+    pub load_balancer_class: Option<String>,
     /// The families of its addresses.
     pub ip_families: Vec<String>,
     /// Which pods it leads to; none: its endpoints are managed by hand.
