@@ -42,7 +42,26 @@ const CASES: &[Case] = &[
         "touch /x 2>/dev/null || echo refused; touch /free/x && echo free",
         "refused\nfree",
     ),
-    case("tmpfs: ['/small:size=1m']", "df -k /small | tail -n1 | awk '{print $2}'; stat -c %a /small", "1024\n777"),
+    case("tmpfs: ['/small:size=1m']", "df -k /small | tail -n1 | awk '{print $2}'; stat -c %a /small", "1024\n1777"),
+    case("tmpfs: ['/own:mode=0750,uid=5,gid=6']", "stat -c '%a %u %g' /own", "750 5 6"),
+    case("volumes: [{type: tmpfs, target: /mode, tmpfs: {mode: 0700}}]", "stat -c %a /mode", "700"),
+    case(
+        "hostname: chosen\n    domainname: example.org",
+        "cat /proc/sys/kernel/domainname; grep -c chosen.example.org /etc/hosts",
+        "example.org\n1",
+    ),
+    case("hostname: own\n    uts: host", "test \"$(cat /proc/sys/kernel/hostname)\" != own && echo shared", "shared"),
+    case("device_cgroup_rules: ['c 1:11 rwm']", "mknod /k c 1 11 && (: > /k) && echo allowed", "allowed"),
+    case(
+        "secrets: [{source: password, uid: '103', gid: '104', mode: 0440}]",
+        "stat -c '%u %g %a' /run/secrets/password",
+        "103 104 440",
+    ),
+    case(
+        "tmpfs: /tmp\n    post_start: [{command: [sh, -c, 'id -u > /tmp/who; pwd >> /tmp/who; echo $$A >> /tmp/who'], user: '1234', working_dir: /tmp, environment: [A=b]}]",
+        "cat /tmp/who",
+        "1234\n/tmp\nb",
+    ),
     case("shm_size: 8m", "df -k /dev/shm | tail -n1 | awk '{print $2}'", "8192"),
     case("ulimits: {nofile: {soft: 123, hard: 456}}", "sh -c 'ulimit -Sn; ulimit -Hn'", "123\n456"),
     case(
@@ -154,6 +173,28 @@ fn keys_do_what_they_say() {
 }
 
 #[test]
+fn who_follows_a_service_is_replaced_after_it() {
+    let Some(host) = host() else { return };
+    let compose = |version: &str| {
+        format!(
+            "services:\n  db:\n    {STAYS}\n    environment: {{VERSION: '{version}'}}\n  web:\n    {STAYS}\n    depends_on: {{db: {{condition: service_started, restart: true}}}}\n  other:\n    {STAYS}\n    depends_on: [db]\n"
+        )
+    };
+    let project = host.project("follow", &compose("1"));
+    project.up(&[]);
+    let pods = |project: &Project<'_>| ["db", "web", "other"].map(|name| project.container(name)["Pod"].clone());
+    let before = pods(&project);
+    project.write("compose.yaml", &compose("2"));
+    project.up(&[]);
+    let after = pods(&project);
+    assert_ne!(before[0], after[0], "the one that changed");
+    assert_ne!(before[1], after[1], "the one that follows it");
+    assert_eq!(before[2], after[2], "the one that only starts after it");
+    project.up(&[]);
+    assert_eq!(after, pods(&project), "nothing changed");
+}
+
+#[test]
 fn volumes_are_filled_kept_and_removed() {
     let Some(host) = host() else { return };
     let project = host.project(
@@ -202,7 +243,7 @@ services:
       cache: {condition: service_started}
   migrate:
     image: naru.local/busybox:1
-    command: [sh, -c, "wget -q -O- http://db:8080/health"]
+    command: [sh, -c, "until wget -q -O- http://db:8080/health; do sleep 0.1; done"]
     depends_on: {db: {condition: service_healthy}}
   cache: {image: naru.local/probe:1}
   db:
@@ -395,5 +436,8 @@ services:
     let answer = project.exec("side", &["wget", "-q", "-O-", "http://127.0.0.1:8080/health"]).ok();
     assert_eq!(answer.text(), "healthy");
     assert_eq!(project.container("web")["Name"], "my-web");
-    project.exec("other", &["wget", "-q", "-O-", "http://my-web:8080/health"]).ok().says(&["healthy"]);
+    eventually("its own name leads there", || {
+        let answer = project.exec("other", &["wget", "-q", "-O-", "http://my-web:8080/health"]);
+        if answer.text() == "healthy" { Ok(()) } else { Err(answer.to_string()) }
+    });
 }

@@ -62,8 +62,8 @@ impl Neighbours {
 
 /// Only what gates are judged by: a typed pod is several times as large.
 fn slim(pod: Pod) -> Pod {
-    let keep = |map: Option<std::collections::BTreeMap<String, String>>, name: &str| {
-        map.and_then(|mut map| map.remove(name)).map(|value| [(name.to_owned(), value)].into())
+    let keep = |map: Option<std::collections::BTreeMap<String, String>>, names: &[&str]| {
+        map.map(|map| map.into_iter().filter(|(name, _)| names.contains(&name.as_str())).collect())
     };
     let spec = pod.spec.unwrap_or_default();
     let names = spec.containers.into_iter().map(|container| Container { name: container.name, ..Container::default() });
@@ -79,8 +79,8 @@ fn slim(pod: Pod) -> Pod {
         metadata: ObjectMeta {
             name: pod.metadata.name,
             namespace: pod.metadata.namespace,
-            labels: keep(pod.metadata.labels, names::SERVICE),
-            annotations: keep(pod.metadata.annotations, names::RESTART),
+            labels: keep(pod.metadata.labels, &[names::SERVICE]),
+            annotations: keep(pod.metadata.annotations, &[names::RESTART, names::TEMPLATE]),
             deletion_timestamp: pod.metadata.deletion_timestamp,
             ..ObjectMeta::default()
         },
@@ -91,5 +91,21 @@ fn slim(pod: Pod) -> Pod {
             container_statuses: Some(statuses.collect()),
             ..PodStatus::default()
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gates_are_judged_by_is_kept() {
+        let pod = serde_json::json!({"metadata": {
+            "labels": {"naru.io/service": "db", "other": "x"},
+            "annotations": {"naru.io/restart": "no", "naru.io/template": "v1", "other": "x"},
+        }});
+        let kept = slim(serde_json::from_value(pod).unwrap()).metadata;
+        assert_eq!(kept.labels.unwrap().into_keys().collect::<Vec<_>>(), ["naru.io/service"]);
+        assert_eq!(kept.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["naru.io/restart", "naru.io/template"]);
     }
 }
