@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+mod cluster;
 mod compose;
 mod image;
 mod machine;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use cluster::*;
 pub(crate) use compose::*;
 pub(crate) use image::*;
 pub(crate) use machine::*;
@@ -67,6 +69,20 @@ pub(crate) enum Command {
     Image(ImageCommand),
     /// Run the server in the foreground
     Server(ServerOptions),
+    /// Run a worker in the foreground, on a machine that has joined a cluster
+    Agent(AgentOptions),
+    /// Invitations for other machines
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make this machine a worker of a cluster
+    Join(JoinOptions),
+    /// Take this machine out of its cluster
+    Leave(LeaveOptions),
+    /// The machines of the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// How the cluster is doing: nodes, versions, certificates, what is wrong and what to do
+    Status(StatusOptions),
     /// Write a kubeconfig file for kubectl and others
     Kubeconfig(KubeconfigOptions),
     /// Say what on this machine is missing or in the way, and how to mend it

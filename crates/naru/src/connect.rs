@@ -131,7 +131,7 @@ async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Insta
     }
 }
 
-/// Starts `naru server` as a process of its own, which outlives this one; also gives where its part of the log begins.
+/// Starts `naru server`, or `naru agent` on a worker, as a process of its own, which outlives this one; also gives where its part of the log begins.
 fn spawn(place: &Place) -> anyhow::Result<(Child, u64)> {
     std::fs::create_dir_all(&place.state_dir)
         .with_context(|| format!("cannot make the state folder {}", place.state_dir.display()))?;
@@ -141,14 +141,18 @@ fn spawn(place: &Place) -> anyhow::Result<(Child, u64)> {
         format!("cannot write to the state folder {folder} (NARU_STATE_DIR names another): {}", path.display())
     })?;
     let from = log.metadata().map_or(0, |meta| meta.len());
+    let (role, arguments) = match crate::cluster::Membership::exists(place) {
+        true => ("agent", "NARU_AGENT_ARGS"),
+        false => ("server", "NARU_SERVER_ARGS"),
+    };
     let mut command = Command::new(std::env::current_exe().context("cannot find the program's own file")?);
     command
         .arg("--state-dir")
         .arg(&place.state_dir)
         .arg("--run-dir")
         .arg(&place.run_dir)
-        .arg("server")
-        .args(std::env::var("NARU_SERVER_ARGS").unwrap_or_default().split_whitespace())
+        .arg(role)
+        .args(std::env::var(arguments).unwrap_or_default().split_whitespace())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -56,6 +56,9 @@ pub(crate) async fn install(place: &Place, options: &InstallOptions) -> anyhow::
     let active = active.context("cannot run systemctl")?.success();
     // A server that `naru up` started holds the state; the unit's could not have it.
     let alone = if active { None } else { stop_server(place).await? };
+    if !active {
+        crate::cluster::stop_worker(place).await?;
+    }
     for arguments in steps(active, changed) {
         run("systemctl", arguments)?;
     }
@@ -91,13 +94,49 @@ fn unit(place: &Place, options: &InstallOptions) -> String {
         "[Unit]\nDescription=Naru container orchestrator\nDocumentation=https://github.com/naru-io/naru\n\
          After=network-online.target nss-lookup.target firewalld.service ufw.service docker.service\n\
          Wants=network-online.target\n\n[Service]\nType=exec\n\
-         ExecStart={} --state-dir {} --run-dir {} server\nRestart=always\nRestartSec=1\nKillMode=process\n\
+         ExecStart={} --state-dir {} --run-dir {} {}\nRestart=always\nRestartSec=1\nKillMode=process\n\
          OOMScoreAdjust=-999\nLimitNOFILE=1048576\nTasksMax=infinity\nRuntimeDirectory=naru\n\
          RuntimeDirectoryPreserve=yes\n\n[Install]\nWantedBy=multi-user.target\n",
         options.to.display(),
         place.state_dir.display(),
         place.run_dir.display(),
+        if crate::cluster::Membership::exists(place) { "agent" } else { "server" },
     )
+}
+
+/// Whether the unit is that of this state folder.
+fn has_unit(place: &Place) -> bool {
+    let unit = std::fs::read_to_string(UNIT).unwrap_or_default();
+    unit.contains(&format!("--state-dir {} ", place.state_dir.display()))
+}
+
+/// Makes the unit start what this machine is by now: a server or a worker.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn refresh_unit(place: &Place) -> anyhow::Result<()> {
+    if !has_unit(place) {
+        return Ok(());
+    }
+    let before = std::fs::read_to_string(UNIT).with_context(|| format!("cannot read {UNIT}"))?;
+    let (other, own) = match crate::cluster::Membership::exists(place) {
+        true => (" server\n", " agent\n"),
+        false => (" agent\n", " server\n"),
+    };
+    let after = before.replace(other, own);
+    if after != before {
+        std::fs::write(UNIT, after).with_context(|| format!("cannot write {UNIT}"))?;
+        run("systemctl", &["daemon-reload"])?;
+    }
+    Ok(())
+}
+
+/// Stops the unit, where it is that of this state folder, and keeps it from starting with the machine.
+///
+/// # Errors
+/// When systemd refuses.
+pub(crate) fn stop_unit(place: &Place) -> anyhow::Result<()> {
+    if has_unit(place) { run("systemctl", &["disable", "--now", "naru.service"]) } else { Ok(()) }
 }
 
 /// `naru uninstall`.
@@ -119,6 +158,7 @@ pub(crate) async fn uninstall(place: &Place, options: &UninstallOptions) -> anyh
         run("systemctl", &["daemon-reload"])?;
     }
     stop_server(place).await?;
+    crate::cluster::stop_worker(place).await?;
     crate::server::remove_everything(place).await?;
     let _ = std::fs::remove_dir_all(&place.run_dir);
     if options.volumes {

@@ -5,6 +5,7 @@
 //! told apart before anything else, because they must be one small process without threads.
 
 mod cli;
+mod cluster;
 mod completion;
 mod compose;
 mod connect;
@@ -14,6 +15,7 @@ mod install;
 mod kubeconfig;
 mod output;
 mod server;
+mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -60,7 +62,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let place = cli.place;
     output::choose(cli.ansi.as_deref(), cli.progress.as_deref());
     // The server uses every core; a command line that waits for answers needs one thread.
-    let threads = matches!(cli.command, Command::Server(_));
+    let threads = matches!(cli.command, Command::Server(_) | Command::Agent(_));
     let mut runtime = match threads {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
@@ -69,6 +71,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     runtime.block_on(async move {
         match cli.command {
             Command::Server(options) => server::run(place, options).await,
+            Command::Agent(options) => worker::run(place, options).await,
+            Command::Token(command) => cluster::token(&place, command).await,
+            Command::Join(options) => cluster::join(&place, &options).await,
+            Command::Leave(options) => cluster::leave(&place, &options).await,
+            Command::Node(command) => cluster::node(&place, command).await,
+            Command::Status(options) => cluster::status(&place, &options).await,
             Command::Compose(command) => compose::run(place, cli.project, command).await,
             Command::Image(command) => image::run(place, command).await,
             Command::Kubeconfig(options) => kubeconfig::run(&place, &options).await,

@@ -5,7 +5,7 @@
 //! finds them.
 
 mod dialer;
-mod network;
+pub(crate) mod network;
 mod removal;
 
 use std::fs;
@@ -51,13 +51,19 @@ pub(crate) async fn firewall_findings() -> Vec<Finding> {
 }
 
 /// Pods that a node takes: kubelet's default.
-const MAX_PODS: u32 = 110;
+pub(crate) const MAX_PODS: u32 = 110;
 
 /// Runs the server until it is told to end.
 pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<ExitCode> {
-    log(&options)?;
+    log(&options.log, &options.log_format)?;
     if !rustix::process::geteuid().is_root() {
         bail!("`naru server` runs containers, which needs root: run `sudo naru server`, or `sudo naru install` once");
+    }
+    if crate::cluster::Membership::exists(&place) {
+        bail!(
+            "this machine is a worker of a cluster ({}): `naru agent` runs it, `sudo naru leave` ends that",
+            place.state_dir.display()
+        );
     }
     let begun = std::time::Instant::now();
     folders(&place)?;
@@ -72,11 +78,15 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     let store = Store::open(Options::embedded(place.state_dir.join("store"), codec))
         .await
         .context("the cluster's state cannot be opened")?;
+    let addresses = network::addresses(&plan);
     let dialer = Arc::new(dialer::LocalDialer::new(&node_name));
     let registry = naru_api::Registry::builtin();
     let settings = Settings {
         service_network: options.service_network,
-        advertise: network::node_address().map(|address| (address, options.listen.port()).into()),
+        advertise: addresses.first().map(|address| (*address, options.listen.port()).into()),
+        pod_network: plan.cluster_cidr,
+        node_loss_toleration: options.pod_eviction,
+        node_certificate: options.node_certificate,
         ..Settings::default()
     };
     let names = certificate_names(&options, &settings, &plan, &node_name);
@@ -90,6 +100,7 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
         settings,
     })
     .await?;
+    server.has_node(&node_name);
     let shutdown = CancellationToken::new();
     let listeners = Listeners { tls: Some(options.listen), names, unix: Some(place.socket()) };
     let bound = server.bind(&listeners).await?;
@@ -99,27 +110,31 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     let client = |user: &str| Client::new(server.transport(User::master(user)));
     let controllers = {
         let volumes = place.state_dir.join("volumes");
-        let options = naru_controllers::Options {
+        let controllers = naru_controllers::Options {
             authority: authority.certificate().to_owned(),
             volumes: volumes.display().to_string(),
             eraser: Some(naru_controllers::erase_below(volumes)),
+            node_gone: options.node_grace,
+            presence: Some(server.presence()),
+            pod_network: plan.cluster_cidr,
             ..Default::default()
         };
-        naru_controllers::start(client("system:controllers"), options, shutdown.clone()).await
+        naru_controllers::start(client("system:controllers"), controllers, shutdown.clone()).await
     };
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
-    let dataplane =
-        Dataplane::start(&client("system:network"), network::dataplane_config(&place, &options, &node_name)?)
-            .context("the pod network cannot be set up")?;
+    let dataplane = Dataplane::start(
+        &client("system:network"),
+        network::dataplane_config(&place, plan.clone(), &node_name, addresses.first().copied())?,
+    )
+    .context("the pod network cannot be set up")?;
     // `naru uninstall` reads it.
-    fs::write(place.state_dir.join("network").join("pod-subnet"), plan.pod_subnet.to_string())
-        .context("cannot write to the state folder")?;
+    fs::write(network::subnet_file(&place), plan.pod_subnet.to_string()).context("cannot write to the state folder")?;
     // Before the first pod can be made anew: what belongs to none that is known on disk was left by a crash.
     dataplane.retain(&known_pods(&place)).await;
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;
     let agent = Agent::start(naru_agent::Config {
         node_name: node_name.clone(),
-        addresses: network::addresses(&plan),
+        addresses: addresses.clone(),
         state_dir: place.state_dir.clone(),
         run_dir: place.run_dir.clone(),
         client: client(&format!("system:node:{node_name}")),
@@ -155,10 +170,10 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn log(options: &ServerOptions) -> anyhow::Result<()> {
+pub(crate) fn log(filter: &str, format: &str) -> anyhow::Result<()> {
     use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).with_context(|| {
-        format!("--log: {:?} is not a filter: expected a level such as info, or naru_agent=debug", options.log)
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).with_context(|| {
+        format!("--log: {filter:?} is not a filter: expected a level such as info, or naru_agent=debug")
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -166,14 +181,16 @@ fn log(options: &ServerOptions) -> anyhow::Result<()> {
         // On a full disk the log cannot be written, and saying so there would be a panic.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
-    let result = if options.log_format == "json" { builder.json().try_init() } else { builder.try_init() };
+    let result = if format == "json" { builder.json().try_init() } else { builder.try_init() };
     result.map_err(|error| anyhow::anyhow!("cannot set up the log: {error}"))
 }
 
 /// Makes the folders. The state is root's alone, also where it exists already: volumes hold other people's data and
 /// programs with set-uid bits, which no user of the machine may reach (as CVE-2021-41091 was in another engine). The run
 /// folder may be passed through to the socket.
-fn folders(place: &Place) -> anyhow::Result<()> {
+pub(crate) fn folders(place: &Place) -> anyhow::Result<()> {
+    // Whatever mask this was started with: containers' users must be able to read what is made for them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     for (path, mode) in [(&place.state_dir, 0o700), (&place.run_dir, 0o755)] {
         fs::DirBuilder::new()
             .recursive(true)
@@ -187,7 +204,7 @@ fn folders(place: &Place) -> anyhow::Result<()> {
 }
 
 /// Members of the group `naru` may speak to the server. Without the group, root alone may.
-fn share_socket(path: &Path) {
+pub(crate) fn share_socket(path: &Path) {
     let group = fs::read_to_string("/etc/group").unwrap_or_default();
     let id = group.lines().find_map(|line| line.strip_prefix("naru:")?.split(':').nth(1)?.parse::<u32>().ok());
     let mode = if id.is_some() { 0o660 } else { 0o600 };
@@ -199,12 +216,12 @@ fn share_socket(path: &Path) {
 }
 
 /// The pods that this machine knows of, dead or alive.
-fn known_pods(place: &Place) -> std::collections::BTreeSet<String> {
+pub(crate) fn known_pods(place: &Place) -> std::collections::BTreeSet<String> {
     let entries = fs::read_dir(place.state_dir.join("pods")).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-fn host_name() -> anyhow::Result<String> {
+pub(crate) fn host_name() -> anyhow::Result<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' }).collect();
@@ -236,7 +253,7 @@ fn certificate_names(options: &ServerOptions, settings: &Settings, plan: &NodeCo
     names
 }
 
-async fn until_told_to_end() -> anyhow::Result<()> {
+pub(crate) async fn until_told_to_end() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot follow signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot follow signals")?;
     tokio::select! {

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::http::{Answer, get_here};
 use crate::images::{self, Image};
+use crate::lan::{Lan, Port};
 use crate::namespace::{self, Namespace};
 use crate::process::{Output, Running, run};
 use crate::{Project, eventually, require};
@@ -25,6 +26,8 @@ pub struct HostOptions {
     pub images: Option<Vec<Image>>,
     /// Whether the server is left for the test to start.
     pub idle: bool,
+    /// The wire that it is on, with others; one of its own unless given.
+    pub lan: Option<Lan>,
 }
 
 /// A machine in little: network namespaces, folders and a server of its own.
@@ -42,6 +45,7 @@ pub struct Host {
     kubeconfig: OnceLock<PathBuf>,
     loaded: Mutex<Vec<&'static str>>,
     janitor: Mutex<Option<(Child, ChildStdin)>>,
+    port: Option<Port>,
 }
 
 /// The host that all tests of one file share; `None` (said loudly) where the machine lacks what it needs.
@@ -82,7 +86,16 @@ impl Host {
         fs::create_dir(folder.join("home")).expect("a home folder");
         let cgroup = cgroup(&folder.join("state"));
         let janitor = janitor(&name, &folder, program, &cgroup);
-        let (node, neighbour) = namespace::pair(&name).expect("network namespaces");
+        let (node, neighbour, port) = match &options.lan {
+            None => {
+                let (node, neighbour) = namespace::pair(&name).expect("network namespaces");
+                (node, neighbour, None)
+            }
+            Some(lan) => {
+                let (node, router, port) = lan.attach(&name).expect("a place on the wire");
+                (node, router, Some(port))
+            }
+        };
         let host = Self {
             program: program.into(),
             folder,
@@ -93,6 +106,7 @@ impl Host {
             kubeconfig: OnceLock::new(),
             loaded: Mutex::new(Vec::new()),
             janitor: Mutex::new(Some(janitor)),
+            port,
             options,
         };
         if !host.options.idle {
@@ -100,6 +114,57 @@ impl Host {
             wanted.into_iter().for_each(|image| host.load(image));
         }
         Some(host)
+    }
+
+    /// Its address on its wire.
+    pub fn address(&self) -> std::net::Ipv4Addr {
+        self.port.as_ref().map_or(crate::NODE, Port::address)
+    }
+
+    /// Pulls its cable out.
+    ///
+    /// # Panics
+    /// When it is not on a wire with others.
+    pub fn cut(&self) {
+        self.port.as_ref().expect("a host on a wire").set(false);
+    }
+
+    /// Puts its cable back.
+    ///
+    /// # Panics
+    /// When it is not on a wire with others.
+    pub fn mend(&self) {
+        self.port.as_ref().expect("a host on a wire").set(true);
+    }
+
+    /// Kills everything that runs here: the program, what it keeps running, and containers, as a loss of power does.
+    pub fn kill_everything(&self) {
+        self.kill_server();
+        let folder = format!("{}/", self.folder.display());
+        // Supervisors first would have their pods swept by a daemon that still runs: whoever is found is killed, until
+        // nobody is.
+        loop {
+            let mut found = 0;
+            for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+                let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                    continue;
+                };
+                let read = |name: &str| fs::read(process.path().join(name)).unwrap_or_default();
+                let line = String::from_utf8_lossy(&read("cmdline")).into_owned();
+                let group = String::from_utf8_lossy(&read("cgroup")).into_owned();
+                let test = pid == std::process::id() as i32;
+                // A zombie has no arguments any more, and dies no further.
+                if !test && !line.is_empty() && (line.contains(&folder) || group.contains(&self.cgroup)) {
+                    found += 1;
+                    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                    }
+                }
+            }
+            if found == 0 {
+                return;
+            }
+        }
     }
 
     /// Its folder, below which everything of it lies.

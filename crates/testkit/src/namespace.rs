@@ -15,7 +15,28 @@ pub(crate) struct Namespace {
     name: String,
 }
 
+/// A word that tells this process from others, also of other process namespaces.
+pub(crate) fn own_word() -> String {
+    format!("{}-{:x}", std::process::id(), std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos()))
+}
+
 impl Namespace {
+    /// Makes one of this name, with its loopback up.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn make(name: &str) -> Result<Namespace, String> {
+        let namespace = Namespace { name: name.to_owned() };
+        ip(&format!("netns add {name}"))?;
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The file that stands for it.
     pub fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use naru_api::View;
 use naru_api::k8s::api::{
     coordination::v1::Lease,
     core::v1::{Node, NodeCondition},
 };
-use naru_client::{ClientError, PatchKind};
+use naru_client::{ClientError, Informer, PatchKind, Resource};
 use serde_json::{Value, json};
 
 use super::{
@@ -30,6 +31,11 @@ pub(crate) async fn keep_registered(config: Config) {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(5));
     }
+    // The cluster may have given this node up while it was cut off: whoever comes back says so at once.
+    let own = Informer::builder(Resource::of::<Node>(), |json| Ok(is_ready(&Node::from_json(json)?)))
+        .fields(&format!("metadata.name={}", config.node_name))
+        .start(&config.client);
+    let mut seen = own.changed();
     let mut told: Vec<NodeCondition> = Vec::new();
     let mut told_at: Option<tokio::time::Instant> = None;
     loop {
@@ -38,7 +44,8 @@ pub(crate) async fn keep_registered(config: Config) {
         }
         let now = conditions(gauges(&config), &told, Timestamp::now());
         let changed = now.len() != told.len() || now.iter().zip(&told).any(|(new, old)| new.status != old.status);
-        if changed || told_at.is_none_or(|at| at.elapsed() >= STATUS_AGAIN) {
+        let given_up = told_at.is_some() && own.get("", &config.node_name).is_some_and(|node| !*node.view);
+        if changed || given_up || told_at.is_none_or(|at| at.elapsed() >= STATUS_AGAIN) {
             match tell(&config, &machine, &now).await {
                 Ok(()) => (told, told_at) = (now, Some(tokio::time::Instant::now())),
                 // Deleted by hand: a node that runs is registered.
@@ -46,8 +53,28 @@ pub(crate) async fn keep_registered(config: Config) {
                 Err(error) => tracing::debug!(error = %crate::chain(&error), "the node's status was not told"),
             }
         }
-        tokio::time::sleep(HEARTBEAT).await;
+        let again = tokio::time::Instant::now() + HEARTBEAT;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(again) => break,
+                changed = seen.changed() => {
+                    if changed.is_err() {
+                        tokio::time::sleep_until(again).await;
+                        break;
+                    }
+                    if own.get("", &config.node_name).is_some_and(|node| !*node.view) {
+                        break;
+                    }
+                }
+            }
+        }
     }
+}
+
+/// Whether the cluster takes the node for ready.
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|known| known.type_ == "Ready" && known.status == "True")
 }
 
 async fn register(config: &Config, machine: &Machine) -> Result<(), ClientError> {

@@ -56,7 +56,7 @@ struct Made {
     addresses: Vec<IpAddr>,
     /// The network was told to expect the pod, and has not let go of it since.
     expected: bool,
-    watched: Option<Arc<Watched>>,
+    watched: Option<Watched>,
 }
 
 /// What is done to a running container's processes.
@@ -243,7 +243,7 @@ impl Executor {
         let claims =
             claims.into_iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
         if claims || !references.config_maps.is_empty() || !references.secrets.is_empty() {
-            let watched = self.node.objects.watch(pod.namespace());
+            let watched = self.node.objects.watch(pod.namespace(), &references, claims);
             self.made.lock().watched = Some(watched);
         }
         let lookup = self.node.objects.lookup(pod.namespace(), &references);

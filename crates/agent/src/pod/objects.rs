@@ -1,4 +1,5 @@
-//! ConfigMaps, Secrets and claims: read when needed, and watched in the namespaces whose pods use them.
+//! ConfigMaps, Secrets and claims: read when needed, and watched where pods use them: claims by namespace, the others one
+//! by one, since a node may see no other pods' secrets.
 //!
 //! Nothing is cached: an object is read when a container starts or a change is announced, so memory does not grow with
 //! the cluster. The watch keeps keys only.
@@ -29,15 +30,18 @@ pub(crate) struct ObjectChange {
     pub name: Arc<str>,
 }
 
-/// The watches of one namespace; they end with the last pod that holds them.
+/// What a pod keeps watched; a watch ends with the last pod that holds it.
 pub(crate) struct Watched {
-    _informers: [Informer<()>; 3],
+    _informers: Vec<Arc<Informer<()>>>,
 }
+
+/// What a watch is about: the kind, the namespace, and the name where it is about one object.
+type Watch = (&'static str, String, Option<String>);
 
 /// Reads and watches.
 pub(crate) struct Objects {
     client: Client,
-    watches: Mutex<HashMap<String, Weak<Watched>>>,
+    watches: Mutex<HashMap<Watch, Weak<Informer<()>>>>,
     changes: broadcast::Sender<ObjectChange>,
 }
 
@@ -53,25 +57,41 @@ impl Objects {
         self.changes.subscribe()
     }
 
-    /// Watches a namespace for as long as the answer is held.
-    pub fn watch(&self, namespace: &str) -> Arc<Watched> {
+    /// Watches what is referred to, and a namespace's claims, for as long as the answer is held.
+    pub fn watch(&self, namespace: &str, references: &References, claims: bool) -> Watched {
         let mut watches = self.watches.lock();
-        if let Some(watched) = watches.get(namespace).and_then(Weak::upgrade) {
-            return watched;
+        watches.retain(|_, watch| watch.strong_count() > 0);
+        let mut informers = Vec::new();
+        let mut hold = |watch: Watch, follow: &dyn Fn(Option<&str>) -> Informer<()>| {
+            let known = watches.get(&watch).and_then(Weak::upgrade);
+            let informer = known.unwrap_or_else(|| {
+                let informer = Arc::new(follow(watch.2.as_deref()));
+                watches.insert(watch, Arc::downgrade(&informer));
+                informer
+            });
+            informers.push(informer);
+        };
+        for name in &references.config_maps {
+            let watch = (ConfigMap::KIND, namespace.to_owned(), Some(name.clone()));
+            hold(watch, &|name| self.follow::<ConfigMap>(namespace, name));
         }
-        watches.retain(|_, watched| watched.strong_count() > 0);
-        let informers = [
-            self.follow::<ConfigMap>(namespace),
-            self.follow::<Secret>(namespace),
-            self.follow::<PersistentVolumeClaim>(namespace),
-        ];
-        let watched = Arc::new(Watched { _informers: informers });
-        watches.insert(namespace.to_owned(), Arc::downgrade(&watched));
-        watched
+        for name in &references.secrets {
+            let watch = (Secret::KIND, namespace.to_owned(), Some(name.clone()));
+            hold(watch, &|name| self.follow::<Secret>(namespace, name));
+        }
+        if claims {
+            let watch = (PersistentVolumeClaim::KIND, namespace.to_owned(), None);
+            hold(watch, &|_| self.follow::<PersistentVolumeClaim>(namespace, None));
+        }
+        Watched { _informers: informers }
     }
 
-    fn follow<V: View>(&self, namespace: &str) -> Informer<()> {
-        let informer = Informer::builder(Resource::of::<V>(), |_| Ok(())).namespace(namespace).start(&self.client);
+    fn follow<V: View>(&self, namespace: &str, name: Option<&str>) -> Informer<()> {
+        let mut builder = Informer::builder(Resource::of::<V>(), |_| Ok(())).namespace(namespace);
+        if let Some(name) = name {
+            builder = builder.fields(&format!("metadata.name={name}"));
+        }
+        let informer = builder.start(&self.client);
         let changes = self.changes.clone();
         informer.listen(move |change| {
             let key = change.key();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Effects;
 use crate::authentication::bootstrap::{self, ONCE, WORKERS};
-use crate::authentication::member::{KEY, KEY_HASH, NODES, node_of};
+use crate::authentication::member::{KEY, KEY_HASH, NODES, UNTIL, node_of};
 use crate::routes::Route;
 use crate::state::Core;
 use crate::subresource::approval;
@@ -85,9 +85,11 @@ pub(crate) async fn announce(core: &Core, user: &User, route: &Route, request: &
     }
     let present = user.extra.get(KEY).and_then(|keys| keys.first()).cloned();
     let keys: Vec<String> = std::iter::once(hash).chain(present).collect();
+    let until = until(core, request);
     let change = |node: &Value| {
         let mut new = node.clone();
         meta::set_annotation(&mut new, KEY_HASH, &keys.join(","));
+        meta::set_annotation(&mut new, UNTIL, &until);
         meta::unset(&mut new, "resourceVersion");
         Ok(new)
     };
@@ -111,10 +113,9 @@ pub(crate) fn sign(
     let (node, hash, pem) = wish(kind, request)?;
     let mut effects = Effects::default();
     if let Requester::Invited = requester {
-        effects = invited(core, snapshot, user, &node, &hash)?;
+        effects = invited(core, snapshot, user, &node, &hash, &until(core, request))?;
     }
-    let asked = request["spec"]["expirationSeconds"].as_u64().map(std::time::Duration::from_secs);
-    let life = asked.map_or(core.settings.node_certificate, |asked| asked.min(core.settings.node_certificate));
+    let life = life(core, request);
     let subject = Subject { user: format!("system:node:{node}"), groups: vec![NODES.to_owned()] };
     let why = |error: naru_identity::IdentityError| {
         Status::forbidden(kind, meta::name(request), &format!("the certificate cannot be signed: {error}"))
@@ -130,7 +131,25 @@ pub(crate) fn sign(
     Ok(effects)
 }
 
-fn invited(core: &Core, snapshot: &Snapshot, user: &User, node: &str, hash: &str) -> Result<Effects, Status> {
+/// How long the certificate of a request is to be valid.
+fn life(core: &Core, request: &Value) -> std::time::Duration {
+    let asked = request["spec"]["expirationSeconds"].as_u64().map(std::time::Duration::from_secs);
+    asked.map_or(core.settings.node_certificate, |asked| asked.min(core.settings.node_certificate))
+}
+
+fn until(core: &Core, request: &Value) -> String {
+    let life = jiff::SignedDuration::try_from(life(core, request)).unwrap_or(jiff::SignedDuration::MAX);
+    meta::time(Timestamp::now().saturating_add(life).unwrap_or(Timestamp::MAX))
+}
+
+fn invited(
+    core: &Core,
+    snapshot: &Snapshot,
+    user: &User,
+    node: &str,
+    hash: &str,
+    until: &str,
+) -> Result<Effects, Status> {
     let mut effects = Effects::default();
     let route = core.route("", "v1", "nodes")?;
     let key = route.key("", node);
@@ -145,7 +164,7 @@ fn invited(core: &Core, snapshot: &Snapshot, user: &User, node: &str, hash: &str
     }
     let mut object = json!({
         "kind": "Node", "apiVersion": "v1",
-        "metadata": {"name": node, "annotations": {KEY_HASH: hash},
+        "metadata": {"name": node, "annotations": {KEY_HASH: hash, UNTIL: until},
             "labels": {"kubernetes.io/hostname": node, "naru.io/role": "worker"}},
         // Until it says that it is ready.
         "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}, "status": {},

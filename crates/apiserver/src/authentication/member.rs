@@ -14,6 +14,8 @@ pub(crate) const NODES: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
 /// Annotation of a Node: the hashes of its keys, the newest first. Two, so that a renewal breaks nothing.
 pub(crate) const KEY_HASH: &str = "naru.io/key-hash";
+/// Annotation of a Node: until when its newest certificate is valid.
+pub(crate) const UNTIL: &str = "naru.io/certificate-until";
 /// In a user: the hash of the key by which they came.
 pub(crate) const KEY: &str = "naru.io/key";
 

@@ -10,7 +10,7 @@ use naru_store::{Key, Snapshot};
 use serde_json::Value;
 
 use super::Attributes;
-use crate::authentication::member::KEY_HASH;
+use crate::authentication::member::{KEY_HASH, UNTIL};
 use crate::encode::BY_NODE;
 use crate::object;
 
@@ -106,6 +106,7 @@ pub(crate) fn judge_change(node: &str, collection: &str, old: &Value, new: &Valu
                 }
             }
             same(old, new, KEY_HASH)?;
+            same(old, new, UNTIL)?;
             labels(node, old, new)
         }
         "nodes" => Err(format!("node {node} changes only its own Node")),

@@ -22,6 +22,15 @@ pub(crate) struct ServerOptions {
     /// Address range of services
     #[arg(long, default_value = "10.43.0.0/16")]
     pub service_network: ipnet::Ipv4Net,
+    /// How long a node may be disconnected before it counts as lost
+    #[arg(long, default_value = "1s", value_parser = crate::cluster::duration)]
+    pub node_grace: std::time::Duration,
+    /// How long pods stay bound to a lost node before they are replaced, where they do not say otherwise
+    #[arg(long, default_value = "5s", value_parser = crate::cluster::duration)]
+    pub pod_eviction: std::time::Duration,
+    /// How long nodes' certificates are valid; nodes renew theirs after two thirds of it
+    #[arg(long, default_value = "30d", value_parser = crate::cluster::duration)]
+    pub node_certificate: std::time::Duration,
     /// What is logged: error, warn, info, debug, trace, or a filter such as naru_agent=debug
     #[arg(long, env = "NARU_LOG", default_value = "info")]
     pub log: String,

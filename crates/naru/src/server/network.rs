@@ -22,25 +22,64 @@ pub(crate) fn plan(options: &ServerOptions) -> anyhow::Result<NodeConfig> {
         .filter(|_| pods.prefix_len() <= 29)
         .with_context(|| format!("--pod-network {pods}: expected a range of at least 8 addresses"))?;
     let service = options.service_network;
-    let dns = service
-        .hosts()
-        .nth(9)
-        .with_context(|| format!("--service-network {service}: expected a range of at least 16 addresses"))?;
+    let dns = dns_of(service)?;
     let gateway = pod_subnet.hosts().next().unwrap_or(Ipv4Addr::UNSPECIFIED);
     Ok(NodeConfig { pod_subnet, cluster_cidr: pods, service_cidr: service, dns, gateway, ..NodeConfig::default() })
+}
+
+/// The address of the cluster's name server: the tenth of the services'.
+///
+/// # Errors
+/// When the range is too small.
+pub(crate) fn dns_of(service: ipnet::Ipv4Net) -> anyhow::Result<Ipv4Addr> {
+    let dns = service.hosts().nth(9);
+    dns.with_context(|| format!("--service-network {service}: expected a range of at least 16 addresses"))
+}
+
+/// Where the pod subnet of this node is noted, for the next start and for `naru uninstall`.
+pub(crate) fn subnet_file(place: &Place) -> std::path::PathBuf {
+    place.state_dir.join("network").join("pod-subnet")
+}
+
+/// The pod subnet that this node had at its last start.
+pub(crate) fn noted_subnet(place: &Place) -> Option<ipnet::Ipv4Net> {
+    std::fs::read_to_string(subnet_file(place)).ok()?.trim().parse().ok()
+}
+
+/// Every IPv4 address of this machine but the loopback's.
+pub(crate) fn local_addresses() -> Vec<Ipv4Addr> {
+    let text = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for pair in lines.windows(2) {
+        // A local address is the line before `/32 host LOCAL`.
+        if pair[1].contains("/32 host LOCAL")
+            && let Some(address) = pair[0].trim().strip_prefix("|-- ").and_then(|a| a.parse::<Ipv4Addr>().ok())
+            && !address.is_loopback()
+            && !found.contains(&address)
+        {
+            found.push(address);
+        }
+    }
+    found
 }
 
 /// What the data plane is told.
 pub(crate) fn dataplane_config(
     place: &Place,
-    options: &ServerOptions,
+    node: NodeConfig,
     node_name: &str,
+    address: Option<IpAddr>,
 ) -> anyhow::Result<DataplaneConfig> {
     Ok(DataplaneConfig {
         node_name: node_name.to_owned(),
         state_dir: place.state_dir.clone(),
         run_dir: place.run_dir.clone(),
-        node: plan(options)?,
+        address: address.and_then(|ip| match ip {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        }),
+        node,
         domain: "cluster.local".to_owned(),
         helper: helper_program()?,
         resolv_conf: "/etc/resolv.conf".into(),
@@ -98,14 +137,8 @@ fn own_program() -> anyhow::Result<std::path::PathBuf> {
 /// The addresses of this machine that others may reach it by, the one of the default route first.
 pub(crate) fn addresses(plan: &NodeConfig) -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = node_address().into_iter().collect();
-    let text = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    for pair in lines.windows(2) {
-        // A local address is the line before `/32 host LOCAL`.
-        if pair[1].contains("/32 host LOCAL")
-            && let Some(address) = pair[0].trim().strip_prefix("|-- ").and_then(|a| a.parse::<Ipv4Addr>().ok())
-            && !address.is_loopback()
-            && !address.is_link_local()
+    for address in local_addresses() {
+        if !address.is_link_local()
             && !plan.cluster_cidr.contains(&address)
             && !plan.service_cidr.contains(&address)
             && !found.contains(&IpAddr::V4(address))

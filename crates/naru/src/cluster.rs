@@ -1,0 +1,22 @@
+//! From one machine to several: tokens, joining, leaving, nodes, and how the whole is doing.
+
+mod drain;
+mod duration;
+mod invitation;
+mod join;
+mod leave;
+pub(crate) mod membership;
+mod node;
+mod process;
+mod status;
+mod token;
+
+pub(crate) use duration::parse as duration;
+pub(crate) use invitation::{certificate_of, certificate_request};
+pub(crate) use join::{address_towards, join, reported};
+pub(crate) use leave::leave;
+pub(crate) use membership::Membership;
+pub(crate) use node::run as node;
+pub(crate) use process::{Lock, stop_worker};
+pub(crate) use status::status;
+pub(crate) use token::run as token;

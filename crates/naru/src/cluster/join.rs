@@ -1,0 +1,176 @@
+//! `naru join`: this machine becomes a worker, or stays what it is.
+//!
+//! Everything that can be found out before is: whether it belongs somewhere, whether the server is the one that the token
+//! names, whether clock and addresses fit. Only then is anything asked for, and only with the certificate in hand is
+//! anything written. What fails after that is taken back.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use naru_api::k8s::api::core::v1::Node;
+use naru_client::{Client, DeleteOptions, FailoverTransport, Resource};
+use naru_identity::{JoinLine, request_certificate};
+use serde_json::Value;
+
+use super::membership::{Cluster, Membership};
+use super::{invitation, process, token};
+use crate::cli::{JoinOptions, Place};
+use crate::{connect, server};
+
+/// How long a worker that was just started may take until it is ready.
+const READY: Duration = Duration::from_secs(60);
+
+/// Runs `naru join`.
+pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result<ExitCode> {
+    let mut line = JoinLine::parse(&options.token.join(" "))?;
+    if !rustix::process::geteuid().is_root() {
+        bail!("a node runs containers, which needs root: run `sudo naru join …`");
+    }
+    belongs_nowhere(place)?;
+    let name = options.node_name.clone().map_or_else(server::host_name, Ok)?;
+    let mut labels = std::collections::BTreeMap::new();
+    for label in &options.labels {
+        let (key, value) = label.split_once('=').with_context(|| format!("--label {label}: expected KEY=VALUE"))?;
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    // Those given here are asked beside those of the token: one of them answers.
+    for server in options.servers.iter().rev() {
+        line.servers.insert(0, token::with_port(server));
+    }
+    server::folders(place)?;
+    let invitation = invitation::open(&line).await?;
+    let own: Vec<Ipv4Addr> = server::network::local_addresses();
+    let (pod_network, service_network) = invitation::networks(&invitation.about, &own)?;
+    let wish = request_certificate(&format!("system:node:{name}"), &["system:nodes"])?;
+    let certificate = invitation.certificate(&name, &wish).await?;
+    // The one that answered is asked first from now on.
+    line.servers.retain(|server| *server != invitation.server);
+    line.servers.insert(0, invitation.server.clone());
+    let text = |key: &str| invitation.about[key].as_str().unwrap_or_default().to_owned();
+    let membership = Membership {
+        cluster: Cluster {
+            cluster_id: text("clusterId"),
+            node_name: name.clone(),
+            servers: line.servers.clone(),
+            reported: reported(&invitation.about),
+            pod_network,
+            service_network,
+            signed: Timestamp::now(),
+            labels,
+            address: options.address,
+        },
+        authority: invitation.authority.clone(),
+        certificate,
+        key: wish.key.clone(),
+    };
+    match settle(place, &membership).await {
+        Ok(address) => {
+            println!("Node {name} is ready ({address}), of the cluster at {}", invitation.server);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            take_back(place, &membership).await;
+            Err(error.context("this machine did not become a node; what was begun is taken back"))
+        }
+    }
+}
+
+/// Where servers say that they answer.
+pub(crate) fn reported(about: &Value) -> Vec<String> {
+    about["servers"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn belongs_nowhere(place: &Place) -> anyhow::Result<()> {
+    if let Some(there) = Membership::load(place)? {
+        bail!(
+            "this machine belongs to the cluster at {} already, as node {}: run `naru leave` first",
+            there.cluster.servers.join(", "),
+            there.cluster.node_name
+        );
+    }
+    if place.state_dir.join("store").exists() || place.state_dir.join("pki").exists() {
+        bail!(
+            "this machine is the server of a cluster of its own ({}): `sudo naru uninstall --volumes` removes that with \
+             its data; another state folder can be named with NARU_STATE_DIR",
+            place.state_dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// Writes what makes a member, starts the worker, and waits until the cluster sees it ready; gives its address.
+async fn settle(place: &Place, membership: &Membership) -> anyhow::Result<String> {
+    membership.save(place)?;
+    crate::install::refresh_unit(place)?;
+    connect::connect_or_start(place).await?;
+    let transport = FailoverTransport::new(membership.transports()?);
+    let client = Client::new(Arc::new(transport));
+    let nodes = client.dynamic(Resource::of::<Node>(), None);
+    let deadline = Instant::now() + READY;
+    loop {
+        let node = nodes.get(&membership.cluster.node_name).await.unwrap_or_default();
+        let condition = |kind: &str| {
+            let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().find(|condition| condition["type"] == kind)
+        };
+        if condition("Ready").is_some_and(|ready| ready["status"] == "True") {
+            let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
+            let address = addresses.into_iter().find_map(|a| a["address"].as_str()).unwrap_or("no address");
+            return Ok(address.to_owned());
+        }
+        if let Some(network) = condition("NetworkUnavailable").filter(|network| network["status"] == "True") {
+            bail!("{}", network["message"].as_str().unwrap_or("the cluster has no addresses left for pods"));
+        }
+        if process::running(place).is_none() {
+            bail!("the worker ended: {}", connect::what_it_said(place, 0));
+        }
+        if Instant::now() > deadline {
+            bail!("the node is not ready after {} s: see {}", READY.as_secs(), connect::log_path(place).display());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Undoes what a failed join did, as far as it can.
+async fn take_back(place: &Place, membership: &Membership) {
+    if let Err(error) = process::stop_worker(place).await {
+        crate::output::warn(format!("{error:#}"));
+    }
+    forget_node(membership).await.unwrap_or_else(|error| {
+        crate::output::warn(format!("the server still knows the node ({error:#}): `naru node rm` there removes it"));
+    });
+    let _ = server::remove_everything(place).await;
+    let _ = Membership::remove(place);
+}
+
+/// Removes the own Node from the cluster.
+///
+/// # Errors
+/// When no server answers.
+pub(super) async fn forget_node(membership: &Membership) -> anyhow::Result<()> {
+    let client = Client::new(Arc::new(FailoverTransport::new(membership.transports()?)));
+    let nodes = client.dynamic(Resource::of::<Node>(), None);
+    let options = DeleteOptions::default();
+    let deleted = nodes.delete(&membership.cluster.node_name, &options);
+    match tokio::time::timeout(Duration::from_secs(15), deleted).await {
+        Ok(Ok(_)) => Ok(()),
+        // It was removed there first.
+        Ok(Err(error)) if error.is_not_found() || error.status().is_some_and(|status| status.code() == 401) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => bail!("no server answered within 15 s"),
+    }
+}
+
+/// The address by which this machine reaches a server; asked of the routing table, nothing is sent.
+pub(crate) fn address_towards(server: &str) -> Option<IpAddr> {
+    use std::net::{ToSocketAddrs, UdpSocket};
+    let to = server.to_socket_addrs().ok()?.next()?;
+    let own: (IpAddr, u16) = if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED.into(), 0) } else { ("::".parse().ok()?, 0) };
+    let socket = UdpSocket::bind(own).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
+}
