@@ -176,6 +176,9 @@ where
 {
     let pace = Pace::new(HEAD, IDLE);
     let io = TokioIo::new(Paced::new(stream, pace.clone()));
+    if two {
+        pace.expect_no_heads();
+    }
     let of_requests = pace.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (core, peer, pace) = (core.clone(), peer.clone(), of_requests.clone());
@@ -185,7 +188,7 @@ where
             let (parts, body) = request.into_parts();
             let response = handle(&core, &peer, parts, RequestBody::Network(body), upgrade).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                pace.hand_over();
+                pace.expect_no_heads();
             }
             Ok::<_, Infallible>(response.map(|payload| working.sending(payload)))
         }

@@ -5,6 +5,8 @@
 //! work and nothing begins is idle, which clients with a pool of connections do for minutes on purpose. Refused: one
 //! limit for both, which either cuts such clients off or lets half a head hold a connection for as long.
 //!
+//! Heads of HTTP/2 are frames among others; a connection that sends no whole one is idle and ends as such.
+//!
 //! Nothing here runs by itself: the deadline of a head is looked at where bytes are read, and costs nothing to a request
 //! that arrives in one piece.
 
@@ -39,8 +41,9 @@ pub(super) struct Pace {
     working: AtomicUsize,
     /// Requests that came so far.
     begun: AtomicU64,
-    /// The connection was handed over and speaks something else now.
-    upgraded: AtomicBool,
+    /// What comes is not a head after the other: the connection speaks HTTP/2, whose frames come at any time, or was
+    /// handed over to something else.
+    headless: AtomicBool,
     idle_since: Mutex<Instant>,
 }
 
@@ -72,7 +75,7 @@ impl Pace {
             idle,
             working: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
-            upgraded: AtomicBool::new(false),
+            headless: AtomicBool::new(false),
             idle_since: Mutex::new(Instant::now()),
         })
     }
@@ -84,9 +87,9 @@ impl Pace {
         Working(self.clone())
     }
 
-    /// From now on the connection is somebody else's.
-    pub(super) fn hand_over(&self) {
-        self.upgraded.store(true, Relaxed);
+    /// From now on bytes that come while nothing is at work are no beginning of a head.
+    pub(super) fn expect_no_heads(&self) {
+        self.headless.store(true, Relaxed);
     }
 
     /// Resolves when the connection has been idle for too long.
@@ -103,7 +106,7 @@ impl Pace {
     }
 
     fn expects_head(&self) -> bool {
-        self.working.load(Relaxed) == 0 && !self.upgraded.load(Relaxed)
+        self.working.load(Relaxed) == 0 && !self.headless.load(Relaxed)
     }
 }
 

@@ -2,9 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 use crate::support::{World, within};
 
@@ -50,11 +59,38 @@ async fn a_pooled_one(socket: PathBuf, others: impl Future<Output = ()>) {
     assert!(buffer[..read].starts_with(b"HTTP/1.1 200"));
 }
 
+/// HTTP/2 over TLS, where frames come and go also while nothing is asked.
+async fn second_version(world: &World) -> SendRequest<Empty<Bytes>> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(world.authority.certificate().as_bytes()).expect("a certificate");
+    roots.add(root).expect("a root");
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(world.address).await.expect("a connection");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender
+}
+
+async fn healthy(sender: &mut SendRequest<Empty<Bytes>>) -> bool {
+    let request = Request::get("https://localhost/readyz").body(Empty::new()).expect("a request");
+    within(sender.send_request(request)).await.is_ok_and(|answer| answer.status() == 200)
+}
+
 #[tokio::test]
 async fn who_dawdles_is_cut_off_and_who_waits_is_not() {
     let world = World::start().await;
     let slow = async {
         tokio::join!(half_a_head(world.socket()), no_handshake(world.address));
     };
+    let mut second = second_version(&world).await;
+    assert!(healthy(&mut second).await);
     a_pooled_one(world.socket(), slow).await;
+    assert!(healthy(&mut second).await, "a connection with many streams has no heads of its own");
 }

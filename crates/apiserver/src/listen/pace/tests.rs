@@ -66,7 +66,7 @@ async fn a_request_at_work_may_take_its_time_and_the_next_head_gets_its_own() {
 async fn what_was_handed_over_has_no_heads() {
     let (mut client, mut server, pace) = paced();
     drop(pace.work());
-    pace.hand_over();
+    pace.expect_no_heads();
     client.write_all(b"stream").await.unwrap();
     assert_eq!(read(&mut server).await.unwrap(), 6);
     tokio::select! {
