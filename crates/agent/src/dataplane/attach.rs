@@ -10,6 +10,7 @@ use std::time::Duration;
 use naru_api::k8s::api::core::v1::Pod;
 use naru_api::view::View;
 use naru_client::{BoxError, BoxFuture, Client};
+use naru_network::peers::{OverlayConfig, Wish, check_overlap};
 use naru_network::translate::Viewpoint;
 use naru_network::translate::facts::PodFacts;
 use naru_network::{
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::config::{DataplaneConfig, DataplaneError};
 use super::feed::{Attached, Feed, Submission, keep_doors_open};
+use super::overlay::{Overlay, Ways};
 use super::sources::Sources;
 use crate::network::{Attachment, NetworkError, PodNetwork};
 
@@ -45,6 +47,7 @@ pub struct Dataplane {
     sources: Arc<Sources>,
     submitted: watch::Receiver<Submission>,
     applied: watch::Receiver<Applied>,
+    ways: watch::Receiver<Ways>,
     resolver_patience: Duration,
     tasks: Vec<JoinHandle<()>>,
     /// After the tasks: nobody else may begin before they have ended.
@@ -75,6 +78,7 @@ impl Dataplane {
             let state = |source| DataplaneError::State { path: dir.clone(), source };
             fs::create_dir_all(dir).map_err(state)?;
         }
+        fits(&config, &dir)?;
         let record = HostRecord::open(&dir).map_err(|source| DataplaneError::State { path: dir.clone(), source })?;
         config.node.guarded = record.guarded;
         let node = config.node.clone();
@@ -105,7 +109,20 @@ impl Dataplane {
             submitted,
         };
         let applied = applier.applied();
-        let tasks = vec![tokio::spawn(feed.run()), tokio::spawn(keep_doors_open())];
+        let (told, ways) = watch::channel(Ways::default());
+        let overlay = Overlay {
+            nodes: sources.nodes.clone(),
+            config: overlay_config(&config),
+            dir: dir.clone(),
+            applied: applied.clone(),
+            ways: told,
+        };
+        let tasks = vec![
+            tokio::spawn(feed.run()),
+            tokio::spawn(keep_doors_open()),
+            tokio::spawn(sources.nodes.clone().follow()),
+            tokio::spawn(overlay.run()),
+        ];
         Ok(Arc::new(Self {
             config,
             ipam,
@@ -115,6 +132,7 @@ impl Dataplane {
             sources,
             submitted: submissions,
             applied,
+            ways,
             resolver_patience,
             tasks,
             _claim: claim,
@@ -145,6 +163,18 @@ impl Dataplane {
     /// What the kernel has, now and as it changes.
     pub fn applied(&self) -> watch::Receiver<Applied> {
         self.applied.clone()
+    }
+
+    /// The ways to other nodes, now and as they change.
+    pub fn ways(&self) -> watch::Receiver<Ways> {
+        self.ways.clone()
+    }
+
+    /// The largest packet of a new pod: one that reaches the pods of every node, once those are known.
+    async fn packet_size(&self) -> Option<u32> {
+        let mut ways = self.ways.clone();
+        let looked = tokio::time::timeout(FIRST, ways.wait_for(|ways| ways.mtu.is_some())).await;
+        looked.ok()?.ok()?.mtu
     }
 
     /// Returns when the kernel has every change of endpoints up to the API's `revision`.
@@ -189,7 +219,8 @@ impl Dataplane {
         let uid = PodUid::from(attachment.uid.to_string());
         let address = self.announce(&uid, &pod)?;
         let address_pair = PodAddress { v4: address, v6: None };
-        let attach = PodAttach { uid: uid.clone(), netns: netns.clone(), address: address_pair, mtu: None };
+        let attach =
+            PodAttach { uid: uid.clone(), netns: netns.clone(), address: address_pair, mtu: self.packet_size().await };
         let links = self.links.clone();
         let mut linking = tokio::task::spawn_blocking(move || links.attach(&attach));
         let resolver = PodResolver { uid: uid.clone(), netns, inode: 0, address };
@@ -303,6 +334,33 @@ fn fixed_address(pod: &Pod) -> Option<Ipv4Addr> {
     let text = annotations.get(naru_api::naru::names::NETWORKS)?;
     let networks: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
     networks.iter().find_map(|network| network["ip"].as_str()?.parse().ok())
+}
+
+/// A machine that becomes a node must not use the ranges of pods and services itself; one that is a node is told when it
+/// begins to, and goes on.
+fn fits(config: &DataplaneConfig, dir: &Path) -> Result<(), DataplaneError> {
+    match check_overlap(config.node.cluster_cidr, config.node.service_cidr) {
+        Err(error) if HostRecord::exists(dir) => {
+            tracing::warn!("{}", naru_network::chain(&error));
+            Ok(())
+        }
+        checked => Ok(checked?),
+    }
+}
+
+fn overlay_config(config: &DataplaneConfig) -> OverlayConfig {
+    let node = &config.node;
+    OverlayConfig {
+        node: config.node_name.clone(),
+        address: config.address,
+        wish: Wish::Automatic,
+        pod_subnet: node.pod_subnet,
+        cluster_cidr: node.cluster_cidr,
+        service_cidr: node.service_cidr,
+        gateway: node.gateway,
+        vni: node.tunnel.vni,
+        port: node.tunnel.port,
+    }
 }
 
 fn helper_config(config: &DataplaneConfig, dir: &Path) -> HelperConfig {

@@ -14,6 +14,8 @@ pub struct DataplaneConfig {
     pub state_dir: PathBuf,
     /// State that is gone after a reboot.
     pub run_dir: PathBuf,
+    /// Where other nodes reach this one, until its Node object says so.
+    pub address: Option<std::net::Ipv4Addr>,
     /// Addresses of pods, services and the node. What to guard is found out by the data plane itself.
     pub node: NodeConfig,
     /// The cluster's domain, without dots at its ends.
@@ -42,6 +44,9 @@ pub enum DataplaneError {
     /// The table of addresses.
     #[error("cannot open the table of pod addresses")]
     Addresses(#[from] naru_network::IpamError),
+    /// The ranges chosen are used on this machine already.
+    #[error("the pod network does not fit this machine")]
+    Overlap(#[from] naru_network::peers::OverlapError),
     /// The host's links.
     #[error("cannot prepare the host's network")]
     Links(#[from] naru_network::LinkError),

@@ -90,11 +90,13 @@ impl Feed {
     pub async fn run(self) {
         self.sources.synced().await;
         let mut changed = self.sources.changed();
+        let mut nodes = self.sources.nodes.known();
         let mut last: Option<Translation> = None;
         let mut zones = 0;
         loop {
             let begun = Instant::now();
             changed.iter_mut().for_each(watch::Receiver::mark_unchanged);
+            nodes.mark_unchanged();
             let endpoints = self.sources.endpoints_revision();
             let translation = self.translate();
             let number = self.submitted.borrow().number + 1;
@@ -119,6 +121,7 @@ impl Feed {
             tokio::select! {
                 // An informer ends with this task's own handle on it, so the signal cannot fail before.
                 _ = any => {}
+                _ = nodes.changed() => {}
                 () = self.attached.changed.notified() => {}
             }
         }

@@ -12,10 +12,13 @@
 mod attach;
 mod config;
 mod feed;
+mod nodes;
+mod overlay;
 mod sources;
 
 pub use attach::Dataplane;
 pub use config::{DataplaneConfig, DataplaneError};
+pub use overlay::Ways;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ use naru_network::translate::facts::{
 };
 use tokio::sync::watch;
 
+use super::nodes::Nodes;
+
 pub(super) struct Sources {
     services: Informer<ServiceFacts>,
     slices: Informer<SliceFacts>,
@@ -21,6 +23,7 @@ pub(super) struct Sources {
     namespaces: Informer<NamespaceFacts>,
     policies: Informer<PolicyFacts>,
     networks: Informer<NetworkFacts>,
+    pub nodes: Arc<Nodes>,
 }
 
 impl Sources {
@@ -38,6 +41,7 @@ impl Sources {
             namespaces: follow::<Namespace, _>(client, NamespaceFacts::parse),
             policies: follow::<NetworkPolicy, _>(client, PolicyFacts::parse),
             networks: follow::<Network, _>(client, NetworkFacts::parse),
+            nodes: Arc::new(Nodes::start(client)),
         }
     }
 
@@ -50,10 +54,11 @@ impl Sources {
             self.namespaces.synced(),
             self.policies.synced(),
             self.networks.synced(),
+            self.nodes.synced(),
         );
     }
 
-    /// One signal for each collection.
+    /// One signal for each collection but the nodes, which have their own.
     pub fn changed(&self) -> [watch::Receiver<u64>; 6] {
         [
             self.services.changed(),
@@ -87,7 +92,7 @@ impl Sources {
             namespaces: views(&self.namespaces),
             policies: views(&self.policies),
             networks: views(&self.networks),
-            ..Cluster::default()
+            nodes: self.nodes.known().borrow().to_vec(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The whole way from an object's change to the kernel, in a network namespace of the test's own.
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -109,6 +111,7 @@ fn config(dir: &std::path::Path) -> DataplaneConfig {
         node_name: "n1".into(),
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),
+        address: Some(Ipv4Addr::new(198, 51, 100, 1)),
         node: NodeConfig::default(),
         domain: "cluster.local".into(),
         // No helper: attaching must not depend on it.

@@ -69,12 +69,16 @@ pub(crate) fn dataplane_config(
     place: &Place,
     node: NodeConfig,
     node_name: &str,
-    _address: Option<IpAddr>,
+    address: Option<IpAddr>,
 ) -> anyhow::Result<DataplaneConfig> {
     Ok(DataplaneConfig {
         node_name: node_name.to_owned(),
         state_dir: place.state_dir.clone(),
         run_dir: place.run_dir.clone(),
+        address: address.and_then(|ip| match ip {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        }),
         node,
         domain: "cluster.local".to_owned(),
         helper: helper_program()?,
