@@ -277,7 +277,7 @@ mod tests {
         };
         let (fine, silent) = (server(1, None), server(2, Some(now)));
         assert_eq!(ports(&[silent.clone(), fine.clone()]), [(1, PATIENCE), (2, LITTLE_PATIENCE)]);
-        assert_eq!(ports(&[silent.clone()]), [(2, PATIENCE)]);
+        assert_eq!(ports(std::slice::from_ref(&silent)), [(2, PATIENCE)]);
         let forgiven = server(3, now.checked_sub(GRUDGE));
         assert_eq!(ports(&[forgiven, fine]), [(3, LITTLE_PATIENCE), (1, PATIENCE)]);
     }
