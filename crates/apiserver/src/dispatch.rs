@@ -194,6 +194,14 @@ impl Incoming<'_> {
                 return refuse(&create);
             }
         }
+        // To run as somebody else than the pod's author chose is more than Kubernetes' right to exec: a right of its own.
+        let somebody_else = ["user", "privileged"].iter().any(|word| query.get(word).is_some());
+        if asked.subresource == "exec" && somebody_else {
+            let other = Attributes { verb: "create", subresource: "exec-as", ..asked };
+            if !rbac.allows(user, &other) {
+                return refuse(&other);
+            }
+        }
         Ok(())
     }
 }

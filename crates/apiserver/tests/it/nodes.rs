@@ -140,4 +140,14 @@ async fn running_something_is_a_right_of_its_own() {
     let request = kim.request(Method::GET, &format!("{PODS}/here/exec?command=sh"), empty_body());
     within(kim.transport.upgrade(request)).await.err().expect("reading is not running");
     assert!(seen.lock().is_empty(), "the node was not asked");
+    let may_run = serde_json::json!({"metadata": {"name": "r"},
+        "rules": [{"apiGroups": [""], "resources": ["pods", "pods/exec"], "verbs": ["create", "get"]}]});
+    root.put(&format!("{roles}/roles/r"), &may_run).await.expect(200);
+    for other in ["user=0", "privileged=true"] {
+        let request = kim.request(Method::GET, &format!("{PODS}/here/exec?command=sh&{other}"), empty_body());
+        within(kim.transport.upgrade(request)).await.err().expect("as the pod's author chose, or not at all");
+        assert!(seen.lock().is_empty(), "the node was not asked");
+    }
+    let request = kim.request(Method::GET, &format!("{PODS}/here/exec?command=sh"), empty_body());
+    within(kim.transport.upgrade(request)).await.expect("allowed");
 }
