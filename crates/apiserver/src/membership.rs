@@ -20,6 +20,8 @@ pub(crate) fn describe(core: &Core) -> Value {
     json!({
         "clusterId": id,
         "servers": servers(&endpoints),
+        // The node of the machine that answers.
+        "node": core.tunnels.own(),
         "podNetwork": settings.pod_network.to_string(),
         "serviceNetwork": settings.service_network.to_string(),
         "domain": "cluster.local",

@@ -72,6 +72,11 @@ impl TunnelHub {
         self.tell(&live);
     }
 
+    /// The node of this process, if it has one.
+    pub(crate) fn own(&self) -> Option<String> {
+        self.live.lock().here.first().cloned()
+    }
+
     fn tell(&self, live: &Connections) {
         let names: BTreeSet<String> = live.nodes.keys().chain(&live.here).cloned().collect();
         self.present.send_if_modified(|known| {

@@ -17,6 +17,6 @@ pub(crate) use join::{address_towards, join, reported};
 pub(crate) use leave::leave;
 pub(crate) use membership::Membership;
 pub(crate) use node::run as node;
-pub(crate) use process::{Lock, stop_worker};
+pub(crate) use process::{Lock, running as worker_process, stop_worker};
 pub(crate) use status::status;
 pub(crate) use token::run as token;

@@ -16,6 +16,9 @@ pub(crate) async fn run(place: &Place, options: &KubeconfigOptions) -> anyhow::R
     if !rustix::process::geteuid().is_root() {
         bail!("the cluster's key is root's alone: run `sudo naru kubeconfig`");
     }
+    if crate::cluster::Membership::exists(place) {
+        bail!("this machine is a worker: the cluster's key is on its server, run `sudo naru kubeconfig` there");
+    }
     if !pki.join("ca.crt").exists() {
         bail!(
             "no cluster is on this machine yet ({} is not there): start one with `naru up` or `naru server`",

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use naru_testkit::{Host, HostOptions, Image, Lan, Output, eventually_within, until};
 use serde_json::Value;
 
+/// A server that replaces no pod within the time of a test, however slow the machine.
+const PATIENT: &[&str] = &["--pod-eviction", "1h"];
 /// Longer than any wait that is right.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -216,7 +218,9 @@ fn whoever_may_not_join_is_told_why_and_nothing_is_half_done() {
     server.naru(&["leave", "--yes"]).refuses(&["is a server, not a worker"]);
     assert_eq!(status_of(&server, "w1"), "Ready", "what was refused hurt nobody");
 
-    let once = token(&server, &["--once"]);
+    // Of several addresses, one that answers is enough.
+    let address = server.address().to_string();
+    let once = token(&server, &["--once", "--server", "198.18.7.250", "--server", &address]);
     join(second, &once, "w2").ok();
     server.naru(&["token", "ls"]).ok().hides(&["one machine"]);
 }
@@ -288,7 +292,7 @@ fn a_node_that_was_cut_off_goes_on_and_ends_with_what_the_cluster_wants() {
 
 #[test]
 fn the_server_may_stop_and_come_back_without_a_worker_noticing_more_than_that() {
-    let Some((server, workers)) = cluster(1, &[]) else { return };
+    let Some((server, workers)) = cluster(1, PATIENT) else { return };
     server.kubectl_fed(&deployment(4), &["apply", "-f", "-"]).ok();
     until("two on each", || ready_on(&server, "default", "w1"), |count| *count == 2);
     let before = pods(&server, "default");
@@ -349,4 +353,88 @@ fn a_node_is_cordoned_drained_labelled_and_tainted() {
     server.naru(&["node", "drain", "w1"]).refuses(&["default/alone would be lost", "--force"]);
     server.naru(&["node", "drain", "--force", "w1"]).ok();
     server.naru(&["node", "rm", "w1"]).ok();
+}
+
+/// The process of a host's worker.
+fn worker_pid(host: &Host) -> rustix::process::Pid {
+    let text = std::fs::read_to_string(host.state_dir().join("node.lock")).expect("the worker's lock");
+    rustix::process::Pid::from_raw(text.trim().parse().expect("a process")).expect("a process")
+}
+
+#[test]
+fn a_worker_that_was_killed_finds_its_pods_again() {
+    use rustix::process::{Signal, kill_process};
+    let Some((server, workers)) = cluster(1, PATIENT) else { return };
+    let worker = &workers[0];
+    server.kubectl_fed(&deployment(4), &["apply", "-f", "-"]).ok();
+    until("two on each", || ready_on(&server, "default", "w1"), |count| *count == 2);
+    let before = pods(&server, "default");
+    // Killed and started again in time: nobody is replaced, for containers do not hang on the worker.
+    kill_process(worker_pid(worker), Signal::KILL).expect("kill the worker");
+    eventually_within(PATIENCE, "the worker is gone", || {
+        let output = worker.naru(&["status"]);
+        if output.stdout.contains("the worker does not run") { Ok(()) } else { Err(output.to_string()) }
+    });
+    worker.naru(&["image", "ls"]).refuses(&[]);
+    let _agent = Host::spawn({
+        let mut command = worker.program();
+        command.arg("agent");
+        command
+    });
+    eventually_within(PATIENCE, "the node is back", || {
+        let pod = before.iter().find(|(_, node, _)| node == "w1").expect("one there").0.clone();
+        let output = server.kubectl(&["exec", &pod, "--", "echo", "still here"]);
+        if output.stdout.contains("still here") { Ok(()) } else { Err(output.to_string()) }
+    });
+    assert_eq!(pods(&server, "default"), before, "no pod was replaced");
+    // A second one is refused.
+    worker.naru(&["agent"]).refuses(&["a worker runs here already"]);
+    worker.naru(&["server"]).refuses(&["is a worker of a cluster"]);
+}
+
+#[test]
+fn a_worker_that_hangs_is_lost_until_it_goes_on() {
+    use rustix::process::{Signal, kill_process};
+    let Some((server, workers)) = cluster(1, &[]) else { return };
+    let worker = &workers[0];
+    server.kubectl_fed(&deployment(4), &["apply", "-f", "-"]).ok();
+    until("two on each", || ready_on(&server, "default", "w1"), |count| *count == 2);
+    let begun = Instant::now();
+    kill_process(worker_pid(worker), Signal::STOP).expect("stop the worker");
+    until("replaced on the server", || ready_on(&server, "default", "node-1"), |count| *count == 4);
+    eprintln!("hung to replaced: {:?}", begun.elapsed());
+    kill_process(worker_pid(worker), Signal::CONT).expect("let the worker go on");
+    until("the node is back", || status_of(&server, "w1"), |status| status == "Ready");
+    until(
+        "and nothing too many is there",
+        || pods(&server, "default"),
+        |pods| pods.len() == 4 && pods.iter().all(|(_, _, ready)| *ready),
+    );
+}
+
+#[test]
+fn four_workers_lose_two_at_once_and_the_rest_carries_everything() {
+    let Some((server, workers)) = cluster(4, &[]) else { return };
+    assert_eq!(nodes(&server).len(), 5);
+    server.kubectl_fed(&deployment(10), &["apply", "-f", "-"]).ok();
+    let all = ["node-1", "w1", "w2", "w3", "w4"];
+    until("two on each", || all.map(|node| ready_on(&server, "default", node)), |counts| *counts == [2; 5]);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for worker in &workers[..2] {
+            scope.spawn(|| worker.kill_everything());
+        }
+    });
+    until(
+        "ten on three",
+        || ["node-1", "w3", "w4"].map(|node| ready_on(&server, "default", node)),
+        |counts| counts.iter().sum::<usize>() == 10,
+    );
+    eprintln!("two of five without power to replaced: {:?}", begun.elapsed());
+    for name in ["w1", "w2"] {
+        server.naru(&["node", "rm", name]).refuses(&[]).says(&["--force"]);
+        server.naru(&["node", "rm", "--force", name]).ok();
+    }
+    until("their pods are forgotten", || pods(&server, "default").len(), |count| *count == 10);
+    server.naru(&["status"]).ok().says(&["All is well"]);
 }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use naru_api::{Kind, Status, meta};
 use naru_identity::{Subject, key_hash_of_request};
-use naru_store::{Key, Revision, Snapshot};
+use naru_store::{Key, Prefix, Revision, Snapshot};
 use serde_json::{Value, json};
 
 use super::Effects;
@@ -115,6 +115,7 @@ pub(crate) fn sign(
     if let Requester::Invited = requester {
         effects = invited(core, snapshot, user, &node, &hash, &until(core, request))?;
     }
+    effects.release.extend(stale(snapshot, Timestamp::now()));
     let life = life(core, request);
     let subject = Subject { user: format!("system:node:{node}"), groups: vec![NODES.to_owned()] };
     let why = |error: naru_identity::IdentityError| {
@@ -129,6 +130,22 @@ pub(crate) fn sign(
         "certificate": approval::encoded(&certificate),
     });
     Ok(effects)
+}
+
+/// How long requests that were answered are kept for people to look at.
+const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// Requests of nodes that were answered long ago; they go as new ones come.
+fn stale(snapshot: &Snapshot, now: Timestamp) -> Vec<Key> {
+    let prefix = Prefix::collection(COLLECTION);
+    let all = snapshot.range(&prefix);
+    all.filter(|entry| is_stale(&object::parse(&entry.served), now)).map(|entry| entry.key.clone()).take(16).collect()
+}
+
+fn is_stale(request: &Value, now: Timestamp) -> bool {
+    let answered = request["status"]["certificate"].is_string();
+    let old = meta::creation_timestamp(request).is_some_and(|made| now.duration_since(made) > KEEP);
+    answered && old && meta::text(request, "spec.signerName") == SIGNER
 }
 
 /// How long the certificate of a request is to be valid.
@@ -205,6 +222,18 @@ pub(crate) type Unchanged = (Key, Revision);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_answered_requests_of_nodes_are_forgotten_and_only_after_a_day() {
+        let now: Timestamp = "2026-05-03T00:00:00Z".parse().expect("a time");
+        let request = |signer: &str, made: &str, status: Value| json!({"metadata": {"creationTimestamp": made}, "spec": {"signerName": signer}, "status": status});
+        let (old, new) = ("2026-05-01T23:59:59Z", "2026-05-02T00:00:00Z");
+        let signed = || json!({"certificate": "c"});
+        assert!(is_stale(&request(SIGNER, old, signed()), now));
+        assert!(!is_stale(&request(SIGNER, new, signed()), now));
+        assert!(!is_stale(&request(SIGNER, old, json!({})), now));
+        assert!(!is_stale(&request(approval::SIGNER, old, signed()), now));
+    }
 
     #[test]
     fn names_of_nodes_are_names_of_objects() {

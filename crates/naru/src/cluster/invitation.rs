@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::Method;
 use jiff::Timestamp;
 use naru_client::{Client, ClientError, HttpTransport, TlsSettings};
@@ -37,7 +38,8 @@ pub(super) struct Invitation {
 /// Why none is.
 pub(super) async fn open(line: &JoinLine) -> anyhow::Result<Invitation> {
     let mut refusals = Vec::new();
-    for answer in join_all(line.servers.iter().map(|server| ask(line, server))).await {
+    let mut asked: FuturesUnordered<_> = line.servers.iter().map(|server| ask(line, server)).collect();
+    while let Some(answer) = asked.next().await {
         match answer {
             Ok(invitation) => {
                 check_clock(&invitation.about)?;

@@ -53,6 +53,7 @@ async fn create(
     if servers.is_empty() {
         bail!("this machine has no address that others could reach it by: say which with --server HOST:PORT");
     }
+    forget_old(client).await;
     let token = BootstrapToken::generate();
     let expires = Timestamp::now().checked_add(ttl).context("--ttl is too long")?;
     let mut data = json!({
@@ -73,6 +74,26 @@ async fn create(
     Ok(())
 }
 
+/// How long expired tokens are listed before they are taken away.
+const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// Takes tokens away that expired long ago. That it fails is no reason not to make a new one.
+async fn forget_old(client: &Client) {
+    let Ok(list) = secrets(client).list(&ListOptions::default()).await else { return };
+    for secret in list.items.iter().filter(|secret| secret["type"] == TYPE) {
+        let end = field(secret, "expiration").parse::<Timestamp>();
+        if end.is_ok_and(|end| Timestamp::now().duration_since(end) > KEEP) {
+            let name = secret["metadata"]["name"].as_str().unwrap_or_default();
+            let _ = secrets(client).delete(name, &DeleteOptions::default()).await;
+        }
+    }
+}
+
+fn field(secret: &Value, name: &str) -> String {
+    let bytes = secret["data"][name].as_str().and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A server's address as it was given, with the usual port where none is named.
 pub(super) fn with_port(server: &str) -> String {
     let server = server.trim_start_matches("https://").trim_end_matches('/');
@@ -90,10 +111,6 @@ fn secrets(client: &Client) -> naru_client::DynamicApi {
 
 async fn list(client: &Client, format: &str) -> anyhow::Result<()> {
     let list = secrets(client).list(&ListOptions::default()).await.context("the tokens cannot be listed")?;
-    let field = |secret: &Value, name: &str| -> String {
-        let bytes = secret["data"][name].as_str().and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
     let mut table = Table::new(&["ID", "EXPIRES", "USES", "DESCRIPTION"]);
     let mut rows = Vec::new();
     for secret in list.items.iter().filter(|secret| secret["type"] == TYPE) {

@@ -23,8 +23,10 @@ pub(super) async fn all(place: &Place) -> Vec<Finding> {
         space(place),
         certificates(),
     ];
-    findings.push(server(place));
-    findings.push(port(place));
+    match crate::cluster::Membership::load(place) {
+        Ok(Some(membership)) => findings.push(worker(place, &membership)),
+        _ => findings.extend([server(place), port(place)]),
+    }
     findings.push(group());
     findings.extend(crate::server::firewall_findings().await);
     findings
@@ -220,6 +222,19 @@ fn server(place: &Place) -> Finding {
             "server",
             format!("none runs: nothing answers at {}", place.socket().display()),
             "`naru up` in a project's folder starts one; `sudo naru install` starts it with the machine",
+        ),
+    }
+}
+
+fn worker(place: &Place, membership: &crate::cluster::Membership) -> Finding {
+    let cluster = &membership.cluster;
+    let whose = format!("node {} of the cluster at {}", cluster.node_name, cluster.addresses().join(" "));
+    match crate::cluster::worker_process(place) {
+        Some(pid) => Finding::ok("worker", format!("{whose}, process {pid}; `naru status` says more")),
+        None => Finding::error(
+            "worker",
+            format!("{whose}: it does not run"),
+            "`sudo naru agent`, or `sudo naru install` once to have it with the machine",
         ),
     }
 }

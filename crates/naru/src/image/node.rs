@@ -35,11 +35,14 @@ impl NodeImages {
     /// # Errors
     /// When the cluster has no node yet.
     pub async fn find(client: &Client) -> anyhow::Result<Self> {
+        let about = client.json(Method::GET, "/naru/v1/cluster", "application/json", None).await.unwrap_or_default();
+        let own = about["node"].as_str();
         let nodes = client.dynamic(Resource::of::<Node>(), None);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
             let list = nodes.list(&ListOptions::default()).await.context("cannot list nodes")?;
-            if let Some(name) = list.items.first().and_then(|node| node["metadata"]["name"].as_str()) {
+            let mut names = list.items.iter().filter_map(|node| node["metadata"]["name"].as_str());
+            if let Some(name) = names.find(|name| own.is_none_or(|own| own == *name)) {
                 return Ok(Self { client: client.clone(), base: format!("/api/v1/nodes/{name}/proxy/images") });
             }
             if std::time::Instant::now() > deadline {

@@ -70,6 +70,7 @@ async fn answer(worker: &Worker, agent: &Arc<Agent>, request: Request<Incoming>)
             text(StatusCode::OK, json!({"major": "1", "minor": "36", "gitVersion": version}).to_string())
         }
         // Which node this machine is, for those who ask for its images.
+        "/naru/v1/cluster" => text(StatusCode::OK, json!({"node": name, "servers": servers}).to_string()),
         "/api/v1/nodes" => {
             let node = json!({"metadata": {"name": name}});
             text(
