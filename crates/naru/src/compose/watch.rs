@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use naru_api::k8s::api::core::v1::Event;
 use naru_client::{Client, ListOptions, Resource, WatchEvent};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::container::State;
 use super::progress::World;
@@ -53,6 +54,8 @@ pub(crate) async fn events(
     since: Option<&str>,
 ) -> anyhow::Result<()> {
     let since = since.map(super::logs::since_time).transpose()?;
+    // Before the first line is shown: whoever has seen one may end this, and well.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot follow signals")?;
     let events = client.dynamic(Resource::of::<Event>(), Some(&target.namespace));
     let list = events.list(&ListOptions::default()).await.context("cannot list events")?;
     let start = list.resource_version;
@@ -70,7 +73,7 @@ pub(crate) async fn events(
     loop {
         let event = tokio::select! {
             event = stream.next() => event,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
         };
         let Some(event) = event else { bail!("the server closed the stream: run it again") };
         let (WatchEvent::Added(event) | WatchEvent::Modified(event)) = event.context("the stream of events broke")?
