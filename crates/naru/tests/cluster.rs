@@ -375,12 +375,8 @@ fn a_worker_that_was_killed_finds_its_pods_again() {
         let output = worker.naru(&["status"]);
         if output.stdout.contains("the worker does not run") { Ok(()) } else { Err(output.to_string()) }
     });
-    worker.naru(&["image", "ls"]).refuses(&[]);
-    let _agent = Host::spawn({
-        let mut command = worker.program();
-        command.arg("agent");
-        command
-    });
+    // Whatever needs it starts it, as `naru up` does with a server.
+    worker.naru(&["image", "ls"]).ok().says(&["naru.local/probe"]);
     eventually_within(PATIENCE, "the node is back", || {
         let pod = before.iter().find(|(_, node, _)| node == "w1").expect("one there").0.clone();
         let output = server.kubectl(&["exec", &pod, "--", "echo", "still here"]);
@@ -437,4 +433,21 @@ fn four_workers_lose_two_at_once_and_the_rest_carries_everything() {
     }
     until("their pods are forgotten", || pods(&server, "default").len(), |count| *count == 10);
     server.naru(&["status"]).ok().says(&["All is well"]);
+}
+
+#[test]
+fn what_was_only_cut_off_serves_again_as_soon_as_it_is_back() {
+    let Some((server, workers)) = cluster(1, PATIENT) else { return };
+    let worker = &workers[0];
+    server.kubectl_fed(&deployment(4), &["apply", "-f", "-"]).ok();
+    until("two on each", || ready_on(&server, "default", "w1"), |count| *count == 2);
+    let names = || -> Vec<String> { pods(&server, "default").into_iter().map(|(name, _, _)| name).collect() };
+    let before = names();
+    worker.cut();
+    until("the node is given up", || status_of(&server, "w1"), |status| status == "Unknown");
+    until("its pods serve nobody", || ready_on(&server, "default", "w1"), |count| *count == 0);
+    worker.mend();
+    until("the node is back", || status_of(&server, "w1"), |status| status == "Ready");
+    until("and so are its pods", || ready_on(&server, "default", "w1"), |count| *count == 2);
+    assert_eq!(names(), before, "the same ones");
 }
