@@ -13,6 +13,7 @@ use naru_api::{Reason, Status};
 
 use crate::authentication::{Peer, authenticate, member};
 use crate::authorization::{Attributes, nodes};
+use crate::backup;
 use crate::call::Call;
 use crate::inert;
 use crate::plain;
@@ -145,6 +146,16 @@ impl Incoming<'_> {
         }
     }
 
+    /// What a node may do beyond its role.
+    fn judge_node(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
+        let snapshot = self.core.store.snapshot();
+        nodes::judge(node, asked, &snapshot)?;
+        match (asked.resource, asked.subresource) {
+            ("nodes", "proxy") => nodes::judge_proxy(node, self.path.rest, self.query.get("name"), &snapshot),
+            _ => Ok(()),
+        }
+    }
+
     fn authorize(&self, user: &User, upgrade: bool) -> Result<(), Status> {
         if user.is_master() {
             return Ok(());
@@ -181,7 +192,7 @@ impl Incoming<'_> {
             return refuse(&asked);
         }
         if let Some(node) = member::node_of(user)
-            && let Err(why) = nodes::judge(node, &asked, &self.core.store.snapshot())
+            && let Err(why) = self.judge_node(node, &asked)
         {
             let text = format!("{} {:?} is forbidden: {why}", asked.combined(), asked.name);
             return Err(Status::new(Reason::Forbidden, text));
@@ -226,6 +237,9 @@ fn plain_path(
         }
         if path == naru_client::TUNNEL_PATH {
             return tunnel::answer(core, &user, upgrade);
+        }
+        if path == backup::PATH {
+            return backup::answer(core, &user, &parts.method);
         }
     }
     plain::serve(core, &parts.method, path, query, &parts.headers)

@@ -6,7 +6,7 @@
 //! `represent`). Writes (`verbs::{create, update, patch, delete}`) are completed and judged outside the store
 //! (`admission`, and what `naru_api` knows of kinds), then compared and put in one transaction (`write`). What is about
 //! a container goes to its node (`node_proxy`), for nodes on other machines over the connection which those keep to this
-//! server (`tunnel`). `encode` says how objects lie in the store.
+//! server (`tunnel`). `backup` streams what its owner makes of the whole cluster. `encode` says how objects lie in the store.
 //!
 //! This crate knows no controller, no agent and no container; it never computes an object's desired state.
 
@@ -14,6 +14,7 @@ mod admission;
 mod apply;
 mod authentication;
 mod authorization;
+mod backup;
 mod bootstrap;
 mod call;
 mod config;
@@ -42,6 +43,7 @@ mod wire;
 mod write;
 
 pub use apply::{Action, ApplyOptions, Change, LAST_APPLIED, Prune};
+pub use backup::BackupSource;
 pub use config::{Config, Listeners, Settings, StartError};
 pub use encode::StoreCodec;
 pub use listen::Bound;

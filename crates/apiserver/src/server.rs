@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::apply::{self, ApplyOptions, Change};
 use crate::authorization::Follower;
 use crate::authorization::index::COLLECTIONS;
+use crate::backup::BackupSource;
 use crate::bootstrap;
 use crate::config::{Config, Listeners, StartError};
 use crate::listen::Bound;
@@ -74,6 +75,11 @@ impl ApiServer {
     /// Says that a node is in this process: it is present for as long as the server runs.
     pub fn has_node(&self, node: &str) {
         self.core.tunnels.here(node);
+    }
+
+    /// Gives the server what makes backups of the whole cluster; without it there are none. Only the first counts.
+    pub fn has_backups(&self, source: Arc<dyn BackupSource>) {
+        let _ = self.core.backups.set(source);
     }
 
     /// Creates, updates and prunes a set of objects; see [`ApplyOptions`].

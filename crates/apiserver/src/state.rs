@@ -1,6 +1,6 @@
 //! What every request handler shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use naru_api::{Kind, Registry, Status};
@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::authentication::token::Authenticator;
 use crate::authorization::Rbac;
+use crate::backup::BackupSource;
 use crate::config::{Config, Settings};
 use crate::metrics::Metrics;
 use crate::openapi::Documents;
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     pub(crate) documents: Documents,
     pub(crate) room: Semaphore,
+    /// What makes backups, where the server's owner gave one.
+    pub(crate) backups: OnceLock<Arc<dyn BackupSource>>,
 }
 
 // === impl Core ===
@@ -55,6 +58,7 @@ impl Core {
             metrics: Metrics::default(),
             documents: Documents::default(),
             room: Semaphore::new(AT_ONCE),
+            backups: OnceLock::new(),
             store,
             registry,
             tokens,

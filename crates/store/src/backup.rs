@@ -27,7 +27,7 @@ use crate::engine::log::format::{
 };
 use crate::engine::log::identity::Identity;
 use crate::engine::log::names::{CHECKPOINT_TEMPORARY, Names, checkpoint_name};
-use crate::{ClusterId, CodecError, Key, OpenError, Prefix, Revision, Store};
+use crate::{ClusterId, CodecError, Key, OpenError, Prefix, Revision, Snapshot, Store};
 
 /// How far above the backup's revisions those of a store that is made from it begin. At 20,000 transactions a second,
 /// all the time, this is what a cluster issues in 20 months; and it leaves room for 8,000 restorations before a revision
@@ -110,7 +110,14 @@ impl Store {
     /// # Errors
     /// When `out` fails or an object has no stored form; what was written until then is no backup.
     pub fn export(&self, out: &mut dyn Write) -> Result<Backup, ExportError> {
-        let snapshot = self.snapshot();
+        self.export_of(&self.snapshot(), out)
+    }
+
+    /// Writes all objects of a snapshot of this store, for a caller that must say first which revision it is.
+    ///
+    /// # Errors
+    /// As [`Store::export`].
+    pub fn export_of(&self, snapshot: &Snapshot, out: &mut dyn Write) -> Result<Backup, ExportError> {
         let (offset, codec) = (self.offset(), self.codec());
         let revision = snapshot.revision();
         let header = Header {
