@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+mod backup;
 mod cluster;
 mod compose;
 mod image;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use backup::*;
 pub(crate) use cluster::*;
 pub(crate) use compose::*;
 pub(crate) use image::*;
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     /// The machines of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Backups of the cluster's state, and a server out of one
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// How the cluster is doing: nodes, versions, certificates, what is wrong and what to do
     Status(StatusOptions),
     /// Write a kubeconfig file for kubectl and others

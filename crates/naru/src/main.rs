@@ -4,6 +4,7 @@
 //! The binary is also what runs beside every pod (`naru supervisor`) and once a machine (`naru helper`): those are
 //! told apart before anything else, because they must be one small process without threads.
 
+mod backup;
 mod cli;
 mod cluster;
 mod completion;
@@ -76,6 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Join(options) => cluster::join(&place, &options).await,
             Command::Leave(options) => cluster::leave(&place, &options).await,
             Command::Node(command) => cluster::node(&place, command).await,
+            Command::Backup(command) => backup::run(&place, command).await,
             Command::Status(options) => cluster::status(&place, &options).await,
             Command::Compose(command) => compose::run(place, cli.project, command).await,
             Command::Image(command) => image::run(place, command).await,

@@ -4,9 +4,12 @@
 //! Ending is the other way round, and stops no container: pods have supervisors of their own, and the next server
 //! finds them.
 
+mod backup;
 mod dialer;
 pub(crate) mod network;
 mod removal;
+pub(crate) mod schedule;
+pub(crate) mod settings;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -54,7 +57,7 @@ pub(crate) async fn firewall_findings() -> Vec<Finding> {
 pub(crate) const MAX_PODS: u32 = 110;
 
 /// Runs the server until it is told to end.
-pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Result<ExitCode> {
     log(&options.log, &options.log_format)?;
     if !rustix::process::geteuid().is_root() {
         bail!("`naru server` runs containers, which needs root: run `sudo naru server`, or `sudo naru install` once");
@@ -67,6 +70,11 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     }
     let begun = std::time::Instant::now();
     folders(&place)?;
+    if crate::backup::restore::finish(&place.state_dir).context("a restored backup cannot be put in place")?.is_some() {
+        tracing::info!("a restored backup was put in place");
+    }
+    let schedule = schedule::Schedule::of(&options.backup)?;
+    settings::complete(&mut options, settings::read(&place).as_ref());
     let plan = network::plan(&options)?;
     let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
     let pki = place.state_dir.join("pki");
@@ -78,6 +86,12 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     let store = Store::open(Options::embedded(place.state_dir.join("store"), codec))
         .await
         .context("the cluster's state cannot be opened")?;
+    let noted = naru_backup::ServerSettings {
+        node_name: node_name.clone(),
+        pod_network: plan.cluster_cidr.to_string(),
+        service_network: options.service_network.to_string(),
+    };
+    settings::write(&place, &noted)?;
     let addresses = network::addresses(&plan);
     let dialer = Arc::new(dialer::LocalDialer::new(&node_name));
     let registry = naru_api::Registry::builtin();
@@ -101,6 +115,8 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
     })
     .await?;
     server.has_node(&node_name);
+    let backups = backup::Backups { store: store.clone(), pki, settings: noted };
+    server.has_backups(Arc::new(backups.clone()));
     let shutdown = CancellationToken::new();
     let listeners = Listeners { tls: Some(options.listen), names, unix: Some(place.socket()) };
     let bound = server.bind(&listeners).await?;
@@ -160,6 +176,9 @@ pub(crate) async fn run(place: Place, options: ServerOptions) -> anyhow::Result<
         milliseconds = begun.elapsed().as_millis() as u64,
         "ready"
     );
+    if let Some(schedule) = schedule {
+        tokio::spawn(schedule.run(backups, client("system:backup"), shutdown.clone()));
+    }
     until_told_to_end().await?;
     tracing::info!("ending; containers go on");
     shutdown.cancel();

@@ -5,6 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::ScheduleOptions;
+
+/// The range of pods' addresses, unless another is given.
+pub(crate) const POD_NETWORK: &str = "10.42.0.0/16";
+/// The range of services' addresses, unless another is given.
+pub(crate) const SERVICE_NETWORK: &str = "10.43.0.0/16";
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerOptions {
     /// Address and port of the API for kubectl and other machines
@@ -17,10 +24,10 @@ pub(crate) struct ServerOptions {
     #[arg(long = "tls-san", value_name = "NAME")]
     pub names: Vec<String>,
     /// Address range of pods
-    #[arg(long, default_value = "10.42.0.0/16")]
+    #[arg(long, default_value = POD_NETWORK)]
     pub pod_network: ipnet::Ipv4Net,
     /// Address range of services
-    #[arg(long, default_value = "10.43.0.0/16")]
+    #[arg(long, default_value = SERVICE_NETWORK)]
     pub service_network: ipnet::Ipv4Net,
     /// How long a node may be disconnected before it counts as lost
     #[arg(long, default_value = "1s", value_parser = crate::cluster::duration)]
@@ -31,6 +38,8 @@ pub(crate) struct ServerOptions {
     /// How long nodes' certificates are valid; nodes renew theirs after two thirds of it
     #[arg(long, default_value = "30d", value_parser = crate::cluster::duration)]
     pub node_certificate: std::time::Duration,
+    #[command(flatten)]
+    pub backup: ScheduleOptions,
     /// What is logged: error, warn, info, debug, trace, or a filter such as naru_agent=debug
     #[arg(long, env = "NARU_LOG", default_value = "info")]
     pub log: String,
