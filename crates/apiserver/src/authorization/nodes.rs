@@ -20,6 +20,8 @@ pub(crate) trait Facts {
     fn node_of_pod(&self, namespace: &str, name: &str) -> Option<String>;
     /// Whether a pod that is bound to `node` refers to the `Secret` or `ConfigMap` of this name.
     fn refers(&self, node: &str, kind: &str, namespace: &str, name: &str) -> bool;
+    /// Whether a pod that is bound to `node`, and that the node did not make itself, runs this image.
+    fn runs(&self, node: &str, image: &str) -> bool;
 }
 
 /// Judges a request by what its path says.
@@ -53,6 +55,8 @@ pub(crate) fn judge(node: &str, asked: &Attributes<'_>, facts: &impl Facts) -> R
         ("", "pods", "") if verb == "create" => Ok(()), // judged by the object
         ("", "pods", "" | "status" | "eviction") if !name.is_empty() => own_pod(),
         ("", "pods", _) => Err("a node changes single pods that are bound to it".to_owned()),
+        ("", "nodes", "proxy") if verb == "get" => Ok(()), // judged by what it asks for: `judge_proxy`
+        ("", "nodes", "proxy") => Err("a node asks other nodes for images only".to_owned()),
         ("", "nodes", _) if reads => Ok(()),
         ("", "nodes", "" | "status") if name == node || (verb == "create" && name.is_empty()) => Ok(()),
         ("", "nodes", _) => Err(format!("node {node} changes only its own Node")),
@@ -64,6 +68,22 @@ pub(crate) fn judge(node: &str, asked: &Attributes<'_>, facts: &impl Facts) -> R
             Err("a node does not write volumes and claims".to_owned())
         }
         _ => Ok(()),
+    }
+}
+
+/// Judges what a node asks another one for: images that its pods run, and nothing else. `rest` is the path there.
+///
+/// # Errors
+/// Why a node may not have that.
+pub(crate) fn judge_proxy(node: &str, rest: &str, image: Option<&str>, facts: &impl Facts) -> Result<(), String> {
+    let blob = |rest: &str| rest.strip_prefix("images/blobs/").is_some_and(|digest| !digest.contains('/'));
+    if rest != "images/offer" && !blob(rest) {
+        return Err("a node asks other nodes for images only".to_owned());
+    }
+    let image = image.unwrap_or_default();
+    match !image.is_empty() && facts.runs(node, image) {
+        true => Ok(()),
+        false => Err(format!("no pod on node {node} runs the image {image:?}")),
     }
 }
 
@@ -219,6 +239,20 @@ impl Facts for Snapshot {
             .filter(|entry| finder.find(&entry.served).is_some())
             .any(|entry| refers(&object::parse(&entry.served), kind, name))
     }
+
+    fn runs(&self, node: &str, image: &str) -> bool {
+        let finder = memmem::Finder::new(image.as_bytes());
+        self.by_index(BY_NODE, node)
+            .filter(|entry| finder.find(&entry.served).is_some())
+            .any(|entry| runs(&object::parse(&entry.served), image))
+    }
+}
+
+/// Whether a pod runs an image. What a node wrote itself gives it no right.
+fn runs(pod: &Value, image: &str) -> bool {
+    let lists = ["containers", "initContainers", "ephemeralContainers"];
+    let mut containers = lists.iter().flat_map(|list| pod["spec"][*list].as_array().into_iter().flatten());
+    meta::annotation(pod, "kubernetes.io/config.mirror").is_none() && containers.any(|c| c["image"] == image)
 }
 
 /// Whether a pod refers to a `Secret` or `ConfigMap` of its namespace.

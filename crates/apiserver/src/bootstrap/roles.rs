@@ -219,6 +219,8 @@ fn node() -> Value {
         rule(&["naru.io"], &["networks"], &READ),
         rule(&[""], &["nodes"], &["create", "get", "list", "watch", "update", "patch"]),
         rule(&[""], &["nodes/status"], &["patch", "update"]),
+        // Images of its pods from other nodes, and nothing else: judged beyond the role.
+        rule(&[""], &["nodes/proxy"], &["get"]),
         rule(&[""], &["events"], &["create", "patch", "update"]),
         rule(&["events.k8s.io"], &["events"], &["create", "patch", "update"]),
         rule(&[""], &["pods"], &["create", "delete", "get", "list", "watch"]),

@@ -18,6 +18,10 @@ impl Facts for Small {
     fn refers(&self, node: &str, _: &str, namespace: &str, name: &str) -> bool {
         (node, namespace, name) == ("a", "shop", "db")
     }
+
+    fn runs(&self, node: &str, image: &str) -> bool {
+        (node, image) == ("a", "shop/web:1")
+    }
 }
 
 fn asked<'a>(verb: &'a str, path: &'a str, namespace: &'a str, name: &'a str) -> Attributes<'a> {
@@ -66,6 +70,31 @@ fn a_node_and_its_lease_are_its_own() {
     for kind in ["persistentvolumes", "persistentvolumeclaims/status"] {
         judge("a", &asked("patch", kind, "", "v"), &Small).expect_err(kind);
     }
+}
+
+#[test]
+fn other_nodes_are_asked_for_images_of_own_pods_only() {
+    judge("a", &asked("get", "nodes/proxy", "", "b"), &Small).expect("by its path");
+    for verb in ["create", "update", "patch", "delete"] {
+        judge("a", &asked(verb, "nodes/proxy", "", "b"), &Small).expect_err(verb);
+    }
+    let blob = format!("images/blobs/sha256:{}", "0".repeat(64));
+    for rest in ["images/offer", &*blob] {
+        judge_proxy("a", rest, Some("shop/web:1"), &Small).expect(rest);
+        judge_proxy("b", rest, Some("shop/web:1"), &Small).expect_err("another node's");
+        judge_proxy("a", rest, Some("shop/db:1"), &Small).expect_err("no pod's");
+        judge_proxy("a", rest, Some(""), &Small).expect_err("nothing");
+        judge_proxy("a", rest, None, &Small).expect_err("all");
+    }
+    for rest in ["images", "images/save", "images/blobs/a/b", "exec/shop/web/web", "containerLogs/shop/web/web", "pods"]
+    {
+        judge_proxy("a", rest, Some("shop/web:1"), &Small).expect_err(rest);
+    }
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"image": "a"}], "initContainers": [{"image": "b"}]}});
+    assert!(runs(&pod, "a") && runs(&pod, "b") && !runs(&pod, "c"));
+    let mut mirror = pod;
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    assert!(!runs(&mirror, "a"), "of its own making");
 }
 
 #[test]
