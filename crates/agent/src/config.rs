@@ -9,6 +9,7 @@ use std::{
 
 use naru_client::Client;
 use naru_runtime::{image::Images, pod::Runtime};
+use tokio::sync::watch;
 
 use crate::network::PodNetwork;
 
@@ -17,8 +18,8 @@ use crate::network::PodNetwork;
 pub struct Config {
     /// The node's name: the name of its Node object, and what `spec.nodeName` says of its pods.
     pub node_name: String,
-    /// The node's addresses, the preferred one first.
-    pub addresses: Vec<IpAddr>,
+    /// The node's addresses, the preferred one first, now and as they change.
+    pub addresses: watch::Receiver<Vec<IpAddr>>,
     /// Durable state: `agent/`, `volumes/` and `logs/` below it are the agent's.
     pub state_dir: PathBuf,
     /// State that is gone after a reboot.

@@ -29,3 +29,4 @@ pub use agent::{Agent, StartError};
 use chain::chain;
 pub use config::{Config, Dns};
 pub use network::{Attachment, NetworkError, PodNetwork};
+pub use node::NODES_UNREACHABLE;

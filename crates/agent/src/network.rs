@@ -54,6 +54,11 @@ pub trait PodNetwork: Send + Sync + 'static {
     /// Undoes [`PodNetwork::withdraw`]: a container of the pod starts again.
     fn rejoin(&self, _uid: &PodUid) {}
 
+    /// What is wrong with the ways to pods of other nodes, worded for people.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Disconnects the pod and frees its addresses; no error when it never was connected.
     fn detach<'a>(&'a self, uid: &'a PodUid) -> BoxFuture<'a, Result<(), NetworkError>>;
 }

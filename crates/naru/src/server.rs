@@ -150,7 +150,10 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;
     let agent = Agent::start(naru_agent::Config {
         node_name: node_name.clone(),
-        addresses: addresses.clone(),
+        addresses: network::follow_addresses({
+            let plan = plan.clone();
+            move || network::addresses(&plan)
+        }),
         state_dir: place.state_dir.clone(),
         run_dir: place.run_dir.clone(),
         client: client(&format!("system:node:{node_name}")),

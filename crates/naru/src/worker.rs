@@ -71,13 +71,15 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         }
     };
     let plan = plan(&cluster, subnet)?;
-    let addresses = addresses(&cluster, &plan);
+    let addresses = network::follow_addresses({
+        let (cluster, plan) = (cluster.clone(), plan.clone());
+        move || addresses(&cluster, &plan)
+    });
+    let first = addresses.borrow().first().copied();
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
-    let dataplane = Dataplane::start(
-        &client,
-        network::dataplane_config(&place, plan.clone(), &cluster.node_name, addresses.first().copied())?,
-    )
-    .context("the pod network cannot be set up")?;
+    let dataplane =
+        Dataplane::start(&client, network::dataplane_config(&place, plan.clone(), &cluster.node_name, first)?)
+            .context("the pod network cannot be set up")?;
     std::fs::write(network::subnet_file(&place), subnet.to_string()).context("cannot write to the state folder")?;
     dataplane.retain(&server::known_pods(&place)).await;
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;

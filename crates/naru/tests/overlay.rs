@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use naru_testkit::{Host, HostOptions, Image, Lan, eventually_within, until};
+use naru_testkit::{Host, HostOptions, Image, Lan, ROUTER, eventually_within, until};
 use serde_json::Value;
 
 /// Longer than any wait that is right.
@@ -138,4 +138,41 @@ fn pods_ports_names_and_networks_are_the_same_on_every_machine() {
     until("the wire to w2", || way_to_w2(&server), |route| route.contains("dev eth0"));
     until("no tunnel is left", || server.ip("-o link").expect("links"), |links| !links.contains("naru-vx"));
     everything_is_reached("on the wire");
+
+    // A machine's address changes under it.
+    let moved = Ipv4Addr::new(198, 18, 7, 77);
+    let old = workers[0].address();
+    for command in [
+        &format!("address del {old}/24 dev eth0"),
+        &format!("address add {moved}/24 dev eth0"),
+        &format!("route replace default via {ROUTER}"),
+    ] {
+        workers[0].ip(command).expect("another address");
+    }
+    let way_to_w1 = |host: &Host| host.ip("route show 10.42.1.0/24").expect("routes");
+    for host in [&server, &workers[1]] {
+        until("w1 is found again", || way_to_w1(host), |route| route.contains("via 198.18.7.77"));
+    }
+    let there = one_each.iter().find(|pod| pod.node == "w1").expect("one on w1");
+    for from in one_each.iter().filter(|pod| pod.node != "w1") {
+        finally(&server, from, &format!("{}:8080/remote", there.address), |seen| seen.contains(&from.address));
+    }
+
+    // A node that nobody can believe hurts nobody, and is told of.
+    server.naru(&["status"]).ok().says(&["All is well"]);
+    let liar =
+        r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "liar"}, "spec": {"podCIDR": "10.42.1.0/24"}}"#;
+    server.kubectl_fed(liar, &["apply", "-f", "-"]).ok();
+    let status = r#"{"status": {"addresses": [{"type": "InternalIP", "address": "198.18.7.200"}]}}"#;
+    server.kubectl(&["patch", "node", "liar", "--subresource=status", "--type=merge", "-p", status]).ok();
+    until(
+        "it is told of",
+        || server.naru(&["status"]).text().to_owned(),
+        |text| text.contains("node liar: its pod addresses"),
+    );
+    finally(&server, one_each[0], &format!("{}:8080/remote", there.address), |seen| {
+        seen.contains(&one_each[0].address)
+    });
+    server.kubectl(&["delete", "node", "liar"]).ok();
+    until("and forgotten", || server.naru(&["status"]).text().to_owned(), |text| text.contains("All is well"));
 }

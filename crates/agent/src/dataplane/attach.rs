@@ -306,6 +306,10 @@ impl PodNetwork for Dataplane {
         Box::pin(async move { self.part(&PodUid::from(uid.to_string())).await })
     }
 
+    fn troubles(&self) -> Vec<String> {
+        self.ways.borrow().problems.clone()
+    }
+
     fn rejoin(&self, uid: &RuntimeUid) {
         if self.attached.leaving.lock().remove(&PodUid::from(uid.to_string())) {
             self.attached.changed.notify_one();

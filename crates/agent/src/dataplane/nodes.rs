@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// Heartbeats of large clusters are looked at together.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Every node, by name.
+/// Every node, the oldest first.
 pub(super) type Known = Arc<Vec<Arc<NodeFacts>>>;
 
 /// Follows the nodes and tells only of changes that matter here.
@@ -51,7 +51,7 @@ impl Nodes {
 
     fn look(&self) {
         let mut now: Vec<Arc<NodeFacts>> = self.informer.list().into_iter().map(|cached| cached.view.clone()).collect();
-        now.sort_by(|a, b| a.name.cmp(&b.name));
+        now.sort_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name)));
         self.known.send_if_modified(|known| {
             let differs = **known != now;
             if differs {

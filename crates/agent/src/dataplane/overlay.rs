@@ -157,6 +157,7 @@ mod tests {
                 pod_cidr: block.map(|block| block.parse().unwrap()),
                 address: address.map(|address| address.parse().unwrap()),
                 wish: Wish::Vxlan,
+                created: String::new(),
             })
         };
         let nodes = Arc::new(vec![

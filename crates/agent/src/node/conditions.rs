@@ -18,11 +18,22 @@ pub(super) struct Gauges {
     pub tasks_limit: i64,
 }
 
+/// Condition of a node: its message says which other nodes' pods it does not reach, and why.
+pub const NODES_UNREACHABLE: &str = "naru.io/NodesUnreachable";
+
 /// Bytes of available memory below which pods should go elsewhere (kubelet's default).
 const MEMORY_LOW: i64 = 100 << 20;
 
-/// The four conditions; transition times are kept from `before` where the status is the same.
-pub(super) fn conditions(gauges: Gauges, before: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
+/// The five conditions; transition times are kept from `before` where the status is the same.
+///
+/// That some other node cannot be reached is a condition of our own: with Kubernetes' `NetworkUnavailable` one node that
+/// nobody reaches would take all others out of the scheduler's choice.
+pub(super) fn conditions(
+    gauges: Gauges,
+    troubles: &[String],
+    before: &[NodeCondition],
+    now: Timestamp,
+) -> Vec<NodeCondition> {
     let memory = gauges.memory_available < MEMORY_LOW;
     let disk = gauges.disk > 0 && gauges.disk_available < gauges.disk / 20;
     let tasks = gauges.tasks_limit > 0 && gauges.tasks > gauges.tasks_limit / 10 * 9;
@@ -36,8 +47,17 @@ pub(super) fn conditions(gauges: Gauges, before: &[NodeCondition], now: Timestam
         stamp(kind, holds, if holds { bad } else { good }, &message, before, now)
     })
     .into_iter()
+    .chain([ways(troubles, before, now)])
     .chain([stamp("Ready", true, "KubeletReady", "naru is ready to run pods", before, now)])
     .collect()
+}
+
+fn ways(troubles: &[String], before: &[NodeCondition], now: Timestamp) -> NodeCondition {
+    let (reason, message) = match troubles {
+        [] => ("WaysToAll", "the pods of every node are reached".to_owned()),
+        troubles => ("NoWay", troubles.join("; ")),
+    };
+    stamp(NODES_UNREACHABLE, !troubles.is_empty(), reason, &message, before, now)
 }
 
 fn stamp(
@@ -68,13 +88,19 @@ mod tests {
     fn pressure_is_told_and_transition_times_are_kept() {
         let fine = Gauges { memory_available: 1 << 30, disk: 100, disk_available: 50, tasks: 10, tasks_limit: 100 };
         let first = Timestamp::from_second(100).unwrap();
-        let before = conditions(fine, &[], first);
+        let before = conditions(fine, &[], &[], first);
         let holds =
             |list: &[NodeCondition], kind: &str| list.iter().any(|known| known.type_ == kind && known.status == "True");
         assert!(holds(&before, "Ready") && !holds(&before, "DiskPressure"));
         let full = Gauges { disk_available: 4, memory_available: 1, ..fine };
-        let after = conditions(full, &before, Timestamp::from_second(200).unwrap());
+        let trouble = ["no way to w1".to_owned(), "nor to w2".to_owned()];
+        let after = conditions(full, &trouble, &before, Timestamp::from_second(200).unwrap());
         assert!(holds(&after, "DiskPressure") && holds(&after, "MemoryPressure") && !holds(&after, "PIDPressure"));
+        let ways = |list: &[NodeCondition]| {
+            list.iter().find(|known| known.type_ == NODES_UNREACHABLE).and_then(|known| known.message.clone())
+        };
+        assert!(!holds(&before, NODES_UNREACHABLE) && holds(&after, NODES_UNREACHABLE));
+        assert_eq!(ways(&after).unwrap(), "no way to w1; nor to w2");
         let since = |kind: &str| {
             after.iter().find(|known| known.type_ == kind).unwrap().last_transition_time.clone().unwrap().0
         };

@@ -65,7 +65,7 @@ pub(crate) fn translate_facts(config: &Config) -> Facts {
     let machine = Machine::read(&config.state_dir);
     Facts {
         node_name: config.node_name.clone(),
-        host_ips: config.addresses.clone(),
+        host_ips: config.addresses.borrow().clone(),
         pod_ips: Vec::new(),
         cpu_milli: machine.cpus * 1000,
         memory: machine.memory,

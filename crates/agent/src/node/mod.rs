@@ -5,4 +5,5 @@ mod facts;
 mod register;
 
 pub(crate) use facts::{labels, translate_facts};
+pub use conditions::NODES_UNREACHABLE;
 pub(crate) use register::keep_registered;

@@ -37,17 +37,22 @@ pub(crate) async fn keep_registered(config: Config) {
         .start(&config.client);
     let mut seen = own.changed();
     let mut told: Vec<NodeCondition> = Vec::new();
+    let (mut addresses, mut moved) = (config.addresses.clone(), false);
     let mut told_at: Option<tokio::time::Instant> = None;
     loop {
         if let Err(error) = beat(&config).await {
             tracing::debug!(error = %crate::chain(&error), "the node's lease was not renewed");
         }
-        let now = conditions(gauges(&config), &told, Timestamp::now());
-        let changed = now.len() != told.len() || now.iter().zip(&told).any(|(new, old)| new.status != old.status);
+        moved |= addresses.has_changed().unwrap_or(false);
+        addresses.mark_unchanged();
+        let now = conditions(gauges(&config), &config.network.troubles(), &told, Timestamp::now());
+        let differ =
+            |(new, old): (&NodeCondition, &NodeCondition)| new.status != old.status || new.message != old.message;
+        let changed = moved || now.len() != told.len() || now.iter().zip(&told).any(differ);
         let given_up = told_at.is_some() && own.get("", &config.node_name).is_some_and(|node| !*node.view);
         if changed || given_up || told_at.is_none_or(|at| at.elapsed() >= STATUS_AGAIN) {
             match tell(&config, &machine, &now).await {
-                Ok(()) => (told, told_at) = (now, Some(tokio::time::Instant::now())),
+                Ok(()) => (told, told_at, moved) = (now, Some(tokio::time::Instant::now()), false),
                 // Deleted by hand: a node that runs is registered.
                 Err(error) if error.is_not_found() => drop(register(&config, &machine).await),
                 Err(error) => tracing::debug!(error = %crate::chain(&error), "the node's status was not told"),
@@ -57,6 +62,10 @@ pub(crate) async fn keep_registered(config: Config) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(again) => break,
+                Ok(()) = addresses.changed() => {
+                    addresses.mark_changed();
+                    break;
+                }
                 changed = seen.changed() => {
                     if changed.is_err() {
                         tokio::time::sleep_until(again).await;
@@ -96,7 +105,7 @@ async fn register(config: &Config, machine: &Machine) -> Result<(), ClientError>
         }
         Err(error) => return Err(error),
     }
-    tell(config, machine, &conditions(gauges(config), &[], Timestamp::now())).await
+    tell(config, machine, &conditions(gauges(config), &config.network.troubles(), &[], Timestamp::now())).await
 }
 
 async fn tell(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Result<(), ClientError> {
@@ -110,7 +119,7 @@ async fn tell(config: &Config, machine: &Machine, conditions: &[NodeCondition]) 
 
 fn status(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Value {
     let mut addresses: Vec<Value> =
-        config.addresses.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
+        config.addresses.borrow().iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
     addresses.push(json!({"type": "Hostname", "address": config.node_name}));
     let resources = json!({
         "cpu": machine.cpus.to_string(),

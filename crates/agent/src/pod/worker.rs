@@ -594,10 +594,11 @@ impl Worker {
             desired: &self.desired,
             observed: &self.observed,
             conditions,
+        let host = self.node.config.addresses.borrow().clone();
             readiness_gates: &readiness_gates,
             tested: &self.tested,
             pod: &format!("{}_{}({})", self.pod.name(), self.pod.namespace(), self.executor.uid),
-            host: &self.node.config.addresses,
+            host: &host,
             generation: self.pod.metadata.generation,
             qos: spec.map_or("BestEffort", |spec| qos(spec).as_str()),
             now: Timestamp::now(),

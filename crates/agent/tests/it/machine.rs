@@ -144,7 +144,7 @@ impl Machine {
         let agent = process.spawn(async move {
             let config = Config {
                 node_name: "node".into(),
-                addresses: vec!["192.0.2.1".parse().unwrap()],
+                addresses: tokio::sync::watch::channel(vec!["192.0.2.1".parse().unwrap()]).1,
                 state_dir: pods_config.state_dir.clone(),
                 run_dir: pods_config.run_dir.clone(),
                 client: api.client(),

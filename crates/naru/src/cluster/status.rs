@@ -153,6 +153,10 @@ fn troubles(
         {
             add(network["message"].as_str().unwrap_or("no network").to_owned(), String::new());
         }
+        let ways = node::condition(node, naru_agent::NODES_UNREACHABLE).filter(|ways| ways["status"] == "True");
+        if let Some(why) = ways.and_then(|ways| ways["message"].as_str()).filter(|_| node::readiness(node) == "Ready") {
+            add(format!("node {name} does not reach pods of other nodes: {why}"), String::new());
+        }
         if let Some(end) = certificate_until(node).filter(|end| *end <= soon) {
             let word = if end <= now { "ended" } else { "ends" };
             add(

@@ -8,6 +8,7 @@ use naru_agent::dataplane::DataplaneConfig;
 use naru_network::model::NodeConfig;
 use naru_network::{HelperConfig, HelperOptions, HelperProgram};
 use naru_runtime::pod::{PodsConfig, SupervisorCommand};
+use tokio::sync::watch;
 
 use crate::cli::{Place, ServerOptions};
 
@@ -155,4 +156,57 @@ pub(crate) fn node_address() -> Option<IpAddr> {
     // 192.0.2.0/24 is documentation's own (RFC 5737): only the default route leads there.
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+/// How often this machine's addresses are looked at.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The addresses that `read` gives, now and as they change, for as long as somebody looks at them.
+pub(crate) fn follow_addresses(read: impl Fn() -> Vec<IpAddr> + Send + 'static) -> watch::Receiver<Vec<IpAddr>> {
+    let (told, addresses) = watch::channel(read());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = told.closed() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            told.send_if_modified(|known| {
+                let now = steady(known, read());
+                let differs = *known != now;
+                *known = now;
+                differs
+            });
+        }
+    });
+    addresses
+}
+
+/// The preferred address stays what it was while the machine has it: others know the node by it, and a default route
+/// that comes and goes must not move the node. A machine without any address is cut off, and not elsewhere.
+fn steady(before: &[IpAddr], mut now: Vec<IpAddr>) -> Vec<IpAddr> {
+    if now.is_empty() {
+        return before.to_vec();
+    }
+    if let Some(at) = before.first().and_then(|preferred| now.iter().position(|address| address == preferred)) {
+        now[..=at].rotate_right(1);
+    }
+    now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preferred_address_stays_while_the_machine_has_it() {
+        let all = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let before = all(&["192.0.2.1", "198.51.100.1"]);
+        let now = |texts: &[&str]| steady(&before, all(texts));
+        assert_eq!(
+            now(&["198.51.100.1", "203.0.113.1", "192.0.2.1"]),
+            all(&["192.0.2.1", "198.51.100.1", "203.0.113.1"])
+        );
+        assert_eq!(now(&["198.51.100.1", "192.0.2.2"]), all(&["198.51.100.1", "192.0.2.2"]));
+        assert_eq!(now(&[]), before);
+    }
 }

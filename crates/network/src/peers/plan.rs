@@ -82,7 +82,8 @@ pub struct Plan {
     pub problems: Vec<String>,
 }
 
-/// Says what must exist. Peers that contradict one another or this machine get no way; the first by name is believed.
+/// Says what must exist. A peer that contradicts this machine or a peer before it in the list gets no way: whoever lists
+/// the longest known first lets no newcomer take anything from them.
 pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan {
     let mut plan = Plan { mtu: underlay.mtu(None), ..Plan::default() };
     // A cluster of one block has its catch-all already.
@@ -90,11 +91,9 @@ pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan
         let to = config.cluster_cidr;
         plan.routes.insert(to, Route::nowhere(to));
     }
-    let mut peers: Vec<&Peer> = peers.iter().filter(|peer| peer.name != config.node).collect();
-    peers.sort_by(|a, b| a.name.cmp(&b.name));
     let mut accepted: Vec<&Peer> = Vec::new();
     let mut tunnel_mtu = u32::MAX;
-    for peer in peers {
+    for peer in peers.iter().filter(|peer| peer.name != config.node) {
         let outcome = believe(config, underlay, &accepted, peer).and_then(|()| lead(config, underlay, peer, &mut plan));
         match outcome {
             Ok(mode) => {

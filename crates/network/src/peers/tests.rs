@@ -131,7 +131,7 @@ fn what_cannot_be_true_is_not_believed() {
         (said("b", "10.42.2.0/24", "10.42.7.7"), "pods or services"),
         (said("b", "10.42.2.0/24", "224.0.0.9"), "cannot be reached"),
     ] {
-        let plan = plan(&config(), &underlay, &[liar, good.clone()]);
+        let plan = plan(&config(), &underlay, &[good.clone(), liar]);
         assert_eq!(plan.modes.keys().collect::<Vec<_>>(), ["a"]);
         assert!(plan.problems.len() == 1 && plan.problems[0].contains(why), "{why}: {:?}", plan.problems);
         assert_eq!(plan.routes.keys().map(ToString::to_string).collect::<Vec<_>>(), ["10.42.0.0/16", "10.42.1.0/24"]);

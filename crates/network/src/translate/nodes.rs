@@ -25,6 +25,8 @@ pub struct NodeFacts {
     pub address: Option<Ipv4Addr>,
     /// How others should lead to its pods.
     pub wish: Wish,
+    /// When it came to be, as the API writes it: of two that contradict one another, the older is believed.
+    pub created: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -40,6 +42,8 @@ struct Node {
 struct Metadata {
     name: String,
     annotations: Option<BTreeMap<String, String>>,
+    #[serde(rename = "creationTimestamp")]
+    created: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -73,6 +77,7 @@ impl NodeFacts {
         let mut addresses = node.status.addresses.iter().flatten().filter(|address| address.r#type == "InternalIP");
         let annotations = node.metadata.annotations.unwrap_or_default();
         Ok(Self {
+            created: node.metadata.created.unwrap_or_default(),
             name: node.metadata.name,
             pod_cidr: blocks.filter_map(|text| text.parse::<Ipv4Net>().ok()).map(|block| block.trunc()).next(),
             address: addresses.find_map(|address| address.address.parse().ok()),
@@ -113,7 +118,7 @@ mod tests {
         assert_eq!(new, NodeFacts { name: "n1".into(), ..NodeFacts::default() });
         assert_eq!(new.peer(), None);
         let known = parse(serde_json::json!({
-            "metadata": {"name": "n1", "annotations": {"naru.io/network-mode": "vxlan"}},
+            "metadata": {"name": "n1", "creationTimestamp": "2026-01-02T03:04:05Z", "annotations": {"naru.io/network-mode": "vxlan"}},
             "spec": {"podCIDRs": ["fd00::/64", "10.42.3.0/24"]},
             "status": {"addresses": [
                 {"type": "ExternalIP", "address": "203.0.113.1"}, {"type": "InternalIP", "address": "fd01::1"},
@@ -126,7 +131,7 @@ mod tests {
             address: "192.0.2.1".parse().unwrap(),
             wish: Wish::Vxlan,
         };
-        assert_eq!(known.peer(), Some(peer));
+        assert_eq!((known.peer(), known.created.as_str()), (Some(peer), "2026-01-02T03:04:05Z"));
         let cluster = Cluster { nodes: vec![Arc::new(new), Arc::new(known)], ..Cluster::default() };
         let seen_from = |node: &str| {
             let pod_subnet = "10.42.0.0/24".parse().unwrap();
