@@ -11,11 +11,12 @@ mod machines;
 mod world;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use ipnet::Ipv4Net;
 use naru_network::model::Desired;
-use naru_network::peers::Wish;
+use naru_network::peers::{OverlayConfig, Peer, Wish, converge};
 
 use machines::Cluster;
 use world::TestPod;
@@ -78,6 +79,32 @@ fn main() {
         );
     }
     println!("medians of {ROUNDS} rounds in turns; packets of {mtu} bytes; ratios to the first line");
+    many_nodes();
+}
+
+/// What it costs to look after the ways to many nodes, half of them behind the tunnel.
+fn many_nodes() {
+    const NODES: u32 = 5000;
+    let cluster = Cluster::new();
+    let machine = &cluster.machines[0];
+    let config = OverlayConfig { cluster_cidr: "10.0.0.0/9".parse().unwrap(), ..machine.config() };
+    let block = |n: u32| Ipv4Net::new_assert(Ipv4Addr::from(0x0a2b_0000 + n * 256), 24);
+    let address = |n: u32| Ipv4Addr::from(if n % 2 == 0 { 0xc612_0000 } else { 0xcb00_0000 } + n);
+    let peer = |n: u32| Peer { name: format!("n{n}"), pod_cidr: block(n), address: address(n), wish: Wish::Automatic };
+    machine.netns.sh("ip addr add 198.18.255.254/16 dev eth0");
+    let mut peers: Vec<Peer> = (0..NODES).map(peer).collect();
+    let look = |what: &str, peers: &[Peer], expected: usize| {
+        let begin = Instant::now();
+        let outcome = machine.netns.run(|| converge(&config, peers, machine.state.path()).unwrap());
+        let took = begin.elapsed();
+        assert!(outcome.problems.is_empty() && outcome.changed >= expected, "{:?}", outcome.problems);
+        println!("ways to {NODES} nodes, {what}: {took:.1?}, {} changes", outcome.changed);
+    };
+    look("from nothing", &peers, NODES as usize);
+    look("nothing to do", &peers, 0);
+    peers[7].address = Ipv4Addr::new(203, 0, 200, 1);
+    look("one moved", &peers, 1);
+    look("all gone", &[], 1);
 }
 
 fn median(rounds: &[Figures]) -> Figures {

@@ -91,13 +91,13 @@ pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan
         let to = config.cluster_cidr;
         plan.routes.insert(to, Route::nowhere(to));
     }
-    let mut accepted: Vec<&Peer> = Vec::new();
+    let mut accepted = Accepted::default();
     let mut tunnel_mtu = u32::MAX;
     for peer in peers.iter().filter(|peer| peer.name != config.node) {
         let outcome = believe(config, underlay, &accepted, peer).and_then(|()| lead(config, underlay, peer, &mut plan));
         match outcome {
             Ok(mode) => {
-                accepted.push(peer);
+                accepted.add(peer);
                 plan.modes.insert(peer.name.clone(), mode);
                 let interface = match underlay.ways.get(&peer.address) {
                     Some(Way::Out { interface, .. }) => Some(*interface),
@@ -120,8 +120,28 @@ pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan
     plan
 }
 
+/// The peers that have a way: no two of their blocks meet.
+#[derive(Default)]
+struct Accepted<'a> {
+    by_block: BTreeMap<Ipv4Addr, &'a Peer>,
+    by_address: BTreeMap<Ipv4Addr, &'a Peer>,
+}
+
+impl<'a> Accepted<'a> {
+    fn add(&mut self, peer: &'a Peer) {
+        self.by_block.insert(peer.pod_cidr.network(), peer);
+        self.by_address.insert(peer.address, peer);
+    }
+
+    /// The peer whose block meets `block`: of those that begin before its end, only the last can.
+    fn overlapping(&self, block: Ipv4Net) -> Option<&'a Peer> {
+        let (_, last) = self.by_block.range(..=block.broadcast()).next_back()?;
+        (last.pod_cidr.broadcast() >= block.network()).then_some(*last)
+    }
+}
+
 /// Whether what a peer says of itself can be true.
-fn believe(config: &OverlayConfig, underlay: &Underlay, accepted: &[&Peer], peer: &Peer) -> Result<(), String> {
+fn believe(config: &OverlayConfig, underlay: &Underlay, accepted: &Accepted<'_>, peer: &Peer) -> Result<(), String> {
     let (subnet, address) = (peer.pod_cidr, peer.address);
     let overlap = |a: Ipv4Net, b: Ipv4Net| a.contains(&b) || b.contains(&a);
     if !config.cluster_cidr.contains(&subnet) || subnet == config.cluster_cidr {
@@ -136,13 +156,13 @@ fn believe(config: &OverlayConfig, underlay: &Underlay, accepted: &[&Peer], peer
             "its pod addresses {subnet} are this node's own; remove one of the two nodes and let it join again"
         ));
     }
-    if let Some(other) = accepted.iter().find(|other| overlap(other.pod_cidr, subnet)) {
+    if let Some(other) = accepted.overlapping(subnet) {
         return Err(format!(
             "its pod addresses {subnet} belong to node {} ({}); remove one of the two nodes and let it join again",
             other.name, other.pod_cidr
         ));
     }
-    if let Some(other) = accepted.iter().find(|other| other.address == address) {
+    if let Some(other) = accepted.by_address.get(&address) {
         return Err(format!(
             "its address {address} is that of node {}; each node needs an address of its own",
             other.name
