@@ -5,6 +5,7 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod impersonation;
+pub(crate) mod forgotten;
 pub(crate) mod member;
 pub(crate) mod token;
 
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) user: Option<Arc<User>>,
     /// The hash of the key of its certificate, if it came with one.
     pub(crate) key: Option<Arc<str>>,
+    /// When that certificate was signed.
+    pub(crate) signed: Option<Timestamp>,
     /// Whether the bytes leave this machine.
     pub(crate) local: bool,
 }
@@ -37,7 +40,12 @@ pub(crate) struct Peer {
 pub(crate) fn authenticate(core: &Core, peer: &Peer, headers: &HeaderMap) -> Result<Arc<User>, Status> {
     let user = if let Some(user) = &peer.user {
         if let Some(key) = &peer.key {
-            member::check(&core.store.snapshot(), user, key)?;
+            let snapshot = core.store.snapshot();
+            if let Err(refusal) = member::check(&snapshot, user, key)
+                && !forgotten::is(core, &snapshot, user, key, peer.signed)
+            {
+                return Err(refusal);
+            }
         }
         user.clone()
     } else if let Some(value) = headers.get(AUTHORIZATION) {

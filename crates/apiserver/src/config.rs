@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use jiff::Timestamp;
 use naru_api::Registry;
 use naru_client::NodeDialer;
 use naru_identity::{Authority, Sealer, TokenSigner};
@@ -48,6 +49,9 @@ pub struct Settings {
     pub pod_network: Ipv4Net,
     /// How long a node's certificate is valid. Nodes renew theirs after two thirds of it.
     pub node_certificate: Duration,
+    /// From when to when the cluster lived on after the backup that it was restored from; `None` for one that never was.
+    /// Nodes that got their certificate in between are taken in again.
+    pub restored: Option<(Timestamp, Timestamp)>,
     /// The name of the provisioner of the default storage class.
     pub provisioner: String,
 }
@@ -75,6 +79,7 @@ impl Default for Settings {
             advertise: None,
             pod_network: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16),
             node_certificate: Duration::from_secs(30 * 24 * 3600),
+            restored: None,
             provisioner: "naru.io/local".to_owned(),
         }
     }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::authentication::member;
+use crate::authentication::{forgotten, member};
 use crate::state::Core;
 use crate::user::User;
 use crate::wire::payload::Payload;
@@ -146,6 +146,7 @@ pub(crate) fn answer(core: &Arc<Core>, user: &User, upgrade: Option<OnUpgrade>) 
         return Err(Status::bad_request(format!("expected Upgrade: {TUNNEL_PROTOCOL}, over HTTP/1.1")));
     };
     let hub = core.tunnels.clone();
+    forgotten::take_in(core, user);
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => hub.hold(&node, Box::new(TokioIo::new(upgraded))).await,

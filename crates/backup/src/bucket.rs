@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::{ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use crate::{DepotError, PipeReader, Stored, pipe};
 const PART: usize = 8 << 20;
 /// Who waits for a bucket wants to hear soon that it cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// One request, with a part of a backup, takes at most so long.
+const SLOW: Duration = Duration::from_secs(300);
 
 /// A bucket, or what lies below a prefix in one.
 #[derive(Clone)]
@@ -42,10 +44,18 @@ impl std::fmt::Debug for Bucket {
     }
 }
 
+/// The setting that a variable is, as other programs that speak S3 name them.
+fn key(variable: &str) -> Option<AmazonS3ConfigKey> {
+    variable.strip_prefix("AWS_").and_then(|_| variable.to_ascii_lowercase().parse().ok())
+}
+
 // === impl Bucket ===
 
 impl Bucket {
-    pub(crate) fn open(address: &str) -> Result<Bucket, DepotError> {
+    pub(crate) fn open(
+        address: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Bucket, DepotError> {
         let wrong = || DepotError::Address(address.to_owned());
         let rest = address.strip_prefix("s3://").ok_or_else(wrong)?;
         let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -53,17 +63,16 @@ impl Bucket {
             return Err(wrong());
         }
         let prefix = Path::parse(prefix.trim_matches('/')).map_err(|_| wrong())?;
-        let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok())
-            .unwrap_or_default();
-        // Who names an address without TLS means it.
-        let plain = endpoint.starts_with("http://");
-        let options = ClientOptions::new().with_allow_http(plain).with_timeout(Duration::from_secs(300));
-        let mut builder = AmazonS3Builder::from_env();
-        if plain {
-            builder = builder.with_client_options(options);
+        let mut builder = AmazonS3Builder::new();
+        let mut plain = false;
+        for (name, value) in variables {
+            let Some(key) = key(&name) else { continue };
+            // Who names an address without TLS means it.
+            plain |= name.starts_with("AWS_ENDPOINT") && value.starts_with("http://");
+            builder = builder.with_config(key, value);
         }
+        // A part that takes longer than this is tried again.
+        let builder = builder.with_client_options(ClientOptions::new().with_allow_http(plain).with_timeout(SLOW));
         let retry = RetryConfig { max_retries: 4, retry_timeout: PATIENCE, ..RetryConfig::default() };
         let store = builder.with_bucket_name(name).with_retry(retry).build();
         let store = store.map_err(|source| DepotError::Setup { address: address.to_owned(), source })?;

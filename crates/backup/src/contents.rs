@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::BackupError;
@@ -44,6 +45,18 @@ pub struct ServerSettings {
     pub pod_network: String,
     /// The addresses of all services.
     pub service_network: String,
+    /// The last restoration of the cluster, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+}
+
+/// A restoration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// When the backup was made.
+    pub taken: Timestamp,
+    /// When it was restored.
+    pub at: Timestamp,
 }
 
 // === impl KeptFile ===

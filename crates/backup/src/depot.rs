@@ -45,9 +45,20 @@ impl Depot {
     /// # Errors
     /// When it is no address of a place, or the bucket's settings are incomplete.
     pub fn parse(address: &str) -> Result<Depot, DepotError> {
+        Depot::with(
+            address,
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
+    }
+
+    /// The same, with these variables for an environment.
+    ///
+    /// # Errors
+    /// As [`Depot::parse`].
+    pub fn with(address: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Depot, DepotError> {
         let wrong = || DepotError::Address(address.to_owned());
         if address.starts_with("s3://") {
-            return Bucket::open(address).map(Depot::Bucket);
+            return Bucket::open(address, variables).map(Depot::Bucket);
         }
         let path = match address.strip_prefix("file://") {
             Some(path) if !path.starts_with('/') => return Err(wrong()),

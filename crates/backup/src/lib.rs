@@ -27,7 +27,7 @@ mod name;
 mod pipe;
 mod seal;
 
-pub use contents::{Contents, KeptFile, ServerSettings};
+pub use contents::{Contents, KeptFile, Restored, ServerSettings};
 pub use depot::{Depot, Put, Stored};
 pub use error::{BackupError, DepotError, KeyError};
 pub use folder::{NoRoom, room};

@@ -18,7 +18,7 @@ const AUTHORITY_DAYS: i64 = 3650;
 /// How long certificates of servers, nodes and people are valid, in days. Servers and nodes renew long before.
 const LEAF_DAYS: i64 = 365;
 /// By how much clocks of a cluster's machines may differ; a machine whose clock is further off is not let in.
-const CLOCKS_DIFFER: std::time::Duration = std::time::Duration::from_secs(600);
+pub(crate) const CLOCKS_DIFFER: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// A fault of the authority or of a certificate given to it.
 #[derive(Debug, thiserror::Error)]

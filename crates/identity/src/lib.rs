@@ -28,7 +28,8 @@ pub use authority::{Authority, IdentityError, Issued, Subject, subject_of};
 pub use bootstrap::{BootstrapToken, JoinLine, JoinLineError};
 pub use files::write_file;
 pub use node::{
-    Requested, key_hash, key_hash_of, key_hash_of_pem, key_hash_of_request, request_certificate, validity_of_pem,
+    Requested, key_hash, key_hash_of, key_hash_of_pem, key_hash_of_request, request_certificate, signed_at,
+    validity_of_pem,
 };
 pub use pinned::PinnedAuthority;
 pub use sealer::{SealError, Sealer};

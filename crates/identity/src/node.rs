@@ -55,6 +55,13 @@ pub fn key_hash_of_request(request: &str) -> Option<String> {
     Some(key_hash(request.certification_request_info.subject_pki.raw))
 }
 
+/// When a node's certificate (DER) was signed: as much after its beginning as clocks may differ.
+pub fn signed_at(certificate: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let begins = Timestamp::from_second(certificate.validity().not_before.timestamp()).ok()?;
+    begins.checked_add(crate::authority::CLOCKS_DIFFER).ok()
+}
+
 /// From when to when the first certificate of a PEM text is valid.
 pub fn validity_of_pem(certificate: &str) -> Option<(Timestamp, Timestamp)> {
     let (_, block) = parse_x509_pem(certificate.as_bytes()).ok()?;

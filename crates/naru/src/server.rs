@@ -74,7 +74,8 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         tracing::info!("a restored backup was put in place");
     }
     let schedule = schedule::Schedule::of(&options.backup)?;
-    settings::complete(&mut options, settings::read(&place).as_ref());
+    let before = settings::read(&place);
+    settings::complete(&mut options, before.as_ref());
     let plan = network::plan(&options)?;
     let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
     let pki = place.state_dir.join("pki");
@@ -90,6 +91,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         node_name: node_name.clone(),
         pod_network: plan.cluster_cidr.to_string(),
         service_network: options.service_network.to_string(),
+        restored: before.and_then(|before| before.restored),
     };
     settings::write(&place, &noted)?;
     let addresses = network::addresses(&plan);
@@ -101,6 +103,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         pod_network: plan.cluster_cidr,
         node_loss_toleration: options.pod_eviction,
         node_certificate: options.node_certificate,
+        restored: noted.restored.map(|restored| (restored.taken, restored.at)),
         ..Settings::default()
     };
     let names = certificate_names(&options, &settings, &plan, &node_name);

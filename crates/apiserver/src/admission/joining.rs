@@ -179,15 +179,7 @@ fn invited(
         // The same machine asks again: its answer was lost.
         return Ok(effects);
     }
-    let mut object = json!({
-        "kind": "Node", "apiVersion": "v1",
-        "metadata": {"name": node, "annotations": {KEY_HASH: hash, UNTIL: until},
-            "labels": {"kubernetes.io/hostname": node, "naru.io/role": "worker"}},
-        // Until it says that it is ready.
-        "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}, "status": {},
-    });
-    crate::verbs::create::identify(&route.kind, &mut object);
-    naru_api::admit::default(&route.kind, &mut object);
+    let object = newcomer(&route.kind, node, hash, until);
     let stored = encode::encode(&core.sealer, &key, &object).map_err(Status::internal)?;
     effects.reserve.push((key, stored));
     if user.extra.contains_key(ONCE) {
@@ -202,6 +194,20 @@ fn invited(
         effects.unchanged = Some((token, seen));
     }
     Ok(effects)
+}
+
+/// The Node of a machine that has just got its certificate.
+pub(crate) fn newcomer(kind: &Kind, node: &str, hash: &str, until: &str) -> Value {
+    let mut object = json!({
+        "kind": "Node", "apiVersion": "v1",
+        "metadata": {"name": node, "annotations": {KEY_HASH: hash, UNTIL: until},
+            "labels": {"kubernetes.io/hostname": node, "naru.io/role": "worker"}},
+        // Until it says that it is ready.
+        "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}, "status": {},
+    });
+    crate::verbs::create::identify(kind, &mut object);
+    naru_api::admit::default(kind, &mut object);
+    object
 }
 
 fn taken(kind: &Kind, node: &Value) -> Status {

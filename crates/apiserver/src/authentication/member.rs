@@ -51,7 +51,7 @@ pub(crate) fn check(snapshot: &Snapshot, user: &User, key: &str) -> Result<(), S
 
 /// Whether a Node's bytes name the key. They are searched and not parsed, for this is asked in every request of a node:
 /// keys of maps stand in order, so annotations come before anything else in which the text could be (labels, status).
-fn has_key(served: &[u8], key: &str) -> bool {
+pub(super) fn has_key(served: &[u8], key: &str) -> bool {
     const FIELD: &[u8] = b"\"naru.io/key-hash\":\"";
     let Some(start) = memmem::find(served, FIELD).map(|at| at + FIELD.len()) else { return false };
     let rest = &served[start..];

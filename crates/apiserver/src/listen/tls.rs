@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use naru_identity::{Authority, ServingCertificate, key_hash_of, subject_of};
+use naru_identity::{Authority, ServingCertificate, key_hash_of, signed_at, subject_of};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
@@ -43,7 +43,7 @@ pub(super) fn acceptor(authority: &Arc<Authority>, names: &[String]) -> Result<T
 /// Whom the client's certificate names. A certificate that names nobody is an error, not nobody.
 pub(super) fn peer(connection: &ServerConnection, local: bool) -> Result<Peer, ()> {
     let Some(certificate) = connection.peer_certificates().and_then(|c| c.first()) else {
-        return Ok(Peer { user: None, key: None, local });
+        return Ok(Peer { user: None, key: None, signed: None, local });
     };
     let subject = subject_of(certificate).ok_or(())?;
     let groups: Vec<&str> = subject.groups.iter().map(String::as_str).collect();
@@ -52,7 +52,7 @@ pub(super) fn peer(connection: &ServerConnection, local: bool) -> Result<Peer, (
     if member::node_of(&user).is_some() {
         user.extra.insert(member::KEY.to_owned(), vec![key.clone()]);
     }
-    Ok(Peer { user: Some(Arc::new(user)), key: Some(key.into()), local })
+    Ok(Peer { user: Some(Arc::new(user)), key: Some(key.into()), signed: signed_at(certificate), local })
 }
 
 /// Small answers go out at once, and a vanished peer is noticed.

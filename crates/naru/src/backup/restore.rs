@@ -132,7 +132,9 @@ fn unpack(from: PipeReader, key: &BackupKey, part: &Path, issued: Revision) -> a
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let path = part.join(settings::FILE);
-    naru_identity::write_file(&path, &serde_json::to_vec_pretty(&contents.server)?, 0o600)
+    let restored = Some(naru_backup::Restored { taken: header.about.time, at: Timestamp::now() });
+    let server = naru_backup::ServerSettings { restored, ..contents.server };
+    naru_identity::write_file(&path, &serde_json::to_vec_pretty(&server)?, 0o600)
         .with_context(|| format!("cannot write {}", path.display()))?;
     let imported = Store::import(&part.join("store"), &mut opening, Some(issued));
     let imported = imported.map_err(|error| match error {

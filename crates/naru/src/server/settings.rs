@@ -61,6 +61,7 @@ mod tests {
             node_name: "one".to_owned(),
             pod_network: "10.50.0.0/16".to_owned(),
             service_network: "10.51.0.0/16".to_owned(),
+            restored: None,
         };
         let settled = |words: &[&str], noted| {
             let mut options = options(words);

@@ -1,0 +1,134 @@
+//! Nodes that a restored cluster has forgotten: those that joined, or renewed their certificate, after the backup was made.
+//!
+//! Their certificates are the authority's and say when they were signed. One signed between the backup and its
+//! restoration is believed once more, for a week, and its Node then names its key as any other's; from that moment the
+//! Node alone counts, so that a node which is removed stays out. Refused: believing every certificate after a restoration,
+//! which would bring back whoever was removed in years.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use memchr::memmem;
+use naru_api::{Kind, Status, meta};
+use naru_store::{CommitError, Key, Snapshot};
+use serde_json::{Value, json};
+
+use super::member::{KEY, KEY_HASH, UNTIL, has_key, node_of};
+use crate::admission::joining;
+use crate::state::Core;
+use crate::user::User;
+use crate::{encode, object};
+
+/// How long after a restoration nodes may come back.
+const WAITS: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The clocks of the old and the new server may differ by so much.
+const DIFFER: SignedDuration = SignedDuration::from_secs(60);
+/// The ConfigMap of `kube-system` that lists the keys which were taken in: each is, once.
+const LIST: &str = "naru-restored-nodes";
+
+/// Whether the certificate with this key is one that a restored cluster has forgotten.
+pub(super) fn is(core: &Core, snapshot: &Snapshot, user: &User, key: &str, signed: Option<Timestamp>) -> bool {
+    let (Some(restored), Some(signed), Some(_)) = (core.settings.restored, signed, node_of(user)) else { return false };
+    may(restored, signed, Timestamp::now()) && !was_taken_in(snapshot, key)
+}
+
+/// Whether a certificate signed then may be believed now.
+fn may((taken, at): (Timestamp, Timestamp), signed: Timestamp, now: Timestamp) -> bool {
+    let between = signed.duration_since(taken) >= -DIFFER && signed.duration_since(at) <= DIFFER;
+    between && now.duration_since(at) <= WAITS
+}
+
+fn list() -> Key {
+    Key::new("configmaps", "kube-system", LIST)
+}
+
+fn was_taken_in(snapshot: &Snapshot, key: &str) -> bool {
+    snapshot.get(&list()).is_some_and(|entry| memmem::find(&entry.served, format!("\"{key}\"").as_bytes()).is_some())
+}
+
+/// Makes the node that connects a member again, where the cluster has forgotten it.
+pub(crate) fn take_in(core: &Arc<Core>, user: &User) {
+    let (Some(node), Some(key)) = (node_of(user), user.extra.get(KEY).and_then(|keys| keys.first())) else { return };
+    let snapshot = core.store.snapshot();
+    let known = snapshot.get(&Key::new("nodes", "", node)).is_some_and(|entry| has_key(&entry.served, key));
+    if core.settings.restored.is_none() || known {
+        return;
+    }
+    let (core, node, key) = (core.clone(), node.to_owned(), key.clone());
+    tokio::spawn(async move {
+        match write(&core, &node, &key).await {
+            Ok(()) => tracing::info!(node, "a node of before the restoration is back"),
+            Err(error) => tracing::warn!(node, %error, "a node of before the restoration cannot be taken in"),
+        }
+    });
+}
+
+async fn write(core: &Core, node: &str, key: &str) -> Result<(), Status> {
+    let (nodes, maps) = (core.route("", "v1", "nodes")?, core.route("", "v1", "configmaps")?);
+    let (at, listed) = (nodes.key("", node), list());
+    let committed = core.store.commit(|txn| {
+        let read = |entry: Option<Arc<naru_store::Entry>>| entry.map(|entry| object::parse(&entry.served));
+        let there = member(read(txn.get(&at)), &nodes.kind, node, key);
+        let map = noted(read(txn.get(&listed)), &maps.kind, node, key);
+        txn.put(at.clone(), encode::encode(&core.sealer, &at, &there).map_err(Status::internal)?);
+        txn.put(listed.clone(), encode::encode(&core.sealer, &listed, &map).map_err(Status::internal)?);
+        Ok::<(), Status>(())
+    });
+    match committed.await {
+        Ok(_) => Ok(()),
+        Err(CommitError::Rejected(status)) => Err(status),
+        Err(other) => Err(Status::internal(other)),
+    }
+}
+
+/// The Node with this key first among those that it names.
+fn member(there: Option<Value>, kind: &Kind, node: &str, key: &str) -> Value {
+    let Some(mut there) = there else {
+        let mut fresh = joining::newcomer(kind, node, key, "");
+        // Until when it is valid is said with its next certificate.
+        if let Some(annotations) = fresh["metadata"]["annotations"].as_object_mut() {
+            annotations.remove(UNTIL);
+        }
+        return fresh;
+    };
+    let before = meta::annotation(&there, KEY_HASH).and_then(|keys| keys.split(',').next()).unwrap_or_default();
+    let keys = if before.is_empty() { key.to_owned() } else { format!("{key},{before}") };
+    meta::set_annotation(&mut there, KEY_HASH, &keys);
+    there
+}
+
+fn noted(there: Option<Value>, kind: &Kind, node: &str, key: &str) -> Value {
+    let mut map = there.unwrap_or_else(|| {
+        let mut map =
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": LIST, "namespace": "kube-system"}});
+        crate::verbs::create::identify(kind, &mut map);
+        map
+    });
+    map["data"][key] = node.into();
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_certificates_of_the_lost_time_are_believed_and_not_for_ever() {
+        let hour = |hour: i64| Timestamp::from_second(1_790_000_000 + hour * 3_600).expect("a time");
+        let restored = (hour(0), hour(10));
+        assert!(may(restored, hour(5), hour(11)));
+        assert!(!may(restored, hour(-1), hour(11)), "known to the backup, or removed before it");
+        assert!(!may(restored, hour(11), hour(12)), "signed by the restored cluster itself");
+        assert!(!may(restored, hour(5), hour(10 + 8 * 24)));
+    }
+
+    #[test]
+    fn a_node_keeps_the_key_that_the_backup_knew() {
+        let registry = naru_api::Registry::builtin();
+        let kind = registry.by_kind("", "v1", "Node").expect("a kind");
+        let keys = |node: &Value| meta::annotation(node, KEY_HASH).unwrap_or_default().to_owned();
+        let made = member(None, kind, "w1", "aa");
+        assert_eq!((meta::name(&made), keys(&made).as_str()), ("w1", "aa"));
+        assert_eq!(keys(&member(Some(made), kind, "w1", "bb")), "bb,aa");
+    }
+}
