@@ -9,18 +9,69 @@ mod obstacles;
 
 use std::process::{Command, Output};
 
+use ipnet::Ipv4Net;
+
+use crate::model::Tunnel;
+use crate::peers::VXLAN_INTERFACE;
+
 pub use obstacles::{Obstacle, obstacles, obstacles_in};
 
 /// The comment on every rule of ours in tables of others.
 pub const TAG: &str = "naru: pods";
 
-/// A place for exceptions, and which of the two directions it takes.
-const PLACES: [(&str, &[&str]); 3] = [
-    ("DOCKER-USER", &["iifname", "oifname"]),
-    ("ufw-before-forward", &["iifname", "oifname"]),
-    // Pods ask the node for names.
-    ("ufw-before-input", &["iifname"]),
+/// A place for exceptions, and what passes there.
+const PLACES: [(&str, &[Door]); 3] = [
+    ("DOCKER-USER", &[Door::FromLinks, Door::ToLinks, Door::Led, Door::Answers]),
+    ("ufw-before-forward", &[Door::FromLinks, Door::ToLinks, Door::Led, Door::Answers]),
+    // Pods ask the node for names, and other nodes send tunnels to it.
+    ("ufw-before-input", &[Door::FromLinks, Door::Tunnel]),
 ];
+
+/// What must pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// What pods and tunnels send.
+    FromLinks,
+    /// What pods and tunnels get.
+    ToLinks,
+    /// What a port of this node leads to a pod of another one, past all links of ours.
+    Led,
+    /// The answers to that.
+    Answers,
+    /// Tunnels from other nodes, where there are any.
+    Tunnel,
+}
+
+impl Door {
+    /// Whether it is needed now.
+    fn needed(self) -> bool {
+        self != Self::Tunnel || std::path::Path::new("/proc/sys/net/ipv4/conf").join(VXLAN_INTERFACE).exists()
+    }
+
+    /// What it takes, in the words of nft.
+    fn nft(self, pods: Ipv4Net) -> String {
+        match self {
+            Self::FromLinks => "iifname \"naru*\"".into(),
+            Self::ToLinks => "oifname \"naru*\"".into(),
+            Self::Led => format!("ct status dnat ip daddr {pods}"),
+            Self::Answers => format!("ct status dnat ip saddr {pods}"),
+            Self::Tunnel => format!("udp dport {}", Tunnel::default().port),
+        }
+    }
+
+    /// What it takes, in the words of iptables.
+    fn legacy(self, pods: Ipv4Net) -> Vec<String> {
+        let text = match self {
+            Self::FromLinks => "-i naru+".to_owned(),
+            Self::ToLinks => "-o naru+".to_owned(),
+            Self::Led => format!("-d {pods} -m conntrack --ctstate DNAT"),
+            Self::Answers => format!("-s {pods} -m conntrack --ctstate DNAT"),
+            Self::Tunnel => format!("-p udp --dport {}", Tunnel::default().port),
+        };
+        let words = text.split(' ').map(str::to_owned);
+        words.chain(["-m", "comment", "--comment", TAG, "-j", "ACCEPT"].map(str::to_owned)).collect()
+    }
+}
 
 /// Another firewall's rules could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -46,24 +97,23 @@ pub enum FirewallError {
     },
 }
 
-/// Puts our exceptions where others provide a place for them; idempotent. Returns the chains that have them now.
+/// Puts our exceptions where others provide a place for them; idempotent. `pods` are the addresses of all pods. Returns
+/// the chains that have them now.
 ///
 /// Blocks for some milliseconds. To be repeated now and then: Docker and ufw may start or reload later.
-pub fn allow_pods() -> Result<Vec<String>, FirewallError> {
+pub fn allow_pods(pods: Ipv4Net) -> Result<Vec<String>, FirewallError> {
     let mut placed = Vec::new();
-    for (chain, directions) in PLACES {
+    for (chain, doors) in PLACES {
+        let doors = || doors.iter().filter(|door| door.needed());
         if let Some(listing) = listing(chain)? {
-            for direction in directions {
-                if !has_rule(&listing, direction) {
-                    let rule = format!("{direction} \"naru*\" counter accept comment \"{TAG}\"");
-                    nft(&["insert", "rule", "ip", "filter", chain, &rule])?;
-                }
+            for door in doors().map(|door| door.nft(pods)).filter(|door| !has_rule(&listing, door)) {
+                let rule = format!("{door} counter accept comment \"{TAG}\"");
+                nft(&["insert", "rule", "ip", "filter", chain, &rule])?;
             }
             placed.push(format!("ip filter {chain}"));
         }
         if legacy_chain(chain) {
-            for direction in directions {
-                let rule = legacy_rule(direction);
+            for rule in doors().map(|door| door.legacy(pods)) {
                 if legacy("-C", chain, &rule).is_err() {
                     legacy("-I", chain, &rule)?;
                 }
@@ -76,24 +126,31 @@ pub fn allow_pods() -> Result<Vec<String>, FirewallError> {
 
 /// Removes our exceptions wherever they are.
 pub fn forget_pods() -> Result<(), FirewallError> {
-    for (chain, directions) in PLACES {
+    for (chain, _) in PLACES {
         for line in listing(chain)?.unwrap_or_default().lines().filter(|line| line.contains(TAG)) {
             if let Some((_, handle)) = line.rsplit_once("# handle ") {
                 nft(&["delete", "rule", "ip", "filter", chain, "handle", handle.trim()])?;
             }
         }
         if legacy_chain(chain) {
-            for direction in directions {
-                let rule = legacy_rule(direction);
-                while legacy("-D", chain, &rule).is_ok() {}
+            let output = run("iptables-legacy", &["-w", "-S", chain])?;
+            for rule in String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| legacy_ours(line, chain)) {
+                legacy("-D", chain, &rule)?;
             }
         }
     }
     Ok(())
 }
 
-fn has_rule(listing: &str, direction: &str) -> bool {
-    listing.lines().any(|line| line.contains(TAG) && line.trim_start().starts_with(direction))
+/// The words of one of our rules, as `iptables -S` prints it behind `-A <chain>`.
+fn legacy_ours(line: &str, chain: &str) -> Option<Vec<String>> {
+    let (before, after) = line.strip_prefix(&format!("-A {chain} "))?.split_once(&format!("\"{TAG}\""))?;
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    Some([words(before), vec![TAG.to_owned()], words(after)].concat())
+}
+
+fn has_rule(listing: &str, door: &str) -> bool {
+    listing.lines().any(|line| line.contains(TAG) && line.trim_start().starts_with(door))
 }
 
 /// The rules of a chain with their handles; `None` when there is no such chain.
@@ -113,13 +170,9 @@ fn legacy_chain(chain: &str) -> bool {
     used && run("iptables-legacy", &["-w", "-n", "-L", chain]).is_ok_and(|output| output.status.success())
 }
 
-fn legacy_rule(direction: &str) -> [&'static str; 8] {
-    let side = if direction == "iifname" { "-i" } else { "-o" };
-    [side, "naru+", "-m", "comment", "--comment", TAG, "-j", "ACCEPT"]
-}
-
-fn legacy(verb: &str, chain: &str, rule: &[&str]) -> Result<(), FirewallError> {
-    let args = [&["-w", verb, chain], rule].concat();
+fn legacy(verb: &str, chain: &str, rule: &[String]) -> Result<(), FirewallError> {
+    let mut args = vec!["-w", verb, chain];
+    args.extend(rule.iter().map(String::as_str));
     check("iptables-legacy", &args, run("iptables-legacy", &args)?)
 }
 
@@ -133,4 +186,19 @@ fn check(program: &'static str, args: &[&str], output: Output) -> Result<(), Fir
     }
     let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
     Err(FirewallError::Refused { program, what: args.join(" "), said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_ours_are_read_as_they_were_written() {
+        let pods = "10.42.0.0/16".parse().unwrap();
+        let printed =
+            "-A DOCKER-USER -d 10.42.0.0/16 -m conntrack --ctstate DNAT -m comment --comment \"naru: pods\" -j ACCEPT";
+        assert_eq!(legacy_ours(printed, "DOCKER-USER"), Some(Door::Led.legacy(pods)));
+        assert_eq!(legacy_ours(printed, "FORWARD"), None);
+        assert_eq!(legacy_ours("-A DOCKER-USER -j RETURN", "DOCKER-USER"), None);
+    }
 }

@@ -119,7 +119,7 @@ impl Dataplane {
         };
         let tasks = vec![
             tokio::spawn(feed.run()),
-            tokio::spawn(keep_doors_open()),
+            tokio::spawn(keep_doors_open(node.cluster_cidr)),
             tokio::spawn(sources.nodes.clone().follow()),
             tokio::spawn(overlay.run()),
         ];

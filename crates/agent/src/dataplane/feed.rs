@@ -211,10 +211,10 @@ pub(super) fn correct(
 }
 
 /// Keeps our doors in other firewalls open.
-pub(super) async fn keep_doors_open() {
+pub(super) async fn keep_doors_open(pods: Ipv4Net) {
     let mut complained = None;
     loop {
-        let placed = tokio::task::spawn_blocking(naru_network::firewall::allow_pods).await;
+        let placed = tokio::task::spawn_blocking(move || naru_network::firewall::allow_pods(pods)).await;
         if let Ok(Err(error)) = placed {
             let text = naru_network::chain(&error);
             if complained.as_ref() != Some(&text) {

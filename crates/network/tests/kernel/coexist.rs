@@ -53,8 +53,8 @@ fn docker_s_drop_policy_is_passed(world: &mut World) {
     assert_eq!(ways(world, &client), [false, false, false, true, true], "Docker's policy drops what is forwarded");
     assert_eq!(firewall::obstacles().unwrap().len(), 1);
     for _ in 0..2 {
-        assert_eq!(firewall::allow_pods().unwrap(), ["ip filter DOCKER-USER"]);
-        assert_eq!(sh("nft list chain ip filter DOCKER-USER").matches(firewall::TAG).count(), 2);
+        assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap(), ["ip filter DOCKER-USER"]);
+        assert_eq!(sh("nft list chain ip filter DOCKER-USER").matches(firewall::TAG).count(), 4);
     }
     assert_eq!(ways(world, &client), ALL);
     assert_eq!(firewall::obstacles().unwrap(), []);
@@ -74,7 +74,7 @@ fn ufw_s_drop_policies_are_passed(world: &mut World) {
     assert!(!client.reaches(world.node.gateway, 7000) && !client.reaches(VIP, 80));
     let hooks: Vec<String> = firewall::obstacles().unwrap().into_iter().map(|obstacle| obstacle.hook).collect();
     assert_eq!(hooks, ["forward", "input"]);
-    assert_eq!(firewall::allow_pods().unwrap().len(), 2);
+    assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap().len(), 2);
     assert!(client.reaches(world.node.gateway, 7000), "pods may ask the node");
     assert_eq!(ways(world, &client), ALL);
     assert_eq!(world.outside.ask((HOST, 7000)).ok(), None, "what ufw closes stays closed");
@@ -87,7 +87,7 @@ fn a_drop_without_a_door_is_named(world: &mut World) {
         "nft 'table inet mine { chain fence { type filter hook forward priority 10; policy drop; ct state established accept; }; }'",
     );
     assert!(!client.reaches(VIP, 80), "a table that accepts does not overrule one that drops");
-    assert_eq!(firewall::allow_pods().unwrap(), Vec::<String>::new());
+    assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap(), Vec::<String>::new());
     let found = firewall::obstacles().unwrap();
     let [obstacle] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((obstacle.table.as_str(), obstacle.chain.as_str()), ("inet mine", "fence"));

@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("overlay::networks_and_policies_hold_between_machines", networks_and_policies_hold_between_machines),
     ("overlay::published_ports_pass_networks_between_machines", published_ports_pass_networks_between_machines),
     ("overlay::nobody_can_pretend_to_be_elsewhere", nobody_can_pretend_to_be_elsewhere),
+    ("overlay::other_firewalls_let_other_machines_pass", other_firewalls_let_other_machines_pass),
 ];
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 43, 5, 5);
@@ -305,4 +306,40 @@ fn nobody_can_pretend_to_be_elsewhere(_: &mut World) {
     forge(&cluster.stranger, elsewhere, target.address, "a known tunnel");
     let read = server.recv(&mut buffer).unwrap();
     assert_eq!(String::from_utf8_lossy(&buffer[..read]), "a known tunnel");
+}
+
+/// Docker drops what it does not know to forward, ufw what comes in: both have a door, which lets pass what other nodes
+/// need.
+fn other_firewalls_let_other_machines_pass(_: &mut World) {
+    let (mut cluster, web) = with_web();
+    let mut exposed = service("web", VIP, &[&web[0]]);
+    exposed.published = published();
+    cluster.apply(&Desired { services: vec![exposed], pods: models(&web.each_ref()), ..Desired::default() });
+    for machine in &cluster.machines {
+        machine.netns.sh(
+            "nft 'table ip filter { chain DOCKER-USER { counter return; }; chain ufw-before-input { ct state established accept; iifname lo accept; }; \
+             chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }; \
+             chain INPUT { type filter hook input priority 0; policy drop; jump ufw-before-input; }; }'",
+        );
+    }
+    let [first, second, third] = &cluster.machines;
+    let ways = || {
+        [
+            who(&cluster.stranger.ask((first.address, 8080))) == "w2",
+            who(&cluster.stranger.ask((third.address, 8080))) == "w2",
+            who(&web[1].netns.ask((web[0].address, 80))) == "w2",
+            who(&web[0].netns.ask((web[1].address, 80))) == "w3",
+        ]
+    };
+    assert_eq!(ways(), [false; 4]);
+    for machine in [first, second, third] {
+        let cidr = machine.node.cluster_cidr;
+        for _ in 0..2 {
+            machine.netns.run(|| naru_network::firewall::allow_pods(cidr)).unwrap();
+        }
+        assert_eq!(machine.netns.sh("nft list chain ip filter ufw-before-input").matches("udp dport 8472").count(), 1);
+    }
+    assert_eq!(ways(), [true; 4], "a port past the links, a tunnel, and pods both ways");
+    first.netns.run(naru_network::firewall::forget_pods).unwrap();
+    assert!(!first.netns.sh("nft list ruleset").contains(naru_network::firewall::TAG));
 }
