@@ -6,6 +6,8 @@ mod archives;
 mod engine;
 #[path = "image/packing.rs"]
 mod packing;
+#[path = "image/peers.rs"]
+mod peers;
 #[path = "image/registry.rs"]
 mod registry;
 #[path = "image/rootfs.rs"]

@@ -254,6 +254,16 @@ pub enum ImageError {
         /// Its answer.
         problem: String,
     },
+    /// No other node gave the image.
+    #[error(
+        "\"{reference}\" could not be copied from another node: {problem}; what arrived is kept for the next attempt"
+    )]
+    Peers {
+        /// The image.
+        reference: Box<Reference>,
+        /// What each of them said.
+        problem: String,
+    },
     /// The work was cut short because the process ends.
     #[error("{what} was interrupted")]
     Interrupted {

@@ -7,7 +7,7 @@ use naru_runtime::image::{ImageError, Images, Progress, Rootfs, Source};
 use crate::support::{Sample, Scratch, archive, gzip, noise, tar};
 
 /// Runs a script in mount namespace of its own, so that nothing it mounts stays. None where that is not possible.
-fn with_own_mounts(script: &str) -> Option<String> {
+pub fn with_own_mounts(script: &str) -> Option<String> {
     let output = Command::new("unshare").args(["--mount", "sh", "-ec", script]).output();
     match output {
         Ok(output) if output.status.success() => Some(String::from_utf8_lossy(&output.stdout).into_owned()),

@@ -1,6 +1,7 @@
 //! The store's operations, as callers see them: asynchronous, with the blocking work on threads made for it.
 
 mod add;
+mod copy;
 mod remove;
 mod rootfs;
 mod transfer;

@@ -21,7 +21,7 @@ use crate::image::registry::Remote;
 use crate::image::store::{FileGuard, parse_config};
 
 /// Blobs on their way at the same time.
-const PARALLEL: usize = 4;
+pub(super) const PARALLEL: usize = 4;
 
 impl Images {
     /// Fetches an image from its registry, checked by digest and unpacked.
@@ -88,7 +88,7 @@ impl Images {
         gate: &Arc<FileGuard>,
     ) -> Result<ImageRecord, ImageError> {
         let wanted = options.platform.clone().unwrap_or_else(Platform::host);
-        let (top, digest, manifest, bytes) = choose(remote, reference, &wanted).await?;
+        let Chosen { top, digest, manifest, bytes, indexes } = choose(remote, reference, &wanted).await?;
         let config = remote.fetch_document("the configuration", &manifest.config).await?;
         parse_config(&manifest.config.digest, &config, &manifest)?;
         let layers: BTreeMap<&Digest, &Descriptor> =
@@ -107,6 +107,9 @@ impl Images {
         blocking("keeping an image's documents", move || {
             let _held = held;
             store.keep_checked("the configuration", store.stage_bytes("the configuration", &config)?, &id.0)?;
+            for index in indexes {
+                store.keep(store.stage_bytes("an index", &index)?)?;
+            }
             store.keep_checked("the manifest", store.stage_bytes("the manifest", &bytes)?, &digest)
         })
         .await?;
@@ -176,24 +179,33 @@ impl Images {
     }
 }
 
-/// The manifest for `wanted`: digest of what the reference names, digest of the manifest, and the manifest itself.
-async fn choose(
-    remote: &Remote,
-    reference: &Reference,
-    wanted: &Platform,
-) -> Result<(Digest, Digest, Manifest, Vec<u8>), ImageError> {
+/// The manifest for a platform.
+struct Chosen {
+    /// Digest of what the reference names.
+    top: Digest,
+    /// Digest of the manifest.
+    digest: Digest,
+    manifest: Manifest,
+    /// The manifest as it came.
+    bytes: Vec<u8>,
+    /// The indexes on the way to it, as they came.
+    indexes: Vec<Vec<u8>>,
+}
+
+async fn choose(remote: &Remote, reference: &Reference, wanted: &Platform) -> Result<Chosen, ImageError> {
     let (top, mut bytes) = remote.manifest(None).await?;
-    let mut digest = top.clone();
+    let (mut digest, mut indexes) = (top.clone(), Vec::new());
     // An index may name indexes; more than two deep is no image.
     for _ in 0..3 {
         match Document::parse(&digest, &bytes)? {
-            Document::Manifest(manifest) => return Ok((top, digest, manifest, bytes)),
+            Document::Manifest(manifest) => return Ok(Chosen { top, digest, manifest, bytes, indexes }),
             Document::Index(index) => {
                 let chosen = index.choose(wanted).ok_or_else(|| ImageError::Platform {
                     name: reference.to_string(),
                     wanted: wanted.to_string(),
                     available: index.offers(),
                 })?;
+                indexes.push(bytes);
                 (digest, bytes) = remote.manifest(Some(&chosen.digest)).await?;
             }
         }
@@ -202,7 +214,7 @@ async fn choose(
 }
 
 /// A reference's name with its tag alone.
-fn name_without_digest(reference: &Reference) -> String {
+pub(super) fn name_without_digest(reference: &Reference) -> String {
     let full = reference.to_string();
     full.split_once('@').map_or(full.clone(), |(name, _)| name.to_owned())
 }

@@ -110,6 +110,8 @@ impl Store {
             let facts = self.facts(id, &listed.manifest)?;
             blobs.insert(listed.manifest.hex().into());
             blobs.insert(id.0.hex().into());
+            // The indexes it was chosen from, for nodes that ask by their digests.
+            blobs.extend(Index::registry_digests(listed).map(|digest| digest.hex().into()));
             blobs.extend(facts.manifest.layers.iter().map(|layer| layer.digest.hex().into()));
             chains.extend(facts.chains.iter().map(|chain: &ChainId| chain.folder_name().to_owned()));
         }

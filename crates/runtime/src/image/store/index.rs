@@ -81,6 +81,11 @@ impl Index {
         listed.stored_at = now.to_owned();
     }
 
+    /// Digests under which registries know an image.
+    pub(crate) fn registry_digests(listed: &Listed) -> impl Iterator<Item = Digest> {
+        listed.digests.iter().filter_map(|name| name.rsplit_once('@')?.1.parse().ok())
+    }
+
     /// All names of an image.
     pub(crate) fn names_of(&self, id: &ImageId) -> Vec<String> {
         self.names.iter().filter(|(_, owner)| *owner == id).map(|(name, _)| name.clone()).collect()
@@ -125,7 +130,11 @@ impl Index {
         let pinned = reference.at(digest).to_string();
         let by_digest =
             self.images.iter().find(|(_, listed)| listed.digests.contains(&pinned)).map(|(id, _)| id.clone());
-        by_digest.map(|id| Meaning { id, by: By::Digest(pinned) })
+        // Images that no registry has are pinned by their manifest; its bytes are the same under every name.
+        let by_manifest = || self.images.iter().find(|(_, listed)| listed.manifest == *digest);
+        by_digest
+            .map(|id| Meaning { id, by: By::Digest(pinned) })
+            .or_else(|| by_manifest().map(|(id, _)| Meaning { id: id.clone(), by: By::Id }))
     }
 }
 
@@ -171,6 +180,7 @@ mod tests {
             &format!("sha256:{}", id.0.short()),
             &pinned,
             &format!("redis:other@{}", Digest::of(b"list")),
+            &format!("built@{}", Digest::of(b"manifest")),
         ] {
             assert_eq!(index.resolve(text).unwrap().map(|m| m.id), Some(id.clone()), "{text}");
         }

@@ -3,6 +3,7 @@
 //! The order that makes it so: blobs are durable before the list names their image; the list forgets an image before
 //! its blobs go; a layer's marker appears last and disappears first.
 
+mod arrival;
 mod blobs;
 mod disk;
 mod garbage;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+pub(crate) use arrival::{Piece, TOLD};
 pub(crate) use blobs::Staged;
 pub(crate) use disk::Disk;
 pub(crate) use index::{By, Index, Meaning};
@@ -89,6 +91,15 @@ impl Store {
             store.empty_temporary()?;
         }
         Ok(store)
+    }
+
+    /// A number that differs whenever the list does.
+    pub(crate) fn stamp(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let stamp = std::fs::metadata(self.layout.index()).map(|m| (m.ino(), m.mtime(), m.mtime_nsec(), m.len()));
+        let mut hasher = DefaultHasher::new();
+        stamp.ok().hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The list as it is now.
