@@ -80,7 +80,8 @@ impl Agent {
         fleet.resume(saved);
         let tasks = vec![
             tokio::spawn(fleet.clone().run(feeds)).abort_handle(),
-            tokio::spawn(node::keep_registered(config)).abort_handle(),
+            tokio::spawn(node::keep_registered(config.clone())).abort_handle(),
+            tokio::spawn(node::keep_images_told(config)).abort_handle(),
         ];
         Ok(Agent { fleet, tasks })
     }

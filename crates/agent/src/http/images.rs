@@ -8,22 +8,26 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, BodyStream};
+use http_body::Frame;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
 use naru_client::BoxError;
 use naru_runtime::image::{
-    Auth, ImageError, ImageId, ImageRecord, Images, Progress, ProgressEvent, PruneOptions, PullOptions, PullPolicy,
-    PushOptions, Reference, Source, Step,
+    Auth, Digest, ImageError, ImageId, ImageRecord, Images, Progress, ProgressEvent, PruneOptions, PullOptions,
+    PullPolicy, PushOptions, Reference, Source, Step,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio_util::io::StreamReader;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::{
     query::Query,
     reply::{Refusal, Reply, json_reply, streamed, typed},
     router::Call,
 };
+
+/// How much of a blob is read at once.
+const CHUNK: usize = 256 << 10;
 
 pub(super) async fn images(call: Call) -> Reply {
     let images = call.node().config.images.clone();
@@ -39,6 +43,12 @@ pub(super) async fn images(call: Call) -> Reply {
             let name = name()?;
             let image = apart(async move || images.inspect(&name).await).await?;
             Ok(json_reply(&record(&image)))
+        }
+        (Method::GET, ["offer"]) => offer(images, target(&name()?)?).await,
+        (Method::GET, ["blobs", digest]) => {
+            let digest = digest.parse::<Digest>().map_err(|error| refuse(&error))?;
+            let from = query.number("from").map_err(Refusal::bad)?.unwrap_or(0);
+            blob(images, target(&name()?)?, digest, from).await
         }
         (Method::GET, ["usage"]) => {
             let usage = apart(async move || images.usage(&used).await).await?;
@@ -131,6 +141,24 @@ async fn list(images: Images) -> Reply {
     Ok(json_reply(&json!({"images": found})))
 }
 
+/// What this node can give of an image to another one.
+async fn offer(images: Images, reference: Reference) -> Reply {
+    let offer = images.offer(&reference).await.map_err(|error| refuse(&error))?;
+    let offer = offer.ok_or_else(|| Refusal::absent(format!("no image {reference} on this node")))?;
+    Ok(json_reply(&json!(offer)))
+}
+
+/// A document or layer of an image, exactly as it is kept.
+async fn blob(images: Images, reference: Reference, digest: Digest, from: u64) -> Reply {
+    let found = images.open_blob(&reference, &digest, from).await.map_err(|error| refuse(&error))?;
+    let (file, length) = found.ok_or_else(|| Refusal::absent(format!("no {digest} of {reference} on this node")))?;
+    let chunks = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK);
+    let frames = chunks.map_ok(Frame::data).map_err(BoxError::from);
+    let mut response = typed("application/octet-stream", StreamBody::new(frames).boxed_unsync());
+    response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    Ok(response)
+}
+
 fn pull(images: Images, reference: Reference, query: &Query) -> Reply {
     let policy = match query.get("policy") {
         Some("missing" | "IfNotPresent") => PullPolicy::IfNotPresent,
@@ -163,7 +191,7 @@ fn save(images: Images, names: Vec<String>) -> http::Response<naru_client::Body>
     let handle = tokio::runtime::Handle::current();
     let saving = tokio::task::spawn_blocking(move || handle.block_on(images.save(&names, Box::new(far))));
     tokio::spawn(async move {
-        let mut chunks = tokio_util::io::ReaderStream::with_capacity(near, 256 << 10);
+        let mut chunks = ReaderStream::with_capacity(near, CHUNK);
         while let Ok(Some(chunk)) = chunks.try_next().await {
             if sender.send(Ok(chunk)).await.is_err() {
                 return;

@@ -2,8 +2,10 @@
 
 mod conditions;
 mod facts;
+mod images;
 mod register;
 
-pub(crate) use facts::{labels, translate_facts};
 pub use conditions::NODES_UNREACHABLE;
+pub(crate) use facts::{labels, translate_facts};
+pub(crate) use images::keep_told as keep_images_told;
 pub(crate) use register::keep_registered;

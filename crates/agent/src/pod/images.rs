@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use naru_api::k8s::api::core::v1::{Pod, Secret};
 use naru_runtime::image::{
-    Auth, ImageError, ImageRecord, Images, PullOptions, PullOutcome, PullPolicy, Pulled, Reference,
+    Auth, Copied, Holder, ImageError, ImageRecord, Images, Progress, PullOptions, PullOutcome, PullPolicy, Pulled,
+    Reference,
 };
 use parking_lot::Mutex;
 
@@ -51,6 +52,14 @@ pub(super) async fn ensure(node: &Node, pod: &Pod, wanted: &Wanted) -> Result<Im
         note(Note::normal("Pulled", format!("Container image {name:?} already present on machine")));
         return Ok(image);
     }
+    let ask = Ask { node, pod, wanted, reference: &reference };
+    let mut asked = 0;
+    if wanted.pull == machine::PullPolicy::IfNotPresent {
+        match ask.others().await? {
+            Ok(image) => return Ok(image),
+            Err(count) => asked = count,
+        }
+    }
     note(Note::normal("Pulling", format!("Pulling image {name:?}")));
     let began = Instant::now();
     let mut failure = None;
@@ -78,10 +87,82 @@ pub(super) async fn ensure(node: &Node, pod: &Pod, wanted: &Wanted) -> Result<Im
             }
         }
     }
+    // Where the registry is not to be had, another node's is better than none; what is here was not good enough.
+    let away = matches!(&failure, Some(ImageError::Nowhere { .. } | ImageError::RegistryUnreachable { .. }));
+    if away && wanted.pull == machine::PullPolicy::Always && local(images, name).await?.is_none() {
+        match ask.others().await? {
+            Ok(image) => return Ok(image),
+            Err(count) => asked = count,
+        }
+    }
     let failure = failure.map(|error| EffectError::chain("ErrImagePull", &error));
-    let failure = failure.unwrap_or_else(|| EffectError::new("ErrImagePull", "no credentials to try"));
+    let mut failure = failure.unwrap_or_else(|| EffectError::new("ErrImagePull", "no credentials to try"));
+    if asked > 0 {
+        failure.message.push_str(&format!("; none of {asked} other nodes has it"));
+    }
     note(Note::warning("Failed", format!("Failed to pull image {name:?}: {}", failure.message)));
     Err(failure)
+}
+
+/// An image that a container needs and the machine has not.
+struct Ask<'a> {
+    node: &'a Node,
+    pod: &'a Pod,
+    wanted: &'a Wanted,
+    reference: &'a Reference,
+}
+
+impl Ask<'_> {
+    fn note(&self, note: Note) {
+        self.node.events.note(self.pod, note.of(&self.wanted.name));
+    }
+
+    /// The image from another node, or how many were asked in vain.
+    async fn others(&self) -> Result<Result<ImageRecord, usize>, EffectError> {
+        let name = &*self.wanted.image;
+        let found = super::peers::find(self.node, name, self.reference).await;
+        let Some(first) = found.holders.first() else { return Ok(Err(found.asked)) };
+        let among = match found.holders.len() {
+            1 => format!("node {}", first.peer.name()),
+            many => format!("node {} and {} others", first.peer.name(), many - 1),
+        };
+        self.note(Note::normal("Pulling", format!("Pulling image {name:?} from {among}")));
+        let began = Instant::now();
+        match copy(&self.node.config.images, self.reference, found.holders).await? {
+            Ok(copied) => {
+                let (from, size) = (copied.from.join(", "), copied.image.size);
+                let text = format!(
+                    "Successfully pulled image {name:?} from node {from} in {:.3?}. Image size: {size} bytes.",
+                    began.elapsed()
+                );
+                self.note(Note::normal("Pulled", text));
+                Ok(Ok(copied.image))
+            }
+            // A registry would not help.
+            Err(error) if error.is_disk_full() => {
+                let failure = EffectError::chain("ErrImagePull", &error);
+                self.note(Note::warning("Failed", format!("Failed to pull image {name:?}: {}", failure.message)));
+                Err(failure)
+            }
+            Err(error) => {
+                let why = crate::chain(&error);
+                self.note(Note::warning("Failed", format!("Failed to pull image {name:?} from {among}: {why}")));
+                Ok(Err(0))
+            }
+        }
+    }
+}
+
+/// A copy on a thread of its own, as [`pull`].
+async fn copy(
+    images: &Images,
+    reference: &Reference,
+    holders: Vec<Holder>,
+) -> Result<Result<Copied, ImageError>, EffectError> {
+    let (images, reference, handle) = (images.clone(), reference.clone(), tokio::runtime::Handle::current());
+    let work = move || handle.block_on(images.copy(&reference, holders, &Progress::none()));
+    let copied = tokio::task::spawn_blocking(work);
+    copied.await.map_err(|error| EffectError::new("ErrImagePull", format!("the copy was cut off: {error}")))
 }
 
 /// A pull on a thread of its own: unpacking blocks, and the future may not move between threads.

@@ -11,6 +11,7 @@ mod hooks;
 mod images;
 mod ledger;
 mod objects;
+mod peers;
 mod services;
 mod start;
 mod status;
