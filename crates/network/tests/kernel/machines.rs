@@ -66,8 +66,10 @@ impl Machine {
         let netns = Netns::new();
         let address = address.parse().unwrap();
         fabric.join(&netns, address);
-        // Refusals are told by ICMP, of which the kernel sends few to one receiver: tests ask a lot.
-        netns.sh("cd /proc/sys/net/ipv4; echo 0 > icmp_ratelimit; test ! -w icmp_msgs_per_sec || echo 100000 > icmp_msgs_per_sec");
+        // Refusals are told by ICMP, of which the kernel sends few to one receiver: tests ask a lot. And the strictest view
+        // of where packets may come from, as some distributions have it.
+        netns.sh("cd /proc/sys/net/ipv4; echo 0 > icmp_ratelimit; echo 1 > conf/all/rp_filter; \
+             test ! -w icmp_msgs_per_sec || echo 100000 > icmp_msgs_per_sec");
         let node = NodeConfig {
             pod_subnet: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, n, 0), 24),
             gateway: Ipv4Addr::new(10, 42, n, 1),

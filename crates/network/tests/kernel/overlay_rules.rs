@@ -273,6 +273,8 @@ fn nobody_can_pretend_to_be_elsewhere(_: &mut World) {
     let neighbour = Ipv4Addr::new(10, 42, 1, 200);
     // From the wire, as a pod behind the tunnel, as a pod of the machine itself, as the machine.
     let here = &cluster.machines[0];
+    // The hardware address is asked for under the true address: what waits for an answer would arrive later.
+    assert_eq!(cluster.stranger.ask((here.address, 9)), Err(ErrorKind::ConnectionRefused));
     cluster.stranger.sh(&format!("ip route add {} via {}", here.node.pod_subnet, here.address));
     for source in [elsewhere, neighbour, here.node.gateway, cluster.machines[2].node.gateway] {
         cluster.stranger.sh(&format!("ip addr add {source}/32 dev lo"));
