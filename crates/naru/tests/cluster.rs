@@ -451,3 +451,28 @@ fn what_was_only_cut_off_serves_again_as_soon_as_it_is_back() {
     until("and so are its pods", || ready_on(&server, "default", "w1"), |count| *count == 2);
     assert_eq!(names(), before, "the same ones");
 }
+
+#[test]
+fn a_worker_moves_over_to_another_address_of_the_server() {
+    let Some((server, others)) = machines(1, &[]) else { return };
+    let worker = &others[0];
+    server.ip("address add 198.18.7.200/24 dev eth0").expect("a second address");
+    let line = token(&server, &["--server", "198.18.7.200"]);
+    join(worker, &line, "w1").ok().says(&["at 198.18.7.200:6443"]);
+    worker.load(Image::Busybox);
+    worker.load(Image::Probe);
+    server.kubectl_fed(&deployment(2), &["apply", "-f", "-"]).ok();
+    until("one on each", || ready_on(&server, "default", "w1"), |count| *count == 1);
+    let before = pods(&server, "default");
+    // It learned the server's own address when it connected; the one it came by goes.
+    let known = || std::fs::read_to_string(worker.state_dir().join("node/cluster.json")).unwrap_or_default();
+    until("the other address is known", known, |text| text.contains(&server.address().to_string()));
+    server.ip("address del 198.18.7.200/24 dev eth0").expect("without it");
+    let pod = before.iter().find(|(_, node, _)| node == "w1").expect("one there").0.clone();
+    eventually_within(PATIENCE, "the worker is reached by the other", || {
+        let output = server.kubectl(&["exec", &pod, "--", "echo", "moved over"]);
+        if output.stdout.contains("moved over") { Ok(()) } else { Err(output.to_string()) }
+    });
+    until("it is as before", || pods(&server, "default"), |now| *now == before);
+    assert_eq!(status_of(&server, "w1"), "Ready");
+}

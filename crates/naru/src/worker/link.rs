@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::header::{CONNECTION, UPGRADE};
 use http::{Method, Request};
+use http_body_util::BodyExt;
 use naru_agent::Agent;
-use naru_client::{BoxedIo, TUNNEL_PATH, TUNNEL_PROTOCOL, Transport, UpgradeError, empty_body, serve_tunnel};
+use naru_client::{
+    BoxedIo, HttpTransport, TUNNEL_PATH, TUNNEL_PROTOCOL, Transport, UpgradeError, empty_body, serve_tunnel,
+};
 
 use super::Worker;
 use crate::cluster::reported;
@@ -15,15 +20,21 @@ use crate::cluster::reported;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// The head start of each server before the next one is tried beside it: one that swallows packets holds up nobody.
+const STAGGER: Duration = Duration::from_millis(500);
+
 /// Connects, serves, and connects again, for ever.
 pub(super) async fn keep(worker: Arc<Worker>, agent: Arc<Agent>) {
-    let (mut at, mut pause) = (0, FIRST);
+    let mut pause = FIRST;
     let mut told = String::new();
+    // The server that took the last connection is asked first.
+    let mut last = 0;
     loop {
-        match dial(&worker, at).await {
-            Ok(io) => {
-                tracing::info!(server = at, "connected");
-                (pause, told) = (FIRST, String::new());
+        match dial(&worker, last).await {
+            Ok((io, server)) => {
+                tracing::info!(server, "connected");
+                (pause, last) = (FIRST, server);
+                told.clear();
                 tokio::spawn(learn(worker.clone()));
                 let agent = agent.clone();
                 let ended = serve_tunnel(io, move |stream: BoxedIo| {
@@ -44,16 +55,39 @@ pub(super) async fn keep(worker: Arc<Worker>, agent: Arc<Agent>) {
                 }
             }
         }
-        at += 1;
         tokio::time::sleep(pause.mul_f64(1.0 - rand::random::<f64>() / 2.0)).await;
         pause = (pause * 2).min(LONGEST);
     }
 }
 
-/// Connects to the server at this place of the list; requests go there too from then on.
-async fn dial(worker: &Worker, at: usize) -> Result<BoxedIo, String> {
+/// Connects to the first server that answers, beginning with the one at `first` of the list; requests go there too from
+/// then on.
+async fn dial(worker: &Worker, first: usize) -> Result<(BoxedIo, usize), String> {
     let servers = worker.membership.lock().transports().map_err(|error| format!("{error:#}"))?;
-    let at = at % servers.len();
+    let mut asked: FuturesUnordered<_> = (0..servers.len())
+        .map(|turn| {
+            let at = (first + turn) % servers.len();
+            let server = servers[at].clone();
+            async move {
+                tokio::time::sleep(STAGGER * u32::try_from(turn).unwrap_or(0)).await;
+                ask(&server).await.map(|io| (io, at))
+            }
+        })
+        .collect();
+    let mut why = "no server is known".to_owned();
+    while let Some(answer) = asked.next().await {
+        match answer {
+            Ok((io, at)) => {
+                worker.transport.replace(servers, at);
+                return Ok((io, at));
+            }
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+async fn ask(server: &HttpTransport) -> Result<BoxedIo, String> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(TUNNEL_PATH)
@@ -61,13 +95,9 @@ async fn dial(worker: &Worker, at: usize) -> Result<BoxedIo, String> {
         .header(CONNECTION, "Upgrade")
         .body(empty_body())
         .map_err(|error| error.to_string())?;
-    match servers[at].upgrade(request).await {
-        Ok((_, io)) => {
-            worker.transport.replace(servers, at);
-            Ok(io)
-        }
+    match server.upgrade(request).await {
+        Ok((_, io)) => Ok(io),
         Err(UpgradeError::Refused(response)) => {
-            use http_body_util::BodyExt;
             let code = response.status();
             let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
