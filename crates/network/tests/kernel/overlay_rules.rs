@@ -65,6 +65,10 @@ fn services_lead_to_pods_of_every_machine(_: &mut World) {
     }
     assert_eq!(Vec::from_iter(met), ["w2", "w3"]);
     assert_eq!(seen_as(&client.netns.ask_udp((VIP, 80))), client.address);
+    // Whoever routes service addresses here is answered through here.
+    cluster.stranger.sh(&format!("ip route add {VIP} via {}", cluster.machines[0].address));
+    let routed = cluster.stranger.ask((VIP, 80));
+    assert_eq!(seen_as(&routed), cluster.machines[0].node.gateway);
     // A pod that meets itself, or a neighbour, or another machine's pod.
     let met: BTreeSet<String> = (0..24).map(|_| who(&web[0].netns.ask((VIP, 80))).to_owned()).collect();
     assert_eq!(Vec::from_iter(met), ["w2", "w3"]);
