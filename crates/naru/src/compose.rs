@@ -14,6 +14,7 @@ mod exec;
 mod images;
 mod list;
 mod logs;
+mod nodes;
 mod one_off;
 mod overlay;
 mod patience;

@@ -1,69 +1,120 @@
-//! `naru image …`: images of this machine, through its node's interface.
+//! `naru image …`: images of this machine or of other nodes, through their nodes' interface.
 
 pub(crate) mod node;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::cli::{ImageCommand, Place, RemoveImages};
+use crate::cli::{ImageCommand, OnNode, Place, RemoveImages};
 use crate::connect::connect_or_start;
 use crate::output::{Table, ago, size};
 use node::{Line, NodeImages};
 
 /// Runs one verb.
 pub(crate) async fn run(place: Place, command: ImageCommand) -> anyhow::Result<ExitCode> {
-    let images = NodeImages::find(&connect_or_start(&place).await?).await?;
+    let client = connect_or_start(&place).await?;
+    let meant = async |on: &OnNode| NodeImages::meant(&client, on.node.as_deref()).await;
     match command {
-        ImageCommand::Ls { format, quiet } => list(&images, &format, quiet).await?,
-        ImageCommand::Load { input, file } => {
-            let names = load(&images, input.or(file)).await?;
-            names.iter().for_each(|name| println!("Loaded image: {name}"));
-        }
-        ImageCommand::Save { images: names, output } => save(&images, &names, output).await?,
-        ImageCommand::Pull { image, platform, quiet } => {
-            let mut show = Bars::new(quiet);
-            let id = images.pull(&image, platform.as_deref(), |line| show.line(&line)).await?;
-            println!("{id}");
-        }
-        ImageCommand::Push { image, quiet } => {
-            let mut show = Bars::new(quiet);
-            let digest = images.push(&image, |line| show.line(&line)).await?;
-            println!("{digest}");
-        }
-        ImageCommand::Tag { source, target } => images.tag(&source, &target).await?,
-        ImageCommand::Rm(RemoveImages { images: names, force }) => {
-            for name in &names {
-                for line in images.remove(name, force).await? {
-                    println!("{line}");
-                }
+        ImageCommand::Ls { on, format, quiet } => list(&meant(&on).await?, on.node.is_some(), &format, quiet).await?,
+        ImageCommand::Load { on, input, file } => load_on(&meant(&on).await?, input.or(file)).await?,
+        ImageCommand::Save { on, images: names, output } => save(one(&meant(&on).await?)?, &names, output).await?,
+        ImageCommand::Pull { on, image, platform, quiet } => {
+            for images in meant(&on).await? {
+                let mut show = Bars::new(quiet);
+                let id = images.pull(&image, platform.as_deref(), |line| show.line(&line)).await;
+                println!("{}", id.with_context(|| format!("node {}", images.node))?);
             }
         }
-        ImageCommand::Prune { all, force } => {
+        ImageCommand::Push { on, image, quiet } => {
+            let mut show = Bars::new(quiet);
+            let digest = one(&meant(&on).await?)?.push(&image, |line| show.line(&line)).await?;
+            println!("{digest}");
+        }
+        ImageCommand::Tag { on, source, target } => {
+            for images in meant(&on).await? {
+                images.tag(&source, &target).await.with_context(|| format!("node {}", images.node))?;
+            }
+        }
+        ImageCommand::Rm(RemoveImages { on, images: names, force }) => {
+            remove(&meant(&on).await?, &names, force).await?
+        }
+        ImageCommand::Prune { on, all, force } => {
             let what = if all { "all images without a container" } else { "all dangling images" };
             if !force && !crate::install::confirm(&format!("This removes {what}. Are you sure?"))? {
                 return Ok(ExitCode::FAILURE);
             }
-            let (removed, bytes) = images.prune(all).await?;
-            removed.iter().for_each(|name| println!("{name}"));
-            println!("Total reclaimed space: {}", size(bytes));
+            let mut freed = 0;
+            for images in meant(&on).await? {
+                let (removed, bytes) = images.prune(all).await.with_context(|| format!("node {}", images.node))?;
+                removed.iter().for_each(|name| println!("{name}"));
+                freed += bytes;
+            }
+            println!("Total reclaimed space: {}", size(freed));
         }
-        ImageCommand::Inspect { images: names } => {
+        ImageCommand::Inspect { on, images: names } => {
             let mut found = Vec::new();
-            for name in &names {
-                found.push(images.inspect(name).await?);
+            for images in meant(&on).await? {
+                for name in &names {
+                    found.push(images.inspect(name).await?);
+                }
             }
             println!("{}", serde_json::to_string_pretty(&found)?);
         }
         ImageCommand::Import { image } => {
             let mut show = Bars::new(false);
-            let id = images.import(&image, |line| show.line(&line)).await?;
+            let id = NodeImages::find(&client).await?.import(&image, |line| show.line(&line)).await?;
             println!("{id}");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The one node of a verb that has no meaning on several.
+fn one(nodes: &[NodeImages]) -> anyhow::Result<&NodeImages> {
+    match nodes {
+        [one] => Ok(one),
+        _ => anyhow::bail!("--node: expected the name of one node"),
+    }
+}
+
+/// Loads an archive on every node that is meant.
+async fn load_on(nodes: &[NodeImages], path: Option<std::path::PathBuf>) -> anyhow::Result<()> {
+    if nodes.len() > 1 && path.is_none() {
+        anyhow::bail!("standard input can be read once only: for several nodes, name a file with -i");
+    }
+    for images in nodes {
+        let names = load(images, path.clone()).await;
+        let place = if nodes.len() > 1 { format!(" on {}", images.node) } else { String::new() };
+        for name in names.with_context(|| format!("node {}", images.node))? {
+            println!("Loaded image: {name}{place}");
+        }
+    }
+    Ok(())
+}
+
+/// Removes images wherever they are; that a node of several has one not is no failure.
+async fn remove(nodes: &[NodeImages], names: &[String], force: bool) -> anyhow::Result<()> {
+    for name in names {
+        let mut there = Vec::new();
+        for images in nodes {
+            if nodes.len() == 1 || images.has(name).await? {
+                there.push(images);
+            }
+        }
+        if there.is_empty() {
+            anyhow::bail!("no node has an image {name:?}; `naru image ls --node all` lists them");
+        }
+        for images in there {
+            for line in images.remove(name, force).await? {
+                println!("{line}");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Loads an archive from a file or standard input.
@@ -109,40 +160,63 @@ async fn save(images: &NodeImages, names: &[String], output: Option<std::path::P
     }
 }
 
-async fn list(images: &NodeImages, format: &str, quiet: bool) -> anyhow::Result<()> {
-    let mut rows: Vec<(String, String, String, String, u64)> = Vec::new();
-    let found = images.list().await?;
-    for image in &found {
-        let id = image["id"].as_str().unwrap_or_default();
-        let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
-        let created = image["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        // Images that are packed reproducibly carry the beginning of time.
-        let age = created.filter(|at| at.as_second() > 0).map_or_else(
-            || "N/A".to_owned(),
-            |at| format!("{} ago", ago(jiff::Timestamp::now().as_second() - at.as_second())),
-        );
-        let bytes = image["size"].as_u64().unwrap_or(0);
-        let tags: Vec<&str> = image["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        for tag in if tags.is_empty() { vec!["<none>:<none>"] } else { tags } {
-            let (name, tag) = tag.rsplit_once(':').unwrap_or((tag, ""));
-            let name = name.strip_prefix("docker.io/library/").or(name.strip_prefix("docker.io/")).unwrap_or(name);
-            rows.push((name.to_owned(), tag.to_owned(), short.clone(), age.clone(), bytes));
+async fn list(nodes: &[NodeImages], told: bool, format: &str, quiet: bool) -> anyhow::Result<()> {
+    // Name, tag, short identifier, age, size; and the nodes that have it.
+    let mut rows: BTreeMap<(String, String, String, String, u64), Vec<String>> = BTreeMap::new();
+    for images in nodes {
+        for image in images.list().await.with_context(|| format!("node {}", images.node))? {
+            if format == "json" {
+                let mut image = image.clone();
+                if told {
+                    image["node"] = images.node.clone().into();
+                }
+                println!("{image}");
+            }
+            for row in rows_of(&image) {
+                rows.entry(row).or_default().push(images.node.clone());
+            }
         }
     }
-    rows.sort();
     if quiet {
-        let mut ids: Vec<&str> = rows.iter().map(|row| row.2.as_str()).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ids: std::collections::BTreeSet<&str> = rows.keys().map(|row| row.2.as_str()).collect();
         ids.iter().for_each(|id| println!("{id}"));
-    } else if format == "json" {
-        found.iter().for_each(|image| println!("{image}"));
-    } else {
-        let mut table = Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
-        rows.into_iter().for_each(|(name, tag, id, age, bytes)| table.row(vec![name, tag, id, age, size(bytes)]));
+    } else if format != "json" {
+        let mut heads = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
+        if told {
+            heads.push("NODES");
+        }
+        let mut table = Table::new(&heads);
+        for ((name, tag, id, age, bytes), nodes) in rows {
+            let mut row = vec![name, tag, id, age, size(bytes)];
+            if told {
+                row.push(nodes.join(", "));
+            }
+            table.row(row);
+        }
         table.print();
     }
     Ok(())
+}
+
+/// One row for each name of an image.
+fn rows_of(image: &Value) -> Vec<(String, String, String, String, u64)> {
+    let id = image["id"].as_str().unwrap_or_default();
+    let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
+    let created = image["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    // Images that are packed reproducibly carry the beginning of time.
+    let age = created.filter(|at| at.as_second() > 0).map_or_else(
+        || "N/A".to_owned(),
+        |at| format!("{} ago", ago(jiff::Timestamp::now().as_second() - at.as_second())),
+    );
+    let bytes = image["size"].as_u64().unwrap_or(0);
+    let tags: Vec<&str> = image["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let tags = if tags.is_empty() { vec!["<none>:<none>"] } else { tags };
+    let row = |tag: &str| {
+        let (name, tag) = tag.rsplit_once(':').unwrap_or((tag, ""));
+        let name = name.strip_prefix("docker.io/library/").or(name.strip_prefix("docker.io/")).unwrap_or(name);
+        (name.to_owned(), tag.to_owned(), short.clone(), age.clone(), bytes)
+    };
+    tags.into_iter().map(row).collect()
 }
 
 /// Progress of layers on standard error: bars on a terminal, nothing but ends elsewhere.

@@ -91,7 +91,8 @@ impl Context<'_> {
             "image": image,
             "imagePullPolicy": match service.pull_policy.as_deref() {
                 Some("always") => "Always",
-                Some("never" | "build") => "Never",
+                Some("never") => "Never",
+                // What `up` has built is there, or on another node.
                 _ => "IfNotPresent",
             },
         });

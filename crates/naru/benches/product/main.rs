@@ -12,6 +12,7 @@ mod api;
 mod cold_start;
 mod host;
 mod http;
+mod images;
 mod memory;
 mod peer;
 mod pod_start;
@@ -36,6 +37,7 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "memory", run: memory::run },
     Benchmark { name: "update", run: update::run },
     Benchmark { name: "api", run: api::run },
+    Benchmark { name: "images", run: images::run },
 ];
 
 fn main() {

@@ -9,6 +9,8 @@ pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "list")]
     Ls {
+        #[command(flatten)]
+        on: OnNode,
         /// Output format
         #[arg(long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
@@ -19,6 +21,8 @@ pub(crate) enum ImageCommand {
     /// Load images from a docker archive or an OCI layout
     #[command(after_help = "Examples:\n  naru image load -i app.tar\n  docker save app | naru image load")]
     Load {
+        #[command(flatten)]
+        on: OnNode,
         /// The archive; standard input unless given
         #[arg(short, long, value_name = "FILE")]
         input: Option<PathBuf>,
@@ -28,6 +32,8 @@ pub(crate) enum ImageCommand {
     },
     /// Save images to an archive that docker and others load
     Save {
+        #[command(flatten)]
+        on: OnNode,
         /// The images
         #[arg(required = true)]
         images: Vec<String>,
@@ -37,6 +43,8 @@ pub(crate) enum ImageCommand {
     },
     /// Fetch an image from its registry
     Pull {
+        #[command(flatten)]
+        on: OnNode,
         /// The image
         image: String,
         /// Its platform, as linux/arm64
@@ -48,6 +56,8 @@ pub(crate) enum ImageCommand {
     },
     /// Send an image to its registry
     Push {
+        #[command(flatten)]
+        on: OnNode,
         /// The image
         image: String,
         /// Only the result
@@ -56,6 +66,8 @@ pub(crate) enum ImageCommand {
     },
     /// Give an image another name
     Tag {
+        #[command(flatten)]
+        on: OnNode,
         /// The image
         source: String,
         /// The new name
@@ -66,6 +78,8 @@ pub(crate) enum ImageCommand {
     Rm(RemoveImages),
     /// Remove what no container uses
     Prune {
+        #[command(flatten)]
+        on: OnNode,
         /// All images that no container uses, not only those without a name
         #[arg(short, long)]
         all: bool,
@@ -75,6 +89,8 @@ pub(crate) enum ImageCommand {
     },
     /// Everything about an image, as JSON
     Inspect {
+        #[command(flatten)]
+        on: OnNode,
         /// The images
         #[arg(required = true)]
         images: Vec<String>,
@@ -91,7 +107,17 @@ pub(crate) struct RemoveImages {
     /// The images
     #[arg(required = true)]
     pub images: Vec<String>,
+    #[command(flatten)]
+    pub on: OnNode,
     /// Also when a container uses it
     #[arg(short, long)]
     pub force: bool,
+}
+
+/// Whose images.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct OnNode {
+    /// The node whose images are meant, or all; the server's own unless given
+    #[arg(long, value_name = "NAME|all")]
+    pub node: Option<String>,
 }

@@ -7,9 +7,10 @@ use naru_client::Client;
 use serde_json::{Value, json};
 
 use super::container::containers;
+use super::nodes::unpinned;
 use super::project::{Project, Target};
 use crate::image::Bars;
-use crate::image::node::NodeImages;
+use crate::image::node::{NodeImages, nodes};
 use crate::output::{Table, size};
 
 /// The image of a service: what it names, or what its build makes.
@@ -47,7 +48,8 @@ pub(crate) async fn fetch(client: &Client, project: &Project, quiet: bool) -> an
         }
     }
     for (image, always) in wanted {
-        if always || !images.has(&image).await? {
+        // What another node has comes from there by need.
+        if always || images.anywhere(&image).await?.is_none() {
             eprintln!(" Image {image}  Pulling");
             let mut bars = Bars::new(quiet);
             images.pull(&image, None, |line| bars.line(&line)).await.with_context(|| format!("cannot pull {image}"))?;
@@ -107,22 +109,25 @@ pub(crate) async fn images(
     quiet: bool,
 ) -> anyhow::Result<()> {
     let found = containers(client, target, services).await?;
-    let images = NodeImages::find(client).await?;
-    let mut rows: Vec<(String, String, String, String, u64)> = Vec::new();
+    let several = nodes(client).await?.len() > 1;
+    let mut rows: Vec<(String, String, String, String, u64, String)> = Vec::new();
     for container in &found {
-        let record = images.inspect(&container.image).await.unwrap_or(Value::Null);
+        let node = container.object["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+        // As it was started: a tag may mean something else now.
+        let own = container.object["spec"]["containers"].as_array().into_iter().flatten();
+        let own = own.into_iter().find(|spec| spec["name"] == container.name.as_str());
+        let image = own.and_then(|spec| spec["image"].as_str()).unwrap_or(&container.image);
+        let record = NodeImages::of(client, &node).inspect(image).await.unwrap_or(Value::Null);
         let id = record["id"].as_str().unwrap_or_default().trim_start_matches("sha256:");
-        let (name, tag) = container
-            .image
-            .rsplit_once(':')
-            .filter(|(_, tag)| !tag.contains('/'))
-            .unwrap_or((&container.image, "latest"));
+        let shown = unpinned(&container.image);
+        let (name, tag) = shown.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((shown, "latest"));
         rows.push((
             container.title.clone(),
             name.to_owned(),
             tag.to_owned(),
             id.chars().take(12).collect(),
             record["size"].as_u64().unwrap_or(0),
+            node,
         ));
     }
     if quiet {
@@ -131,14 +136,24 @@ pub(crate) async fn images(
     } else if format == "json" {
         let rows: Vec<Value> = rows
             .iter()
-            .map(|(container, name, tag, id, bytes)| {
-                json!({"ContainerName": container, "Repository": name, "Tag": tag, "ID": id, "Size": bytes})
+            .map(|(container, name, tag, id, bytes, node)| {
+                json!({"ContainerName": container, "Repository": name, "Tag": tag, "ID": id, "Size": bytes, "Node": node})
             })
             .collect();
         println!("{}", Value::from(rows));
     } else {
-        let mut table = Table::new(&["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"]);
-        rows.into_iter().for_each(|(c, name, tag, id, bytes)| table.row(vec![c, name, tag, id, size(bytes)]));
+        let mut heads = vec!["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"];
+        if several {
+            heads.push("NODE");
+        }
+        let mut table = Table::new(&heads);
+        for (container, name, tag, id, bytes, node) in rows {
+            let mut row = vec![container, name, tag, id, size(bytes)];
+            if several {
+                row.push(node);
+            }
+            table.row(row);
+        }
         table.print();
     }
     Ok(())
@@ -146,14 +161,25 @@ pub(crate) async fn images(
 
 /// Removes the images of a project that went: `down --rmi`.
 pub(crate) async fn remove(client: &Client, names: &[String], local: bool, project: &str) -> anyhow::Result<()> {
-    let images = NodeImages::find(client).await?;
     let own = format!("{project}-");
+    let known = nodes(client).await?;
     let names: BTreeSet<&String> = names.iter().filter(|name| !local || name.starts_with(&own)).collect();
     for name in names {
-        match images.remove(name, false).await {
-            Ok(_) => eprintln!(" Image {name}  Removed"),
-            Err(error) => crate::output::warn(format!("the image {name} stays: {error:#}")),
+        let (mut removed, mut kept) = (false, Vec::new());
+        for node in known.iter().filter(|node| node.ready) {
+            let images = NodeImages::of(client, &node.name);
+            if known.len() > 1 && !images.has(name).await.unwrap_or(false) {
+                continue;
+            }
+            match images.remove(name, false).await {
+                Ok(_) => removed = true,
+                Err(error) => kept.push(format!("{error:#}")),
+            }
         }
+        if removed {
+            eprintln!(" Image {name}  Removed");
+        }
+        kept.iter().for_each(|error| crate::output::warn(format!("the image {name} stays: {error}")));
     }
     Ok(())
 }

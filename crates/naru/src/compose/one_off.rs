@@ -43,6 +43,7 @@ pub(crate) async fn run(place: &Place, of: &ProjectOptions, options: RunOptions)
     let quiet = options.quiet_build || options.quiet;
     super::build::missing(&client, &project, super::build::Which::Missing, quiet).await?;
     super::images::fetch(&client, &project, options.quiet_pull || options.quiet).await?;
+    super::nodes::settle(&client, &mut project).await?;
     let pod = pod(&project, &options)?;
     dependencies(&client, &mut project, &options).await?;
     let api = client.dynamic(pods(), Some(&project.namespace));

@@ -48,6 +48,7 @@ pub(crate) async fn up(place: &Place, options: UpOptions) -> anyhow::Result<Exit
     };
     super::build::missing(&client, &project, builds, options.quiet_build).await?;
     super::images::fetch(&client, &project, options.quiet_pull).await?;
+    super::nodes::settle(&client, &mut project).await?;
     if options.no_recreate {
         keep_existing(&client, &mut project).await?;
     }

@@ -27,6 +27,37 @@ pub(crate) struct Line {
 pub(crate) struct NodeImages {
     client: Client,
     base: String,
+    /// The node's name.
+    pub node: String,
+}
+
+/// What a node of the cluster is called, and whether it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub name: String,
+    pub ready: bool,
+}
+
+/// The nodes of the cluster.
+///
+/// # Errors
+/// When the server does not say.
+pub(crate) async fn nodes(client: &Client) -> anyhow::Result<Vec<Known>> {
+    let list = client.dynamic(Resource::of::<Node>(), None).list(&ListOptions::default()).await;
+    let list = list.context("cannot list nodes")?;
+    let known = list.items.iter().filter_map(|node| {
+        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        // A worker that answers for itself says nothing of conditions.
+        let lost = conditions.any(|c| c["type"] == "Ready" && c["status"] != "True");
+        Some(Known { name: node["metadata"]["name"].as_str()?.to_owned(), ready: !lost })
+    });
+    Ok(known.collect())
+}
+
+/// The node that this server is, if it is one.
+pub(crate) async fn own(client: &Client) -> Option<String> {
+    let about = client.json(Method::GET, "/naru/v1/cluster", "application/json", None).await.ok()?;
+    about["node"].as_str().map(str::to_owned)
 }
 
 impl NodeImages {
@@ -35,21 +66,57 @@ impl NodeImages {
     /// # Errors
     /// When the cluster has no node yet.
     pub async fn find(client: &Client) -> anyhow::Result<Self> {
-        let about = client.json(Method::GET, "/naru/v1/cluster", "application/json", None).await.unwrap_or_default();
-        let own = about["node"].as_str();
-        let nodes = client.dynamic(Resource::of::<Node>(), None);
+        let own = own(client).await;
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
-            let list = nodes.list(&ListOptions::default()).await.context("cannot list nodes")?;
-            let mut names = list.items.iter().filter_map(|node| node["metadata"]["name"].as_str());
-            if let Some(name) = names.find(|name| own.is_none_or(|own| own == *name)) {
-                return Ok(Self { client: client.clone(), base: format!("/api/v1/nodes/{name}/proxy/images") });
+            let mut all = nodes(client).await?.into_iter();
+            if let Some(node) = all.find(|node| own.as_ref().is_none_or(|own| *own == node.name)) {
+                return Ok(Self::of(client, &node.name));
             }
             if std::time::Instant::now() > deadline {
                 bail!("this machine is not a node yet: see the server's log");
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+    }
+
+    /// Those of a node by its name.
+    pub fn of(client: &Client, node: &str) -> Self {
+        Self { client: client.clone(), base: format!("/api/v1/nodes/{node}/proxy/images"), node: node.to_owned() }
+    }
+
+    /// Those that `--node` means: of the server's own node, of one by its name, or of all that work.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn meant(client: &Client, node: Option<&str>) -> anyhow::Result<Vec<Self>> {
+        let Some(wanted) = node else { return Ok(vec![Self::find(client).await?]) };
+        let known = nodes(client).await?;
+        if wanted == "all" {
+            for lost in known.iter().filter(|node| !node.ready) {
+                crate::output::warn(format!("node {} is not ready: its images are left alone", lost.name));
+            }
+            return Ok(known.iter().filter(|node| node.ready).map(|node| Self::of(client, &node.name)).collect());
+        }
+        if !known.iter().any(|node| node.name == wanted) {
+            let names: Vec<&str> = known.iter().map(|node| node.name.as_str()).collect();
+            bail!("no node {wanted}: the nodes are {}", names.join(", "));
+        }
+        Ok(vec![Self::of(client, wanted)])
+    }
+
+    /// The first of the cluster's nodes that has an image, this one before others, and what it says of the image.
+    pub async fn anywhere(&self, name: &str) -> anyhow::Result<Option<Value>> {
+        if self.has(name).await? {
+            return self.inspect(name).await.map(Some);
+        }
+        let others = nodes(&self.client).await?;
+        let others = others.iter().filter(|node| node.ready && node.name != self.node);
+        let asks = others.map(|node| async move {
+            let other = Self::of(&self.client, &node.name);
+            tokio::time::timeout(std::time::Duration::from_secs(5), other.inspect(name)).await.ok()?.ok()
+        });
+        Ok(futures_util::future::join_all(asks).await.into_iter().flatten().next())
     }
 
     /// Every image.

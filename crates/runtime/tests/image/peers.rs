@@ -119,7 +119,8 @@ async fn an_image_is_the_same_on_every_node_and_only_what_is_missing_travels() {
     assert!(peer.given.load(Ordering::Relaxed) < 10_000, "the large layer travelled again");
 
     // Pinned to the first one, which has no name any more: the tag stays where it is.
-    let pinned = name.at(&there.manifest);
+    let pin = |digest: &Digest| Reference::parse(&format!("{name}@{digest}")).unwrap();
+    let pinned = pin(&there.manifest);
     let Some(third) = Scratch::new().await else { return };
     load(&third.images, &newer, "app:1").await;
     assert!(third.images.resolve(&pinned.to_string()).await.unwrap().is_none());
@@ -129,7 +130,7 @@ async fn an_image_is_the_same_on_every_node_and_only_what_is_missing_travels() {
     assert_eq!(third.images.inspect("app:1").await.unwrap().id.to_string(), newer.id());
 
     // Pinned to what the tag means where it comes from: the tag moves here too.
-    let pinned = name.at(&from.images.inspect("app:1").await.unwrap().manifest);
+    let pinned = pin(&from.images.inspect("app:1").await.unwrap().manifest);
     let Some(fourth) = Scratch::new().await else { return };
     load(&fourth.images, &first, "app:1").await;
     let (_, holds) = holder("a", &from.images, &pinned, Manner::Honest).await;
