@@ -182,9 +182,10 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         milliseconds = begun.elapsed().as_millis() as u64,
         "ready"
     );
-    if let Some(schedule) = schedule {
-        tokio::spawn(schedule.run(backups, client("system:backup"), shutdown.clone()));
-    }
+    match schedule {
+        Some(schedule) => tokio::spawn(schedule.run(backups, client("system:backup"), shutdown.clone())),
+        None => tokio::spawn(schedule::forget(client("system:backup"))),
+    };
     until_told_to_end().await?;
     tracing::info!("ending; containers go on");
     shutdown.cancel();

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::bail;
 use jiff::Timestamp;
 use naru_backup::{Depot, Header, Stored, is_whole};
-use naru_client::Resource;
 use serde_json::{Value, json};
 
 use super::place;
@@ -42,9 +41,7 @@ pub(super) async fn run(place: &Place, options: ListBackups) -> anyhow::Result<E
 /// What the server notes of its own backups; nothing where none runs, or it makes none.
 async fn status(place: &Place) -> BTreeMap<String, String> {
     let Ok(client) = connect::connect(place) else { return BTreeMap::new() };
-    let maps = client.dynamic(Resource::of::<naru_api::k8s::api::core::v1::ConfigMap>(), Some(schedule::NAMESPACE));
-    let Ok(Some(map)) = maps.get_opt(schedule::STATUS).await else { return BTreeMap::new() };
-    serde_json::from_value(map["data"].clone()).unwrap_or_default()
+    schedule::noted(&client).await
 }
 
 async fn row(depot: &Depot, stored: &Stored) -> Value {

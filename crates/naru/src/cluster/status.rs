@@ -1,5 +1,6 @@
 //! `naru status`: one page about the cluster, or about this worker: who is there, until when, what is wrong and what to do.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -15,6 +16,7 @@ use super::{node, process};
 use crate::cli::{Place, StatusOptions};
 use crate::connect;
 use crate::output::Table;
+use crate::server::schedule;
 
 /// A certificate that ends sooner than this should have been renewed, in days.
 const SOON: i64 = 7;
@@ -46,7 +48,8 @@ async fn cluster(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
     let authority = std::fs::read_to_string(place.state_dir.join("pki").join("ca.crt")).unwrap_or_default();
     let authority = naru_identity::validity_of_pem(&authority).map(|(_, end)| end);
-    let troubles = troubles(&nodes, &pods, &volumes, authority, now);
+    let mut troubles = troubles(&nodes, &pods, &volumes, authority, now);
+    troubles.extend(backups(&schedule::noted(&client).await));
     if json {
         let page = json!({"cluster": about, "nodes": nodes.iter().map(|node| row(node, &pods, now)).collect::<Vec<_>>(),
             "authorityUntil": authority.map(|end| end.to_string()), "troubles": troubles});
@@ -105,6 +108,19 @@ fn row(node: &Value, pods: &[Value], now: Timestamp) -> Value {
     };
     json!({"name": name, "status": format!("{}{cordoned}", node::readiness(node)), "role": node::role(node),
         "version": node::version(node), "address": node::address(node), "pods": count, "certificate": certificate})
+}
+
+/// What is wrong with the server's own backups: pure.
+fn backups(noted: &BTreeMap<String, String>) -> Option<Trouble> {
+    let text = |name: &str| noted.get(name).map(String::as_str).unwrap_or_default();
+    let error = Some(text("error")).filter(|error| !error.is_empty())?;
+    let last = if text("made").is_empty() {
+        "none was made yet".to_owned()
+    } else {
+        format!("the last is of {}", text("made"))
+    };
+    let what = format!("the backup to {} failed at {}: {error}; {last}", text("to"), text("failed"));
+    Some(Trouble { what, mend: "`naru backup ls` shows those that there are; it is tried again by itself".to_owned() })
 }
 
 /// What is wrong, the worst first: pure.

@@ -4,13 +4,14 @@
 //! which restarts often still makes them. Old ones go only after a new one is complete. What went wrong is told three
 //! times: in the log, as an event of the node, and by `naru backup ls`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use naru_api::k8s::api::core::v1::{ConfigMap, Event, Node};
 use naru_backup::{BackupKey, BackupName, Depot, outdated};
-use naru_client::{Client, Resource};
+use naru_client::{Client, DeleteOptions, Resource};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +20,9 @@ use crate::backup::{needed_key, place};
 use crate::cli::ScheduleOptions;
 
 /// Where the server notes how its backups are doing.
-pub(crate) const NAMESPACE: &str = "kube-system";
+const NAMESPACE: &str = "kube-system";
 /// The ConfigMap in which it does.
-pub(crate) const STATUS: &str = "naru-backups";
+const STATUS: &str = "naru-backups";
 /// After a failure it is tried again so soon, or at the usual time where that is sooner.
 const AGAIN: Duration = Duration::from_secs(600);
 /// Whoever starts a server is busy with that first.
@@ -151,7 +152,7 @@ impl Schedule {
         if let Some((failed, why)) = &past.failed {
             (data["failed"], data["error"]) = (time(*failed).into(), why.clone().into());
         }
-        let maps = client.dynamic(Resource::of::<ConfigMap>(), Some(NAMESPACE));
+        let maps = maps(client);
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
             "metadata": {"name": STATUS, "namespace": NAMESPACE}});
         let written = match maps.replace(STATUS, &object).await {
@@ -161,6 +162,24 @@ impl Schedule {
         if let Err(error) = written {
             tracing::warn!(%error, "how backups are doing cannot be noted");
         }
+    }
+}
+
+fn maps(client: &Client) -> naru_client::DynamicApi {
+    client.dynamic(Resource::of::<ConfigMap>(), Some(NAMESPACE))
+}
+
+/// What the server notes of its own backups; nothing where it makes none.
+pub(crate) async fn noted(client: &Client) -> BTreeMap<String, String> {
+    let Ok(Some(map)) = maps(client).get_opt(STATUS).await else { return BTreeMap::new() };
+    serde_json::from_value(map["data"].clone()).unwrap_or_default()
+}
+
+/// Forgets what an earlier start noted: this one makes no backups.
+pub(super) async fn forget(client: Client) {
+    match maps(&client).delete(STATUS, &DeleteOptions::default()).await {
+        Err(error) if !error.is_not_found() => tracing::warn!(%error, "the note of former backups stays"),
+        _ => {}
     }
 }
 
