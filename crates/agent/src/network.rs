@@ -54,6 +54,12 @@ pub trait PodNetwork: Send + Sync + 'static {
     /// Undoes [`PodNetwork::withdraw`]: a container of the pod starts again.
     fn rejoin(&self, _uid: &PodUid) {}
 
+    /// Returns when services of this node lead to these ready pods, each given by its Compose service and its address; those
+    /// of a service without a virtual address are not waited for. Bounded by the caller.
+    fn reach<'a>(&'a self, _namespace: &'a str, _pods: &'a [(String, IpAddr)]) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
     /// What is wrong with the ways to pods of other nodes, worded for people.
     fn troubles(&self) -> Vec<String> {
         Vec::new()

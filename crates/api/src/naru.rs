@@ -4,6 +4,7 @@
 //! network policies, not through them, because policies add up and any user's policy would open a network. A `Project`
 //! keeps a Compose project's source text next to the objects that were made from it, so that it can be shown back.
 
+pub mod health;
 pub mod names;
 
 use std::collections::BTreeMap;

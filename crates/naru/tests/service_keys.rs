@@ -243,7 +243,7 @@ services:
       cache: {condition: service_started}
   migrate:
     image: naru.local/busybox:1
-    command: [sh, -c, "until wget -q -O- http://db:8080/health; do sleep 0.1; done"]
+    command: [wget, -q, -O-, "http://db:8080/health"]
     depends_on: {db: {condition: service_healthy}}
   cache: {image: naru.local/probe:1}
   db:
@@ -271,6 +271,33 @@ services:
     };
     assert!(at("migrate", "finishedAt") <= at("web", "startedAt"), "web starts after the migration");
     assert_eq!(project.container("migrate")["State"], "exited");
+}
+
+#[test]
+fn a_dependency_that_is_not_healthy_fails_up_and_may_be_late() {
+    let Some(host) = host() else { return };
+    let project = host.project(
+        "late",
+        r#"
+services:
+  web:
+    image: naru.local/probe:1
+    depends_on: {db: {condition: service_healthy}}
+  db:
+    image: naru.local/probe:1
+    command: [--unhealthy]
+    healthcheck: {test: [CMD, wget, -q, -O-, "http://127.0.0.1:8080/health"], interval: 1s, retries: 2}
+"#,
+    );
+    project.naru(&["up", "-d", "--wait"]).refuses(&["late-db-1", "container is unhealthy", "503"]);
+    let row = project.container("db");
+    assert_eq!((&row["State"], &row["Health"]), (&"running".into(), &"unhealthy".into()), "{row}");
+    assert!(row["Status"].as_str().is_some_and(|text| text.ends_with("(unhealthy)")), "{row}");
+    assert_eq!(project.container("web")["State"], "created");
+    project.exec("db", &["wget", "-q", "-O-", "http://127.0.0.1:8080/health/good"]).ok();
+    project.until("web", "it starts after all", |rows| rows[0]["State"] == "running");
+    let row = project.container("db");
+    assert_eq!((&row["Health"], &row["RestartCount"]), (&"healthy".into(), &0.into()), "{row}");
 }
 
 #[test]

@@ -294,6 +294,14 @@ fn leads_to(applied: &Applied, address: Ipv4Addr) -> bool {
     })
 }
 
+/// Whether services lead to every pod of a service that has a virtual address.
+pub(super) fn all_reached(applied: &Applied, balanced: &BTreeSet<String>, pods: &[(String, IpAddr)]) -> bool {
+    pods.iter().filter(|(service, _)| balanced.contains(service)).all(|(_, address)| match address {
+        IpAddr::V4(address) => leads_to(applied, *address),
+        IpAddr::V6(_) => true,
+    })
+}
+
 impl PodNetwork for Dataplane {
     fn expect(&self, uid: &RuntimeUid, pod: &Pod) {
         if let Err(error) = self.announce(&PodUid::from(uid.to_string()), pod) {
@@ -304,6 +312,13 @@ impl PodNetwork for Dataplane {
 
     fn withdraw<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, bool> {
         Box::pin(async move { self.part(&PodUid::from(uid.to_string())).await })
+    }
+
+    fn reach<'a>(&'a self, namespace: &'a str, pods: &'a [(String, IpAddr)]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let balanced = self.sources.balanced(namespace);
+            let _ = self.applied.clone().wait_for(|applied| all_reached(applied, &balanced, pods)).await;
+        })
     }
 
     fn troubles(&self) -> Vec<String> {
@@ -378,5 +393,29 @@ fn helper_config(config: &DataplaneConfig, dir: &Path) -> HelperConfig {
             resolv_conf: config.resolv_conf.clone(),
         },
         log: config.run_dir.join("helper.log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_network::model::{Desired, Endpoint, EndpointState, Service};
+
+    use super::*;
+
+    #[test]
+    fn a_service_is_reached_when_the_rules_in_force_lead_to_its_pods() {
+        let address = Ipv4Addr::new(10, 42, 0, 7);
+        let pods = [("db".to_owned(), IpAddr::V4(address))];
+        let balanced = BTreeSet::from(["db".to_owned()]);
+        let with = |endpoints| {
+            let services = vec![Service { endpoints, ..Service::default() }];
+            let desired = Desired { services, ..Desired::default() };
+            Applied { desired: Some(Arc::new(desired)), ..Applied::default() }
+        };
+        let endpoint = |state| Endpoint { address, local: true, state };
+        assert!(!all_reached(&with(Vec::new()), &balanced, &pods));
+        assert!(!all_reached(&with(vec![endpoint(EndpointState::Draining)]), &balanced, &pods));
+        assert!(all_reached(&with(vec![endpoint(EndpointState::Ready)]), &balanced, &pods));
+        assert!(all_reached(&with(Vec::new()), &BTreeSet::new(), &pods), "a headless service is in names alone");
     }
 }

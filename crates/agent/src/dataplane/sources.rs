@@ -1,5 +1,6 @@
 //! The collections that the network follows, each reduced to its facts on arrival.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use naru_api::k8s::api::core::v1::{Namespace, Pod, Service};
@@ -78,6 +79,13 @@ impl Sources {
     /// Waits until endpoints are known up to `revision`.
     pub async fn endpoints_reached(&self, revision: u64) {
         self.slices.reached(revision).await;
+    }
+
+    /// The Compose services of a namespace that have a virtual address.
+    pub fn balanced(&self, namespace: &str) -> BTreeSet<String> {
+        let services = self.services.list_in(namespace);
+        let balanced = services.into_iter().filter(|service| !service.view.addresses.is_empty());
+        balanced.filter_map(|service| service.view.compose.clone()).collect()
     }
 
     /// Everything as it is now.

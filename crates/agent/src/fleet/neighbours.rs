@@ -14,7 +14,7 @@ use naru_client::{Client, Informer, Resource};
 use tokio::sync::mpsc;
 
 use crate::{
-    machine::{Gate, GateSpec, judge_gates},
+    machine::{Gate, GateSpec, judge_gates, to_reach},
     pod::Judge,
 };
 
@@ -51,11 +51,15 @@ impl Neighbours {
     /// The judgement that workers ask for.
     pub fn judge(&self) -> Judge {
         let pods = self.pods.clone();
-        Arc::new(move |namespace: &str, gates: &[GateSpec]| -> Gate {
-            judge_gates(gates, |service| {
+        Arc::new(move |namespace: &str, gates: &[GateSpec]| {
+            let pods_of = |service: &str| {
                 let found = pods.by_index(BY_SERVICE, &key(namespace, service));
                 found.into_iter().map(|cached| cached.view.clone()).collect::<Vec<Arc<Pod>>>()
-            })
+            };
+            match judge_gates(gates, pods_of) {
+                Gate::Open => (Gate::Open, to_reach(gates, pods_of)),
+                shut => (shut, Vec::new()),
+            }
         })
     }
 }
@@ -74,7 +78,11 @@ fn slim(pod: Pod) -> Pod {
         state: status.state,
         ..ContainerStatus::default()
     });
-    let conditions = status.conditions.into_iter().flatten().filter(|condition| condition.type_ == "Ready");
+    let conditions = status
+        .conditions
+        .into_iter()
+        .flatten()
+        .filter(|condition| ["Ready", names::UNHEALTHY].contains(&&*condition.type_));
     Pod {
         metadata: ObjectMeta {
             name: pod.metadata.name,
@@ -87,6 +95,7 @@ fn slim(pod: Pod) -> Pod {
         spec: Some(PodSpec { containers: names.collect(), ..PodSpec::default() }),
         status: Some(PodStatus {
             phase: status.phase,
+            pod_ip: status.pod_ip,
             conditions: Some(conditions.collect()),
             container_statuses: Some(statuses.collect()),
             ..PodStatus::default()

@@ -6,7 +6,10 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use naru_api::k8s::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
+use naru_api::{
+    k8s::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus},
+    naru::{health, names},
+};
 use naru_runtime::pod::{self as runtime, ContainerState, PodLiveness, PodRecord};
 
 use super::{Desired, Exit, Hook, ImageSeen, Name, Observed, Power, Role, Sandbox, Seen, State, Wanted};
@@ -36,7 +39,8 @@ pub fn adopt(
     for wanted in &desired.containers {
         let known = record.and_then(|record| record.containers.iter().find(|(name, _)| name.as_str() == &*wanted.name));
         let told = status.and_then(|status| told(status, &wanted.name));
-        let seen = seen(wanted, known.map(|(_, known)| known), told, record.is_some(), now);
+        let sick = status.and_then(|status| sick(status, &wanted.name));
+        let seen = seen(wanted, known.map(|(_, known)| known), told, sick, record.is_some(), now);
         observed.containers.insert(wanted.name.clone(), seen);
     }
     if record.is_some() && !alive {
@@ -65,10 +69,18 @@ fn told<'a>(status: &'a PodStatus, name: &Name) -> Option<&'a ContainerStatus> {
     lists.into_iter().flatten().flatten().find(|status| status.name == **name)
 }
 
+/// What the health test of an unhealthy container said, as last told.
+fn sick(status: &PodStatus, name: &Name) -> Option<String> {
+    let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == names::UNHEALTHY)?;
+    let message = condition.message.as_deref().filter(|_| condition.status == "True")?;
+    health::tests(message).find(|(known, _)| *known == &**name).map(|(_, text)| text.to_owned())
+}
+
 fn seen(
     wanted: &Wanted,
     known: Option<&runtime::ContainerRecord>,
     told: Option<&ContainerStatus>,
+    sick: Option<String>,
     sandboxed: bool,
     now: Timestamp,
 ) -> Seen {
@@ -120,6 +132,7 @@ fn seen(
             let (started, ready) = told.map_or((false, false), |told| (told.started == Some(true), told.ready));
             seen.started = started || !wanted.startup;
             seen.ready = seen.started && (ready || !wanted.readiness);
+            seen.sick = sick.filter(|_| !seen.ready);
         }
         ContainerState::Exited { exit } => seen.state = State::Exited(Exit::from_runtime(exit)),
     }

@@ -61,7 +61,7 @@ impl Observed {
         if exit.why == Some(Why::Restart) {
             seen.wish = Some(Wish::Start);
         }
-        (seen.started, seen.ready) = (false, false);
+        (seen.started, seen.ready, seen.sick) = (false, false, None);
         seen.state = State::Exited(exit);
     }
 
@@ -74,7 +74,7 @@ impl Observed {
         for (name, seen) in &mut self.containers {
             if let State::Running { since, .. } = seen.state {
                 seen.state = State::Exited(Exit::lost(message, Some(since), now));
-                (seen.started, seen.ready) = (false, false);
+                (seen.started, seen.ready, seen.sick) = (false, false, None);
             }
             let init = desired.container(name).is_some_and(|wanted| wanted.role == Role::Init);
             if init
@@ -94,6 +94,15 @@ impl Observed {
         }
         seen.started = started.unwrap_or(seen.started);
         seen.ready = ready.unwrap_or(seen.ready);
+    }
+
+    /// A health test has decided, and its container is left running: as Docker tells it, an unhealthy one stays so until
+    /// its test passes. Kubernetes knows no such thing.
+    pub fn examined(&mut self, desired: &Desired, name: &str, starts: u32, healthy: Result<(), String>) {
+        let Some(seen) = self.containers.get_mut(name) else { return };
+        if seen.starts == starts && seen.is_running() && desired.docker {
+            seen.sick = healthy.err();
+        }
     }
 
     /// A container gets a signal that ends it, on request: as after `docker kill`, its restart rule no longer holds.
@@ -223,7 +232,7 @@ impl Observed {
         }
         seen.starts = attempt + 1;
         seen.sandbox = sandbox;
-        (seen.wish, seen.held) = (None, false);
+        (seen.wish, seen.held, seen.sick) = (None, false, None);
         let (pid, since) = match outcome {
             Outcome::Started { pid, at, id } => {
                 seen.id = (!id.is_empty()).then_some(id);

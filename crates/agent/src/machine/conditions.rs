@@ -2,7 +2,7 @@
 
 use naru_api::{
     k8s::{api::core::v1::PodCondition, apimachinery::pkg::apis::meta::v1::Time},
-    naru::names as annotations,
+    naru::{health, names as annotations},
 };
 
 use super::{
@@ -48,7 +48,19 @@ pub(super) fn conditions(input: &StatusInput<'_>, phase: Phase) -> Vec<PodCondit
         // The spec does not show these tests: whoever shows a container's health finds them here.
         judged.push(Judged { message: Some(input.tested.join(" ")), ..Judged::holds(annotations::IMAGE_HEALTH) });
     }
+    judged.extend(unhealthy(input));
     judged.into_iter().map(|judged| stamp(input, judged)).collect()
+}
+
+/// There only while it holds: what has no health test should not speak of one.
+fn unhealthy(input: &StatusInput<'_>) -> Option<Judged> {
+    let sick = input.desired.containers.iter().filter_map(|wanted| {
+        let seen = input.observed.containers.get(&wanted.name)?;
+        Some((&*wanted.name, seen.sick.as_deref()?))
+    });
+    let message = Some(health::message(sick)).filter(|message| !message.is_empty())?;
+    let reason = Some("HealthTestFailed");
+    Some(Judged { reason, message: Some(message), ..Judged::holds(annotations::UNHEALTHY) })
 }
 
 fn initialized(input: &StatusInput<'_>, phase: Phase) -> Judged {

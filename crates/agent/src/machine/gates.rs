@@ -1,8 +1,13 @@
 //! Start gates: a pod that depends on other services of its project waits for them (`naru.io/start-gates`).
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
-use naru_api::k8s::api::core::v1::Pod;
+use naru_api::{
+    k8s::api::core::v1::{Pod, PodCondition},
+    naru::{health, names},
+};
 
 /// One condition as written in the annotation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -50,17 +55,32 @@ pub fn judge<P: AsRef<Pod>>(gates: &[GateSpec], pods_of: impl Fn(&str) -> Vec<P>
     verdict
 }
 
-fn one<P: AsRef<Pod>>(gate: &GateSpec, pods: &[P]) -> Gate {
-    let service = &gate.service;
+/// The pods that take connections and that open gates are about, as service and address: what starts now may ask for them
+/// at once.
+pub fn to_reach<P: AsRef<Pod>>(gates: &[GateSpec], pods_of: impl Fn(&str) -> Vec<P>) -> Vec<(String, IpAddr)> {
+    let mut found = Vec::new();
+    for gate in gates.iter().filter(|gate| gate.condition != "service_completed_successfully") {
+        let pods = pods_of(&gate.service);
+        let ready = live(gate, &pods).into_iter().filter(|pod| is_ready(pod));
+        let addresses = ready.filter_map(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok());
+        found.extend(addresses.map(|address| (gate.service.clone(), address)));
+    }
+    found
+}
+
+/// The pods of a gate's service that count.
+fn live<'a, P: AsRef<Pod>>(gate: &GateSpec, pods: &'a [P]) -> Vec<&'a Pod> {
     let awaited = |pod: &Pod| {
-        let version = pod.metadata.annotations.as_ref().and_then(|map| map.get(naru_api::naru::names::TEMPLATE));
+        let version = pod.metadata.annotations.as_ref().and_then(|map| map.get(names::TEMPLATE));
         gate.template.is_none() || gate.template.as_ref() == version
     };
-    let live: Vec<&Pod> = pods
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && awaited(pod))
-        .collect();
+    let all = pods.iter().map(AsRef::as_ref);
+    all.filter(|pod| pod.metadata.deletion_timestamp.is_none() && awaited(pod)).collect()
+}
+
+fn one<P: AsRef<Pod>>(gate: &GateSpec, pods: &[P]) -> Gate {
+    let service = &gate.service;
+    let live = live(gate, pods);
     if live.is_empty() {
         // An optional dependency that was not brought up is no dependency.
         return if gate.required {
@@ -72,12 +92,15 @@ fn one<P: AsRef<Pod>>(gate: &GateSpec, pods: &[P]) -> Gate {
     match gate.condition.as_str() {
         "service_completed_successfully" => completed(service, &live),
         "service_healthy" if live.iter().all(|pod| is_ready(pod)) => Gate::Open,
-        "service_healthy" => match live.iter().find_map(|pod| failed_for_good(pod)) {
-            Some(code) => {
-                Gate::Failed(format!("service {service:?} ended with exit code {code} before it was healthy"))
+        "service_healthy" => {
+            if let Some(code) = live.iter().find_map(|pod| failed_for_good(pod)) {
+                return Gate::Failed(format!("service {service:?} ended with exit code {code} before it was healthy"));
             }
-            None => Gate::Waiting(format!("waiting for service {service:?} to be healthy")),
-        },
+            match live.iter().find_map(|pod| unhealthy(pod)) {
+                Some(said) => Gate::Failed(format!("service {service:?} is unhealthy: {said}")),
+                None => Gate::Waiting(format!("waiting for service {service:?} to be healthy")),
+            }
+        }
         _ if live.iter().all(|pod| was_started(pod)) => Gate::Open,
         _ => Gate::Waiting(format!("waiting for service {service:?} to start")),
     }
@@ -102,8 +125,19 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &naru_api::k8s::api::core::v1::Co
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    holding(pod, "Ready").is_some()
+}
+
+/// What the first failed health test of an unhealthy pod said.
+fn unhealthy(pod: &Pod) -> Option<&str> {
+    let message = holding(pod, names::UNHEALTHY)?.message.as_deref().unwrap_or_default();
+    Some(health::tests(message).next().map_or(message, |(_, said)| said))
+}
+
+/// The condition of a type, if it holds.
+fn holding<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.find(|condition| condition.type_ == kind && condition.status == "True")
 }
 
 fn was_started(pod: &Pod) -> bool {

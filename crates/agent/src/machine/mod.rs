@@ -30,7 +30,7 @@ pub use adopt::{addresses, adopt};
 pub use backoff::Pace;
 pub use desired::{Deletion, Desired, Name, Power, PullPolicy, Restart, RestartRule, Role, Wanted};
 pub use effect::{Effect, EffectError, Outcome, Slot};
-pub use gates::{Gate, GateSpec, judge as judge_gates};
+pub use gates::{Gate, GateSpec, judge as judge_gates, to_reach};
 pub use observed::{
     Ending, Exit, Hook, ImageSeen, Marks, Observed, Presence, Sandbox, Seen, State, Stop, Trouble, Why, Wish,
 };

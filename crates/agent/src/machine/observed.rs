@@ -93,6 +93,8 @@ pub struct Seen {
     pub started: bool,
     /// Readiness probe passes.
     pub ready: bool,
+    /// Found unhealthy where Docker's rules hold, and left running: what its test said.
+    pub sick: Option<String>,
     /// A wish for one start outside the restart policy.
     pub wish: Option<Wish>,
     /// Killed on request where Docker's rules hold: only a wish starts it again.

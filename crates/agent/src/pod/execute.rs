@@ -31,6 +31,9 @@ const WITHDRAWAL: std::time::Duration = std::time::Duration::from_secs(1);
 /// would drop it. Longer requests are the program's to finish.
 const PARTING: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// The longest that a first start waits until this node leads to what its gates waited for.
+const REACHED: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The reason of a mount that waits for a claim's volume.
 pub(super) const UNBOUND: &str = "ClaimNotBound";
 
@@ -56,6 +59,8 @@ struct Made {
     addresses: Vec<IpAddr>,
     /// The network was told to expect the pod, and has not let go of it since.
     expected: bool,
+    /// Ready pods of services that the start gates name.
+    reach: Vec<(String, IpAddr)>,
     watched: Option<Watched>,
 }
 
@@ -90,6 +95,11 @@ impl Executor {
         let mut made = self.made.lock();
         made.pod = pod;
         made.desired = Some(desired);
+    }
+
+    /// What the first start of a container may ask for at once: the services and addresses of its dependencies.
+    pub fn is_to_reach(&self, pods: Vec<(String, IpAddr)>) {
+        self.made.lock().reach = pods;
     }
 
     /// The newest object.
@@ -192,6 +202,13 @@ impl Executor {
             Effect::Pull { container } => self.pull(container).await,
             Effect::Start { container, attempt } => {
                 self.node.config.network.rejoin(&self.uid);
+                let reach = if *attempt == 0 { self.made.lock().reach.clone() } else { Vec::new() };
+                if !reach.is_empty() {
+                    // Its dependencies are ready, but the endpoints controller and this node's rules follow a moment later.
+                    let pod = self.pod();
+                    let reached = self.node.config.network.reach(pod.namespace(), &reach);
+                    let _ = tokio::time::timeout(REACHED, reached).await;
+                }
                 self.start(container, *attempt).await
             }
             Effect::PostStart { container } => self.hook(container, true).await,

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use naru_api::{
     View,
     k8s::api::core::v1::{Pod, PodStatus},
+    naru::names,
 };
 use naru_client::PatchKind;
 use serde_json::{Map, Value, json};
@@ -78,6 +79,12 @@ fn patch(uid: &str, status: &PodStatus) -> Value {
                 absent(condition, &["reason", "message"]);
             }
         }
+        // A condition that is not named would stay.
+        if let Some(list) = map.get_mut("conditions").and_then(Value::as_array_mut)
+            && !list.iter().any(|condition| condition["type"] == names::UNHEALTHY)
+        {
+            list.push(json!({"type": names::UNHEALTHY, "$patch": "delete"}));
+        }
         // These lists merge by address; what is told is the whole list.
         if let Some(list) = map.get_mut("podIPs").and_then(Value::as_array_mut) {
             list.push(json!({"$patch": "replace"}));
@@ -109,5 +116,11 @@ mod tests {
         assert_eq!(status.get("message"), Some(&Value::Null));
         assert_eq!(patch["status"]["conditions"][0].get("reason"), Some(&Value::Null));
         assert_eq!(patch["status"]["podIPs"][1]["$patch"], "replace");
+        let mut told = json!({"status": {"conditions": [
+            {"type": "Ready", "status": "False"}, {"type": "naru.io/Unhealthy", "status": "True"}]}});
+        let pods = naru_api::Registry::builtin().find("pods").unwrap().clone();
+        naru_api::patch::strategic(&pods, &mut told, &patch).unwrap();
+        let kinds: Vec<_> = told["status"]["conditions"].as_array().unwrap().iter().map(|c| &c["type"]).collect();
+        assert_eq!(kinds, ["Ready"]);
     }
 }

@@ -1,6 +1,6 @@
 //! The task of one pod.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use naru_api::{View, k8s::api::core::v1::Pod, naru::names};
@@ -64,8 +64,8 @@ pub(crate) enum Input {
     LookAgain,
 }
 
-/// Judges the start gates of a pod in a namespace.
-pub(crate) type Judge = Arc<dyn Fn(&str, &[GateSpec]) -> Gate + Send + Sync>;
+/// Judges the start gates of a pod in a namespace; names the pods that an open one leads to.
+pub(crate) type Judge = Arc<dyn Fn(&str, &[GateSpec]) -> (Gate, Vec<(String, IpAddr)>) + Send + Sync>;
 
 /// A running worker.
 pub(crate) struct Handle {
@@ -453,15 +453,19 @@ impl Worker {
     }
 
     fn probed(&mut self, verdict: Verdict, now: Timestamp) {
-        let Verdict { container, starts, started, ready, unhealthy, note } = verdict;
+        let Verdict { container, starts, started, ready, unhealthy, healthy, note } = verdict;
         if let Some(note) = note {
             self.executor.note(Note::warning("Unhealthy", note).of(&container));
         }
         self.observed.probed(&container, starts, started, ready);
-        let Some(why) = unhealthy else { return };
         let off = self.pod.metadata.annotations.as_ref().and_then(|notes| notes.get(names::HEALTHCHECK_RESTART));
-        let current = self.observed.containers.get(&*container).is_some_and(|seen| seen.starts == starts);
-        if off.is_some_and(|text| text == "false") || !current {
+        let Some(why) = unhealthy.filter(|_| off.is_none_or(|text| text != "false")) else {
+            if let Some(healthy) = healthy {
+                self.observed.examined(&self.desired, &container, starts, healthy);
+            }
+            return;
+        };
+        if self.observed.containers.get(&*container).is_none_or(|seen| seen.starts != starts) {
             return;
         }
         let wanted = self.desired.container(&container);
@@ -507,7 +511,11 @@ impl Worker {
     }
 
     fn want(&mut self) {
-        let gate = if self.gates.is_empty() { Gate::Open } else { (self.judge)(self.pod.namespace(), &self.gates) };
+        let (gate, reach) = match self.gates.as_slice() {
+            [] => (Gate::Open, Vec::new()),
+            gates => (self.judge)(self.pod.namespace(), gates),
+        };
+        self.executor.is_to_reach(reach);
         let spec = self.pod.spec.as_ref();
         let names = spec.into_iter().flat_map(|spec| &spec.containers).map(|container| &container.name);
         let images: BTreeMap<&String, _> = names.filter_map(|name| Some((name, self.executor.image(name)?))).collect();
@@ -590,11 +598,11 @@ impl Worker {
         let gates = spec.into_iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
         let readiness_gates: Vec<String> = gates.map(|gate| gate.condition_type.clone()).collect();
         let conditions = self.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let host = self.node.config.addresses.borrow().clone();
         let status = machine::status(&StatusInput {
             desired: &self.desired,
             observed: &self.observed,
             conditions,
-        let host = self.node.config.addresses.borrow().clone();
             readiness_gates: &readiness_gates,
             tested: &self.tested,
             pod: &format!("{}_{}({})", self.pod.name(), self.pod.namespace(), self.executor.uid),

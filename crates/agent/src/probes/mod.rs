@@ -7,8 +7,9 @@
 //! period, without counting: a program that listens after 80 ms is ready after 100 ms, not after ten seconds.
 //!
 //! Where Docker's rules hold, the tests come from a health check, whose start period most files leave out. A container
-//! that has not been healthy yet (a database that makes its files) is then not killed, however long that takes: the test
-//! goes on, and only what was healthy once can be found dead. Kubernetes' own probes keep their meaning.
+//! that has not been healthy yet (a database that makes its files) is then not killed, however long that takes: it is told
+//! unhealthy, as Docker does, and the test goes on. Only what was healthy once can be found dead. Kubernetes' own probes
+//! keep their meaning.
 
 mod check;
 mod count;
@@ -40,6 +41,8 @@ pub(crate) struct Verdict {
     pub ready: Option<bool>,
     /// The probe that found the container dead, such as `liveness probe`.
     pub unhealthy: Option<String>,
+    /// Whether it is healthy, as Docker means it, where that was decided; else what its test said.
+    pub healthy: Option<Result<(), String>>,
     /// A failure worth an event.
     pub note: Option<String>,
 }

@@ -44,7 +44,7 @@ struct Subject {
     starts: u32,
     /// It ran before this process did: its first probe waits for its own place in the period.
     adopted: bool,
-    /// A failing startup probe kills nothing and goes on: see [`super`].
+    /// A failing startup probe kills nothing, tells that, and goes on: see [`super`].
     patient: bool,
     told: Told,
 }
@@ -141,13 +141,18 @@ impl Subject {
             Kind::Liveness => "Liveness",
             Kind::Readiness => "Readiness",
         };
-        let note = result.err().map(|error| format!("{word} probe failed: {error}"));
+        let failure = result.err();
+        let note = failure.as_ref().map(|error| format!("{word} probe failed: {error}"));
         let mut verdict = Verdict {
             container: self.container.name.clone(),
             starts: self.starts,
             started: None,
             ready: None,
             unhealthy: None,
+            // That it takes no requests for a while is no verdict on its health.
+            healthy: changed
+                .filter(|well| *well || kind != Kind::Readiness)
+                .map(|well| if well { Ok(()) } else { Err(failure.unwrap_or_default()) }),
             note,
         };
         let mut over = None;

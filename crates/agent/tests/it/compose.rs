@@ -153,8 +153,14 @@ async fn what_was_never_healthy_is_not_killed_for_its_health() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(machine.log("db", "c"), "begun\n");
+    let unhealthy = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        let told = conditions.into_iter().find(|condition| condition["type"] == "naru.io/Unhealthy");
+        told.is_some_and(|told| told["status"] == "True" && told["message"].as_str().unwrap().starts_with("c: "))
+    };
+    machine.api.until("db", "told unhealthy", unhealthy).await;
     exec(&machine, "db", &["touch", "/tmp/well"]).await;
-    machine.api.until("db", "ready", ready).await;
+    machine.api.until("db", "ready, and no longer unhealthy", |pod| ready(pod) && !unhealthy(pod)).await;
     assert_eq!(machine.log("db", "c"), "begun\n", "it was restarted");
     // What was healthy once is restarted, whatever its restart rule says.
     exec(&machine, "db", &["rm", "/tmp/well"]).await;

@@ -46,6 +46,9 @@ pub const HEALTHCHECK_RESTART: &str = "naru.io/healthcheck-restart";
 pub const NO_HEALTHCHECK: &str = "naru.io/no-healthcheck";
 /// Condition of a pod: its message names the containers, parted by spaces, whose health is tested by their image's test.
 pub const IMAGE_HEALTH: &str = "naru.io/ImageHealth";
+/// Condition of a pod under Docker's rules, there while containers run that their health test found unhealthy and that are
+/// not restarted for it; its message is written and read by [`super::health`].
+pub const UNHEALTHY: &str = "naru.io/Unhealthy";
 /// The signal that stops the container.
 pub const STOP_SIGNAL: &str = "naru.io/stop-signal";
 /// Size of `/dev/shm`.

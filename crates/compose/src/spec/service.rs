@@ -76,7 +76,7 @@ pub(super) const SERVICE: &[Key] = &[
     differs(
         "healthcheck",
         Type::Object(HEALTHCHECK),
-        "an unhealthy container is also restarted, once it has been healthy (a start that takes long is never cut off); the label naru.io/healthcheck-restart: \"false\" turns that off. Times are rounded up to whole seconds",
+        "an unhealthy container is also restarted, once it has been healthy; one that has not been yet is told unhealthy, as Docker does, and goes on (a start that takes long is never cut off); the label naru.io/healthcheck-restart: \"false\" turns that off. Times are rounded up to whole seconds",
     ),
     works("hostname", Type::Text),
     works("image", Type::Text),

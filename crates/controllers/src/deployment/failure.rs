@@ -38,9 +38,14 @@ pub(super) fn is_stuck(pod: &Pod) -> bool {
     containers.flat_map(|container| &container.state.waiting).any(|waiting| STUCK.contains(&waiting.reason.as_str()))
 }
 
+/// Whether a container's health test has failed too often, while nothing ends it for that.
+pub(super) fn is_unhealthy(pod: &Pod) -> bool {
+    Condition::find(&pod.status.conditions, names::UNHEALTHY).is_some_and(Condition::is_true)
+}
+
 /// Whether a new pod counts as failed.
 fn has_failed(pod: &Pod, rule: &UpdateRule) -> bool {
-    if pod.status.phase == Phase::Failed || is_stuck(pod) {
+    if pod.status.phase == Phase::Failed || is_stuck(pod) || is_unhealthy(pod) {
         return true;
     }
     pod.status.container_statuses.iter().filter(|container| container.restart_count > 0).any(|container| {

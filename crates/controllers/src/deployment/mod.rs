@@ -138,6 +138,7 @@ fn matters(change: &Change<Pod>) -> bool {
             before.status.phase != after.status.phase
                 || before.restarts() != after.restarts()
                 || failure::is_stuck(before) != failure::is_stuck(after)
+                || failure::is_unhealthy(before) != failure::is_unhealthy(after)
                 || before.metadata.is_deleting() != after.metadata.is_deleting()
         }
         (_, None) => true,

@@ -396,6 +396,28 @@ fn a_failed_update_pauses_or_goes_on_where_the_rule_says_so() {
     }
 }
 
+#[test]
+fn a_new_version_that_is_never_healthy_has_failed() {
+    let mut world = World::new(2, json!({}), rule(r#"{"order":"start-first","failureAction":"rollback"}"#));
+    world.settle();
+    world.image("v2");
+    world.turn();
+    world.replicate();
+    let new = world.sets.last().unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let tell = |world: &mut World, status: &str| {
+        for (_, pod) in world.pods.iter_mut().filter(|(uid, _)| *uid == new) {
+            pod["status"] =
+                json!({ "phase": "Running", "conditions": [{ "type": "naru.io/Unhealthy", "status": status }] });
+        }
+        world.count();
+        world.turn();
+    };
+    tell(&mut world, "False");
+    assert_eq!(world.deployment["spec"]["template"], template("v2"), "it is still being tested");
+    tell(&mut world, "True");
+    assert_eq!(world.deployment["spec"]["template"], template("v1"));
+}
+
 /// A service whose update to `v2` was paused because it fails.
 fn paused_update() -> World {
     let mut world = World::new(2, json!({}), rule(r#"{"order":"start-first","failureAction":"pause"}"#));

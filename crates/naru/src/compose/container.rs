@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
-use naru_api::naru::names as n;
+use naru_api::naru::{health, names as n};
 use naru_client::{Client, ListOptions, Resource};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ pub(crate) struct Container {
     pub attempt: String,
     /// What keeps it from being started, where something is known to.
     pub trouble: Option<String>,
-    /// What its health test said, where it was ended for that.
+    /// What its health test said, where it was found unhealthy, or was ended for that.
     pub unhealthy: Option<String>,
     /// The pod, as it is.
     pub object: Value,
@@ -178,10 +178,10 @@ pub(crate) fn of_pod(project: &str, pod: &Value) -> Vec<Container> {
                 image: spec["image"].as_str().unwrap_or_default().to_owned(),
                 state: state(pod, status),
                 health: health(pod, spec, status),
+                unhealthy: unhealthy(pod, name, status),
                 restarts: status["restartCount"].as_i64().unwrap_or(0),
                 attempt: status["containerID"].as_str().unwrap_or_default().to_owned(),
                 trouble: None,
-                unhealthy: None,
                 object: pod.clone(),
             }
         })
@@ -213,7 +213,16 @@ fn state(pod: &Value, status: &Value) -> State {
     State::Waiting(reason, text(&now["waiting"]["message"]))
 }
 
-/// As Docker has it: `starting` until the test passes for the first time, `unhealthy` only after it did.
+/// What the health test of a running container said that was found unhealthy: its node tells.
+fn unhealthy(pod: &Value, name: &str, status: &Value) -> Option<String> {
+    status["state"].get("running")?;
+    let conditions = pod["status"]["conditions"].as_array()?;
+    let told = conditions.iter().find(|c| c["type"] == n::UNHEALTHY && c["status"] == "True")?;
+    let mut tests = health::tests(told["message"].as_str()?);
+    tests.find(|(known, _)| *known == name).map(|(_, said)| said.to_owned())
+}
+
+/// As Docker has it: `starting` until the test passes for the first time or has failed too often, `unhealthy` after that.
 fn health(pod: &Value, spec: &Value, status: &Value) -> &'static str {
     let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     // A test that the image names is told by a condition, since it is not in the object's spec.
@@ -227,6 +236,9 @@ fn health(pod: &Value, spec: &Value, status: &Value) -> &'static str {
     };
     if status["ready"] == true {
         return "healthy";
+    }
+    if unhealthy(pod, spec["name"].as_str().unwrap_or_default(), status).is_some() {
+        return "unhealthy";
     }
     let turned = conditions.iter().find(|c| c["type"] == "ContainersReady").map(|c| &c["lastTransitionTime"]);
     let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());

@@ -92,6 +92,14 @@ pub(crate) fn judge(workload: &Value, newest: Option<&str>, containers: &[&Conta
     if let Some((container, why)) = live.iter().find_map(|c| Some((c, hopeless(c)?))) {
         return Progress::Failed(container.title.clone(), why);
     }
+    if let Some((container, why)) = live.iter().find_map(|c| Some((c, unhealthy(c, goal)?))) {
+        // The controller has the last word on an update that it may take back.
+        return if is_judged(workload) {
+            Progress::Stuck(number("readyReplicas"), format!("{}: {why}", container.title))
+        } else {
+            Progress::Failed(container.title.clone(), why)
+        };
+    }
     if workload["kind"] == "Job" {
         let wanted = workload["spec"]["completions"].as_i64().unwrap_or(1);
         let text = format!("{}/{wanted} completed", number("succeeded"));
@@ -165,7 +173,7 @@ fn stuck(live: &[&Container], wanted: i64) -> Option<String> {
 
 /// How far a container is that lives in the pod of another service.
 pub(crate) fn judge_guest(container: &Container, goal: Goal) -> Progress {
-    match (hopeless(container), &container.state) {
+    match (hopeless(container).or_else(|| unhealthy(container, goal)), &container.state) {
         (Some(why), _) => Progress::Failed(container.title.clone(), why),
         (_, State::Running(_)) if goal == Goal::Ready && matches!(container.health, "starting" | "unhealthy") => {
             Progress::Pending(format!("health: {}", container.health))
@@ -192,6 +200,20 @@ fn hopeless(container: &Container) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// That a container which is to be healthy was found not to be: its test goes on, but nobody waits for it.
+fn unhealthy(container: &Container, goal: Goal) -> Option<String> {
+    let said = container.unhealthy.as_ref().filter(|_| goal == Goal::Ready && container.is_running())?;
+    Some(format!("container is unhealthy: {said}"))
+}
+
+/// Whether an update's failure has consequences: not that of a first version, which has no way back.
+fn is_judged(workload: &Value) -> bool {
+    let notes = &workload["metadata"]["annotations"];
+    let rule = notes[n::UPDATE].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let bears = rule.is_none_or(|rule| rule["failureAction"] == "continue");
+    !bears && notes[n::DEPLOYMENT_REVISION].as_str().is_some_and(|revision| revision != "1")
 }
 
 /// Whether the restart rule starts a container again that ended as this one did.
@@ -361,6 +383,30 @@ mod tests {
         assert_eq!(judge(&rolled, None, &[&starting], Goal::Ready), Progress::Pending("health: starting".into()));
         let healthy = container(&running(true, true), "no", true);
         assert_eq!(judge(&rolled, None, &[&healthy], Goal::Ready), Progress::Done("Healthy"));
+    }
+
+    #[test]
+    fn what_is_unhealthy_is_not_waited_for_unless_its_update_is_judged() {
+        let mut pod = container(&running(false, false), "always", true).object;
+        pod["status"]["conditions"] =
+            json!([{"type": n::UNHEALTHY, "status": "True", "message": "web: exit code 1: no table"}]);
+        let sick = of_pod("shop", &pod).remove(0);
+        assert_eq!(sick.health, "unhealthy");
+        assert!(sick.status().ends_with("(unhealthy)"), "{}", sick.status());
+        let mut workload = deployment(1, 1, 1, 1, 1);
+        assert_eq!(judge(&workload, None, &[&sick], Goal::Started), Progress::Done("Started"));
+        let failed = Progress::Failed("shop-web-1".into(), "container is unhealthy: exit code 1: no table".into());
+        for (action, revision, judged) in
+            [("rollback", "1", false), ("rollback", "2", true), ("pause", "2", true), ("continue", "2", false)]
+        {
+            let rule = json!({"failureAction": action}).to_string();
+            workload["metadata"]["annotations"] = json!({n::UPDATE: rule, n::DEPLOYMENT_REVISION: revision});
+            let found = judge(&workload, None, &[&sick], Goal::Ready);
+            assert_eq!(matches!(found, Progress::Stuck(..)), judged, "{action} at {revision}: {found:?}");
+            assert_eq!(found == failed, !judged, "{action} at {revision}: {found:?}");
+        }
+        pod["status"]["conditions"][0]["status"] = "False".into();
+        assert_eq!(of_pod("shop", &pod)[0].health, "starting");
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl World {
             self.pods.list().iter().flat_map(|pod| of_pod(&self.project, &pod.view)).collect();
         for container in &mut found {
             container.trouble = self.warnings.of_container(container);
-            container.unhealthy = self.warnings.of_end(container);
+            container.unhealthy = container.unhealthy.take().or_else(|| self.warnings.of_end(container));
             if self.stale.contains(&container.attempt) && matches!(container.state, State::Exited(..)) {
                 container.state = State::Waiting(String::new(), String::new());
             }

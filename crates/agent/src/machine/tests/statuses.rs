@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use naru_api::k8s::api::core::v1::{ContainerStatus, PodStatus};
 
-use super::world::{World, full, single};
-use crate::machine::{Effect, EffectError, Exit, Gate, StatusInput, status};
+use serde_json::json;
+
+use super::world::{World, full, pod, single};
+use crate::machine::{self, Effect, EffectError, Exit, Gate, StatusInput, status};
 
 fn project(world: &World) -> PodStatus {
     status(&StatusInput {
@@ -225,4 +227,39 @@ fn a_pod_whose_data_is_in_use_is_prepared_but_not_started() {
     world.desired.hold = Some("waits until pod old".into());
     world.exit("web", 1).settle();
     assert_eq!(world.running(), ["log", "side", "web"]);
+}
+
+#[test]
+fn an_unhealthy_container_is_told_by_a_condition_while_dockers_rules_hold() {
+    let sick = |annotation: &str| {
+        let mut pod = pod(json!({"restartPolicy": "Always", "containers": [
+            {"name": "web", "image": "w", "startupProbe": {"exec": {"command": ["t"]}}}]}));
+        pod.metadata.annotations = Some([(annotation.to_owned(), "no".to_owned())].into());
+        let mut world = World::new(machine::desired(&pod, Gate::Open));
+        world.settle();
+        world.observed.examined(&world.desired, "web", 1, Err("exit code 1:\nno table".to_owned()));
+        world
+    };
+    let told = |world: &World| {
+        let status = project(world);
+        let found = status.conditions.iter().flatten().find(|condition| condition.type_ == "naru.io/Unhealthy");
+        found.map(|condition| (condition.status.clone(), condition.message.clone().unwrap_or_default()))
+    };
+    assert_eq!(told(&sick("other")), None, "Kubernetes has no such state");
+    let said = Some(("True".to_owned(), "web: exit code 1: no table".to_owned()));
+    let mut world = sick("naru.io/restart");
+    assert_eq!(told(&world), said);
+    assert_eq!(world.running(), ["web"], "it is left running");
+    // A restart of the agent forgets nothing.
+    let status = project(&world);
+    world.crash();
+    world.observed = machine::adopt(&world.desired, Some(&world.record()), Some(&status), None, world.now);
+    assert_eq!(told(&world), said);
+    world.observed.examined(&world.desired, "web", 7, Ok(()));
+    assert_eq!(told(&world), said, "the word of another attempt");
+    world.observed.examined(&world.desired, "web", 1, Ok(()));
+    assert_eq!(told(&world), None);
+    world.observed.examined(&world.desired, "web", 1, Err("again".to_owned()));
+    world.exit("web", 1);
+    assert_eq!(told(&world), None, "what has ended is not unhealthy");
 }

@@ -170,7 +170,7 @@ impl World {
         self.running().is_empty() && !(*sandbox || *volumes || *links || *folder || *object)
     }
 
-    fn record(&self) -> PodRecord {
+    pub fn record(&self) -> PodRecord {
         let uid = PodUid::new("u").unwrap();
         let created = PodCreated { supervisor_pid: 1, netns: "/n".into(), warnings: Vec::new() };
         let liveness = if self.real.supervisor { PodLiveness::Alive(created) } else { PodLiveness::SupervisorLost };
