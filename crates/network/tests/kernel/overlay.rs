@@ -32,10 +32,10 @@ fn pods_on(cluster: &mut Cluster) -> [TestPod; 3] {
 fn all_reach_all(pods: &[TestPod; 3]) {
     for from in pods {
         for to in pods {
-            let answer = from.netns.ask((to.address, 80));
+            let answer = from.netns.reach((to.address, 80));
             let what = format!("{} to {}", from.name, to.name);
             assert_eq!((who(&answer), seen_as(&answer)), (to.name.as_str(), from.address.into()), "{what} by TCP");
-            assert_eq!(seen_as(&from.netns.ask_udp((to.address, 80))), from.address, "{what} by UDP");
+            assert_eq!(seen_as(&from.netns.reach_udp((to.address, 80))), from.address, "{what} by UDP");
         }
     }
 }
@@ -51,7 +51,7 @@ fn pods_keep_their_addresses_on_every_way(_: &mut World) {
     assert_eq!((modes(0), modes(2)), (vec![Mode::Route, Mode::Vxlan], vec![Mode::Vxlan, Mode::Vxlan]));
     all_reach_all(&pods);
     for (machine, to) in [(0, 1), (0, 2), (2, 0)] {
-        let host = cluster.machines[machine].netns.ask((pods[to].address, 80));
+        let host = cluster.machines[machine].netns.reach((pods[to].address, 80));
         assert_eq!(seen_as(&host), cluster.machines[machine].node.gateway, "a machine has one address for all pods");
     }
     // Also when a program has chosen another address of its machine, which the tunnel's far end would not believe.
@@ -63,15 +63,15 @@ fn pods_keep_their_addresses_on_every_way(_: &mut World) {
     for pod in &pods {
         for machine in &cluster.machines {
             for address in [machine.node.gateway, machine.address] {
-                assert_eq!(who(&pod.netns.ask((address, 7000))), machine.name, "{} to {address}", pod.name);
+                assert_eq!(who(&pod.netns.reach((address, 7000))), machine.name, "{} to {address}", pod.name);
             }
         }
     }
-    let nobody = pods[0].netns.ask((Ipv4Addr::new(10, 42, 77, 7), 80));
+    let nobody = pods[0].netns.reach((Ipv4Addr::new(10, 42, 77, 7), 80));
     assert_eq!(nobody, Err(ErrorKind::HostUnreachable), "what no machine has does not leave by the default route");
     let _server = Server::tcp(&cluster.stranger, "stranger", (Ipv4Addr::UNSPECIFIED, 80).into());
     for (pod, machine) in pods.iter().zip(&cluster.machines) {
-        let outside = pod.netns.ask((STRANGER, 80));
+        let outside = pod.netns.reach((STRANGER, 80));
         assert_eq!(seen_as(&outside), machine.address, "outside the cluster a pod has its machine's address");
     }
     let again = cluster.converge();
@@ -172,7 +172,7 @@ fn a_machine_that_moves_is_found_again(_: &mut World) {
     all_reach_all(&pods);
     cluster.fabric.leave(&cluster.machines[2].netns);
     assert_eq!(who(&pods[0].netns.ask((pods[2].address, 80))), "nobody");
-    assert_eq!(who(&pods[0].netns.ask((pods[1].address, 80))), "p2", "the others do not care");
+    assert_eq!(who(&pods[0].netns.reach((pods[1].address, 80))), "p2", "the others do not care");
     // It comes back on the other wire, then on its own with another address.
     for (address, mode) in [("198.51.100.33", Mode::Route), ("203.0.113.44", Mode::Vxlan)] {
         if mode == Mode::Vxlan {

@@ -60,13 +60,13 @@ fn any_state_converges(_: &mut World) {
         assert_eq!(machine.converge(&peers).changed, 0, "after {damage}");
     }
     for to in &pods {
-        assert_eq!(seen_as(&pods[0].netns.ask((to.address, 80))), pods[0].address);
+        assert_eq!(seen_as(&pods[0].netns.reach((to.address, 80))), pods[0].address);
     }
     // A peer that goes takes everything of its with it, the last one behind the tunnel the tunnel itself.
     let outcome = machine.converge(&peers[..2]);
     assert_eq!((outcome.problems.len(), outcome.plan.mtu), (0, 1500));
     assert!(!machine.netns.sh("ip link; ip route").contains("naru-vx"));
-    assert_eq!(who(&pods[0].netns.ask((pods[1].address, 80))), "pod");
+    assert_eq!(who(&pods[0].netns.reach((pods[1].address, 80))), "pod");
 }
 
 fn what_is_not_ours_is_never_touched(_: &mut World) {

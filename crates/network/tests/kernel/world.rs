@@ -71,6 +71,18 @@ impl Netns {
         self.run(|| ask(to))
     }
 
+    /// As [`Netns::ask`], for what must be reached: a busy machine may lose a packet, or all patience.
+    pub fn reach(&self, to: impl Into<SocketAddr>) -> Result<String, std::io::ErrorKind> {
+        let to = to.into();
+        patiently(|| self.ask(to))
+    }
+
+    /// As [`Netns::ask_udp`], for what must be reached.
+    pub fn reach_udp(&self, to: impl Into<SocketAddr>) -> Result<String, std::io::ErrorKind> {
+        let to = to.into();
+        patiently(|| self.ask_udp(to))
+    }
+
     pub fn ask_udp(&self, to: impl Into<SocketAddr>) -> Result<String, std::io::ErrorKind> {
         let to = to.into();
         self.run(|| {
@@ -78,6 +90,12 @@ impl Netns {
             ask_udp(&socket, to)
         })
     }
+}
+
+fn patiently(ask: impl Fn() -> Result<String, std::io::ErrorKind>) -> Result<String, std::io::ErrorKind> {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    let silent = |answer: &Result<String, _>| matches!(answer, Err(TimedOut | WouldBlock));
+    (0..4).map(|_| ask()).find(|answer| !silent(answer)).unwrap_or_else(&ask)
 }
 
 pub fn ask_udp(socket: &UdpSocket, to: SocketAddr) -> Result<String, std::io::ErrorKind> {
