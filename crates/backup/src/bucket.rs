@@ -74,7 +74,8 @@ impl Bucket {
         // A part that takes longer than this is tried again.
         let builder = builder.with_client_options(ClientOptions::new().with_allow_http(plain).with_timeout(SLOW));
         let retry = RetryConfig { max_retries: 4, retry_timeout: PATIENCE, ..RetryConfig::default() };
-        let store = builder.with_bucket_name(name).with_retry(retry).build();
+        // One object is removed at a time, and not every store knows how to remove many.
+        let store = builder.with_bucket_name(name).with_disable_bulk_delete(true).with_retry(retry).build();
         let store = store.map_err(|source| DepotError::Setup { address: address.to_owned(), source })?;
         Ok(Bucket { address: address.trim_end_matches('/').to_owned(), store: Arc::new(store), prefix })
     }
