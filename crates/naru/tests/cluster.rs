@@ -208,6 +208,12 @@ fn whoever_may_not_join_is_told_why_and_nothing_is_half_done() {
     worker.ip("address del 10.42.77.7/32 dev lo").expect("without");
     untouched(&server, worker, 1);
 
+    // So would a network of its own in them.
+    worker.ip("route add 10.43.5.0/24 dev eth0").expect("a route");
+    join(worker, &good, "w1").refuses(&["10.43.5.0/24", "eth0", "10.43.0.0/16", "ranges"]);
+    worker.ip("route del 10.43.5.0/24 dev eth0").expect("without");
+    untouched(&server, worker, 1);
+
     join(worker, &good, "node-1").refuses(&["the name node-1 is taken", "--node-name"]);
     untouched(&server, worker, 1);
     join(worker, &good, "w1").ok();
