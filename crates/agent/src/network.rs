@@ -51,6 +51,12 @@ pub trait PodNetwork: Send + Sync + 'static {
         Box::pin(async { false })
     }
 
+    /// Returns when the API's own word leads nothing new to the pod, so that other nodes hear it too, and whether there are
+    /// any. Bounded by the caller.
+    fn unlisted<'a>(&'a self, _uid: &'a PodUid) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
+    }
+
     /// Undoes [`PodNetwork::withdraw`]: a container of the pod starts again.
     fn rejoin(&self, _uid: &PodUid) {}
 

@@ -482,3 +482,60 @@ fn a_worker_moves_over_to_another_address_of_the_server() {
     until("it is as before", || pods(&server, "default"), |now| *now == before);
     assert_eq!(status_of(&server, "w1"), "Ready");
 }
+
+#[test]
+fn a_drain_loses_no_request_of_a_service_with_two_replicas() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let Some((server, _workers)) = cluster(2, &[]) else { return };
+    // Neither replica on the server, so that one at least has to move.
+    server.naru(&["node", "cordon", "node-1"]).ok();
+    let ready = "readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}";
+    // A program that is told to end finishes what is under way: here it does so by not obeying for a while.
+    let two = deployment(2).replace("probe:1\"}", &format!("probe:1\", args: ['--ignore-term'], {ready}}}"));
+    let two = two.replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 3");
+    server.kubectl_fed(&two, &["apply", "-f", "-"]).ok();
+    server.kubectl(&["expose", "deployment", "web", "--port", "80", "--target-port", "8080"]).ok();
+    server
+        .kubectl(&[
+            "patch",
+            "service",
+            "web",
+            "-p",
+            r#"{"spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30777}]}}"#,
+        ])
+        .ok();
+    until(
+        "one on each worker",
+        || ["w1", "w2"].map(|node| ready_on(&server, "default", node)),
+        |counts| *counts == [1; 2],
+    );
+    let address = server.address();
+    eventually_within(PATIENCE, "it answers", || server.get_from_outside(address, 30777, "/").map(drop));
+    server.naru(&["node", "uncordon", "node-1"]).ok();
+    let (done, asked, lost) = (AtomicBool::new(false), AtomicUsize::new(0), std::sync::Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    match server.get_from_outside(address, 30777, "/") {
+                        Ok(answer) if answer.status == 200 => {}
+                        other => lost.lock().expect("the list").push(format!("{other:?}")),
+                    }
+                }
+            });
+        }
+        for node in ["w1", "w2"] {
+            let drained = server.naru(&["node", "drain", node]);
+            if drained.code != 0 {
+                done.store(true, Ordering::Relaxed);
+            }
+            drained.ok();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let lost = lost.into_inner().expect("the list");
+    let asked = asked.into_inner();
+    assert!(lost.is_empty() && asked > 20, "{} of {asked} requests were lost: {:?}", lost.len(), lost.first());
+    assert_eq!(ready_on(&server, "default", "node-1"), 2);
+}

@@ -310,6 +310,15 @@ impl PodNetwork for Dataplane {
         }
     }
 
+    fn unlisted<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let address = self.attached.pods.lock().get(&PodUid::from(uid.to_string())).map(|(address, _)| *address);
+            let Some(address) = address.filter(|_| self.sources.nodes.known().borrow().len() > 1) else { return false };
+            self.sources.unlisted(address).await;
+            true
+        })
+    }
+
     fn withdraw<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, bool> {
         Box::pin(async move { self.part(&PodUid::from(uid.to_string())).await })
     }

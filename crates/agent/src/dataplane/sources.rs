@@ -71,6 +71,20 @@ impl Sources {
         ]
     }
 
+    /// Waits until no slice leads new connections to an address.
+    pub async fn unlisted(&self, address: std::net::Ipv4Addr) {
+        let mut changed = self.slices.changed();
+        loop {
+            changed.mark_unchanged();
+            let slices = self.slices.list();
+            let mut endpoints = slices.iter().flat_map(|slice| &slice.view.endpoints);
+            let listed = endpoints.any(|endpoint| endpoint.ready && endpoint.addresses.contains(&address));
+            if !listed || changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The revision up to which endpoints are known.
     pub fn endpoints_revision(&self) -> u64 {
         self.slices.revision()

@@ -37,6 +37,7 @@ pub(super) async fn drain(client: &Client, name: &str, how: &How) -> anyhow::Res
     let deadline = how.timeout.map(|timeout| Instant::now() + timeout);
     let mut owners: BTreeMap<String, Move> = BTreeMap::new();
     let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut namespaces: BTreeSet<String> = BTreeSet::new();
     loop {
         let here: Vec<Value> = node::pods(client, Some(name)).await?.into_iter().filter(|pod| !stays(pod)).collect();
         if !how.force {
@@ -49,21 +50,30 @@ pub(super) async fn drain(client: &Client, name: &str, how: &How) -> anyhow::Res
                 );
             }
         }
-        if here.is_empty() {
+        namespaces.extend(here.iter().map(|pod| meta::namespace(pod).to_owned()));
+        if here.is_empty() && owners.is_empty() {
             return Ok(());
         }
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            bail!("node {name} still runs {} after the given time; it takes no new pods", names(&here));
+            bail!(
+                "node {name} is not drained after the given time; it takes no new pods. It still runs: {}",
+                names(&here)
+            );
         }
-        let namespaces: BTreeSet<&str> = here.iter().map(meta::namespace).collect();
         let mut ready: BTreeMap<String, usize> = BTreeMap::new();
-        for namespace in namespaces {
+        for namespace in &namespaces {
             let api = client.dynamic(Resource::of::<Pod>(), Some(namespace));
             for pod in api.list(&Default::default()).await.context("cannot list pods")?.items {
                 if is_ready(&pod) && !meta::is_deleting(&pod) {
                     *ready.entry(owner(&pod)).or_default() += 1;
                 }
             }
+        }
+        if here.is_empty() {
+            // What was moved is in its new place before anybody drains the next node.
+            let waits = |last: &Move, ready: usize| ready < last.ready && last.since.elapsed() < REPLACED;
+            owners.retain(|owner, last| waits(last, ready.get(owner).copied().unwrap_or(0)));
+            owners.retain(|owner, last| *owner != last.uid);
         }
         for pod in next(&here, &mut owners, &ready, Instant::now()) {
             let said = evict(client, pod, how.grace_period).await?;
@@ -73,7 +83,9 @@ pub(super) async fn drain(client: &Client, name: &str, how: &How) -> anyhow::Res
                 eprintln!("waiting: {}: {why}", meta::name(pod));
             }
         }
-        tokio::time::sleep(LOOK).await;
+        if !(here.is_empty() && owners.is_empty()) {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 
