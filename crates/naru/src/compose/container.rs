@@ -21,7 +21,7 @@ pub(crate) struct Container {
     pub number: u32,
     /// `<project>-<service>-<number>`, or the name the user chose.
     pub title: String,
-    /// The image it was started from.
+    /// The image it was started from, as its user wrote it.
     pub image: String,
     /// What it is doing.
     pub state: State,
@@ -175,7 +175,7 @@ pub(crate) fn of_pod(project: &str, pod: &Value) -> Vec<Container> {
                 service: service.to_owned(),
                 number,
                 title: chosen.map_or_else(|| format!("{project}-{service}-{number}"), str::to_owned),
-                image: spec["image"].as_str().unwrap_or_default().to_owned(),
+                image: super::nodes::unpinned(spec["image"].as_str().unwrap_or_default()).to_owned(),
                 state: state(pod, status),
                 health: health(pod, spec, status),
                 unhealthy: unhealthy(pod, name, status),
