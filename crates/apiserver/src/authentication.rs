@@ -4,8 +4,8 @@
 //! and version only.
 
 pub(crate) mod bootstrap;
-pub(crate) mod impersonation;
 pub(crate) mod forgotten;
+pub(crate) mod impersonation;
 pub(crate) mod member;
 pub(crate) mod token;
 
