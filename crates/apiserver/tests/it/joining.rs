@@ -316,3 +316,30 @@ async fn logs_come_over_the_connection_that_the_pods_node_dialled() {
     let request = request.request(Method::GET, TUNNEL_PATH, empty_body());
     within(stranger.transport.upgrade(request)).await.err().expect("only nodes");
 }
+
+#[tokio::test]
+async fn a_node_asks_others_for_images_of_its_own_pods_and_for_nothing_else() {
+    let world = World::start().await;
+    let (w1, w2) = (join(&world, "w1").await, join(&world, "w2").await);
+    let mut own = pod("own");
+    own["spec"]["nodeName"] = "w1".into();
+    own["spec"]["containers"][0]["image"] = "shop/web:1".into();
+    world.root().post(PODS, &own).await.expect(201);
+    let mut presence = world.server.presence();
+    let _second = connect(&w2, "from w2").await;
+    within(presence.wait_for(|nodes| nodes.contains("w2"))).await.expect("seen");
+    let images = "/api/v1/nodes/w2/proxy/images";
+    let blob = format!("{images}/blobs/sha256:{}", "0".repeat(64));
+    for path in [format!("{images}/offer?name=shop/web:1"), format!("{blob}?name=shop%2Fweb:1&from=7")] {
+        assert_eq!(w1.get(&path).await.text(), "from w2", "{path}");
+        w2.get(&path).await.refused(403);
+        w1.post(&path, &json!({})).await.refused(403);
+    }
+    for path in ["offer", "offer?name=shop/web", "offer?name=", "save?name=shop/web:1", "?name=shop/web:1"] {
+        w1.get(&format!("{images}/{path}")).await.refused(403);
+    }
+    w1.get("/api/v1/nodes/w2/proxy/containerLogs/default/there/web?name=shop/web:1").await.refused(403);
+    w1.get("/api/v1/nodes/w2/proxy/images/blobs/../save?name=shop/web:1").await.refused(403);
+    world.root().delete(&format!("{PODS}/own?gracePeriodSeconds=0")).await;
+    w1.get(&format!("{images}/offer?name=shop/web:1")).await.refused(403);
+}
