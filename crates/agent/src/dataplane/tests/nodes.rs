@@ -1,6 +1,6 @@
 //! Node objects become ways, and stay in step with them.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn nodes_become_ways() {
     });
 }
 
-async fn walk(pod: &PathBuf) {
+async fn walk(pod: &Path) {
     sh("ip link set lo up; ip link add eth0 type veth peer name wire; ip addr add 198.51.100.1/24 dev eth0; \
         ip link set eth0 up; ip link set wire up; ip route add default via 198.51.100.254");
     refusal().await;
