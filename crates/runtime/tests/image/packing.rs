@@ -14,7 +14,8 @@ async fn a_packed_image_starts_and_packing_again_gives_the_same_bytes() {
         eprintln!("SKIPPED: apt knows no package busybox-static: run apt-get update on Debian or Ubuntu");
         return;
     }
-    let script = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo")).join("../../scripts/pack-image.sh");
+    let script =
+        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo")).join("../../scripts/pack-image.sh");
     let note = scratch.file("note", b"of our own");
     let mut archives = Vec::new();
     for run in ["first", "second"] {
