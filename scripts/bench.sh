@@ -3,7 +3,7 @@
 # Usage: bench.sh [--fetch-peer] PATH-TO-NARU [NAME…]
 #
 # Names: of whole benchmarks (engine, start, dns, ruleset, product) or of one of the product's (pod-start, scale, recovery,
-# cold-start, memory, update, api).
+# cold-start, memory, update, api, images).
 # --fetch-peer unpacks Debian's docker.io with what it needs into the cache and uses it from there: nothing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,7 +36,7 @@ shift
 echo "$(uname -sr), $(nproc) processors, $("$NARU_BENCH_BINARY" --version)"
 for wanted in ${*:-engine start dns ruleset product}; do
   case $wanted in
-    pod-start | scale | recovery | cold-start | memory | update | api) bench=product names=$wanted ;;
+    pod-start | scale | recovery | cold-start | memory | update | api | images) bench=product names=$wanted ;;
     *) bench=$wanted names= ;;
   esac
   echo
