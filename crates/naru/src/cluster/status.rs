@@ -58,7 +58,8 @@ async fn cluster(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
     }
     let text = |key: &str| about[key].as_str().unwrap_or_default().to_owned();
     let servers: Vec<&str> = about["servers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    println!("Cluster     {}, naru {}, at {}", text("clusterId"), text("version"), servers.join(" "));
+    let at = if servers.is_empty() { String::new() } else { format!(", at {}", servers.join(" ")) };
+    println!("Cluster     {}, naru {}{at}", text("clusterId"), text("version"));
     println!("Addresses   pods {}, services {}", text("podNetwork"), text("serviceNetwork"));
     if let Some(end) = authority {
         println!("Authority   valid until {}", day(end));

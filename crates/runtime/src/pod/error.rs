@@ -46,7 +46,16 @@ pub enum PodError {
         /// Step, path and cause in words.
         message: String,
     },
-    /// A container or process could not be started.
+    /// A further process of a container could not be started.
+    #[error("the program cannot be started in container {container}")]
+    Exec {
+        /// The container, which runs on.
+        container: ContainerName,
+        /// Why.
+        #[source]
+        failure: StartFailure,
+    },
+    /// A container could not be started.
     #[error("container {container} cannot be started")]
     Start {
         /// The container.

@@ -37,9 +37,10 @@ pub(super) fn read_boot(folders: &Folders) -> Option<Boot> {
     serde_json::from_slice(&fs::read(folders.boot()).ok()?).ok()
 }
 
-/// Pods with a folder.
+/// Pods with a folder. What is no folder is nobody's pod, and left alone.
 pub(super) fn list(pods: &Path) -> Vec<PodUid> {
     let entries = fs::read_dir(pods).into_iter().flatten().flatten();
+    let entries = entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut found: Vec<_> =
         entries.filter_map(|e| PodUid::new(e.file_name().to_string_lossy().into_owned()).ok()).collect();
     found.sort();

@@ -145,7 +145,7 @@ async fn exec(inner: &Inner, uid: &PodUid, name: &ContainerName, config: ExecCon
     drop(theirs);
     let fd = match (answer, fd) {
         (Answer::Executing { .. }, fd) => fd,
-        (Answer::StartFailed(failure), _) => return Err(PodError::Start { container: name.clone(), failure }),
+        (Answer::StartFailed(failure), _) => return Err(PodError::Exec { container: name.clone(), failure }),
         _ => return Err(Inner::unexpected(uid, "exec")),
     };
     let mut terminal = None;

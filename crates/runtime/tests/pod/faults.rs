@@ -168,8 +168,12 @@ async fn an_adopting_daemon_finds_dead_pods() {
     m.start(&uid, m.container(&uid, "a", "sleep 1000")).await.unwrap();
     kill(supervisor_pid(&m.pods.state(&uid).await.unwrap().liveness));
     m.lost(&uid).await;
+    // Somebody's file is no pod, and no reason to refuse.
+    let stray = m.config.state_dir.join("pods/stray");
+    fs::write(&stray, "x").unwrap();
     m.pods = Pods::open(m.config.clone()).unwrap();
     let records = m.pods.adopt().await.unwrap();
+    fs::remove_file(&stray).unwrap();
     assert_eq!((records.len(), &records[0].liveness), (1, &PodLiveness::SupervisorLost));
     assert_eq!(records[0].containers.len(), 2);
     m.pods.sweep(&uid).await.unwrap();

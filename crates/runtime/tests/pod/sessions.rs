@@ -108,7 +108,7 @@ async fn what_cannot_be_executed_is_said() {
     m.start(&uid, m.container(&uid, "a", "sleep 1000")).await.unwrap();
     let config = ExecConfig { args: vec!["bash".into()], ..ExecConfig::default() };
     match m.pods.exec(&uid, &name("a"), config).await.unwrap_err() {
-        PodError::Start { failure, .. } => {
+        PodError::Exec { failure, .. } => {
             assert_eq!(failure.to_string(), "exec: \"bash\": executable file not found in $PATH");
         }
         other => panic!("{other}"),
