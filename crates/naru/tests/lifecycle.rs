@@ -49,7 +49,12 @@ volumes:
     assert_eq!(project.ps().len(), 3);
     project.naru(&["kill", "db"]).ok();
     project.naru(&["restart", "-t", "1", "web"]).ok();
-    project.naru(&["down", "-v", "-t", "1"]).ok().says(&["shop-web-1", "Removed", "data"]);
+    project.naru(&["down", "-v", "-t", "1"]).ok().says(&[
+        "shop-web-1",
+        "Removed",
+        "data",
+        "Network shop_default  Removed",
+    ]);
     Leaks::none_since(&host, &before);
     assert!(project.naru(&["ls", "-a", "-q"]).ok().stdout.is_empty());
     // Again, and on nothing: no fault.

@@ -9,6 +9,7 @@ use naru_api::k8s::api::batch::v1::Job;
 use naru_api::k8s::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service};
 use naru_api::naru::names as n;
 use naru_client::{Client, DeleteOptions, ListOptions, Propagation, Resource};
+use serde_json::Value;
 
 use super::container::{Container, containers, pods};
 use super::project::Target;
@@ -36,7 +37,9 @@ pub(crate) async fn down(client: &Client, target: &Target, services: &[String], 
     let namespace = namespaces.get_opt(&target.namespace).await.context("cannot read the project's namespace")?;
     let Some(namespace) = namespace else {
         // Networks belong to the machine, not to the namespace: they outlive `kubectl delete namespace`.
-        if !remove_networks(client, target).await? {
+        let networks = networks_of(client, target).await?;
+        remove_networks(client, &networks).await?;
+        if networks.is_empty() {
             eprintln!("warning: no resource found to remove for project {:?}", target.name);
         }
         return Ok(());
@@ -55,8 +58,10 @@ pub(crate) async fn down(client: &Client, target: &Target, services: &[String], 
         if started_again(client, target).await? {
             bail!("the project {:?} was started again meanwhile: the rest of it is left alone", target.name);
         }
+        // Asked before the namespace goes: its controller takes the networks along, and people are told of each.
+        let networks = networks_of(client, target).await?;
         remove_rest(client, target, also.volumes).await?;
-        remove_networks(client, target).await?;
+        remove_networks(client, &networks).await?;
     }
     if also.images.is_some() {
         super::images::remove(client, &images, also.images == Some("local"), &target.name).await?;
@@ -120,12 +125,17 @@ async fn remove_rest(client: &Client, target: &Target, volumes: bool) -> anyhow:
     Ok(())
 }
 
-/// Removes the project's networks; whether there were any.
-async fn remove_networks(client: &Client, target: &Target) -> anyhow::Result<bool> {
+/// The project's networks.
+async fn networks_of(client: &Client, target: &Target) -> anyhow::Result<Vec<Value>> {
     let networks = client.dynamic(Resource::of::<naru_api::naru::Network>(), None);
     let own = ListOptions::labels(format!("{}={}", n::PROJECT, naru_compose::translate::label_value(&target.name)));
-    let found = networks.list(&own).await.context("cannot list the project's networks")?.items;
-    for network in &found {
+    Ok(networks.list(&own).await.context("cannot list the project's networks")?.items)
+}
+
+/// Removes networks, and says so of each.
+async fn remove_networks(client: &Client, found: &[Value]) -> anyhow::Result<()> {
+    let networks = client.dynamic(Resource::of::<naru_api::naru::Network>(), None);
+    for network in found {
         let name = network["metadata"]["name"].as_str().unwrap_or_default();
         match networks.delete(name, &DeleteOptions::default().propagation(Propagation::Background)).await {
             // Another `down` was faster: the wish is fulfilled.
@@ -135,7 +145,7 @@ async fn remove_networks(client: &Client, target: &Target) -> anyhow::Result<boo
             _ => eprintln!(" Network {}  Removed", network["spec"]["title"].as_str().unwrap_or(name)),
         }
     }
-    Ok(!found.is_empty())
+    Ok(())
 }
 
 /// Whether somebody made workloads while this one waited for the old ones to end.
