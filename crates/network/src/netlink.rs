@@ -6,6 +6,7 @@
 //! The alternative refused is an asynchronous connection task per namespace, which costs more than the work it carries.
 
 mod message;
+pub(crate) mod route;
 mod socket;
 
 pub(crate) use message::{Message, attributes};

@@ -4,53 +4,20 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use crate::netlink::route::*;
 use crate::netlink::{Message, Reply, attributes, flag};
 
 use super::ROUTE_PROTOCOL;
 
-const NEWLINK: u16 = 16;
-const DELLINK: u16 = 17;
-const GETLINK: u16 = 18;
-const NEWADDR: u16 = 20;
-const NEWROUTE: u16 = 24;
-const DELROUTE: u16 = 25;
-const GETROUTE: u16 = 26;
-const NEWNEIGH: u16 = 28;
-
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
-const IFF_UP: u32 = 1;
-const AF_INET: u8 = 2;
 const AF_INET6: u16 = 10;
 
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_PREFSRC: u16 = 7;
-const TABLE_MAIN: u8 = 254;
-const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 const TYPE_UNICAST: u8 = 1;
 const TYPE_UNREACHABLE: u8 = 7;
-const ONLINK: u32 = 4;
-
-/// Any route of the machine's own is preferred over our catch-all for the pod subnet.
-const UNREACHABLE_PRIORITY: u32 = 4_278_198_272;
-
-fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
-    let mut header = [0u8; 16];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&change.to_ne_bytes());
-    header
-}
 
 /// One end of a veth to be made.
 pub(super) struct VethEnd<'a> {
@@ -168,13 +135,13 @@ pub(super) fn default_route(gateway: Ipv4Addr, index: u32) -> Message {
 pub(super) fn unreachable(to: Ipv4Net) -> Message {
     Message::new(NEWROUTE, flag::CREATE | flag::REPLACE, &route_header(to, SCOPE_UNIVERSE, TYPE_UNREACHABLE, 0))
         .bytes(RTA_DST, &to.network().octets())
-        .u32(RTA_PRIORITY, UNREACHABLE_PRIORITY)
+        .u32(RTA_PRIORITY, NOWHERE_PRIORITY)
 }
 
 pub(super) fn delete_unreachable(to: Ipv4Net) -> Message {
     Message::new(DELROUTE, 0, &route_header(to, SCOPE_UNIVERSE, TYPE_UNREACHABLE, 0))
         .bytes(RTA_DST, &to.network().octets())
-        .u32(RTA_PRIORITY, UNREACHABLE_PRIORITY)
+        .u32(RTA_PRIORITY, NOWHERE_PRIORITY)
 }
 
 /// A neighbour that is never asked for and never forgotten.

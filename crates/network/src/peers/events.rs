@@ -10,9 +10,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::links::{ROUTE_PROTOCOL, is_pod_link};
+use crate::netlink::route::{DELLINK, DELROUTE, NEWADDR, NEWLINK, NEWNEIGH, NEWROUTE};
 use crate::netlink::{NetlinkError, Reply, Socket, replies};
 
-use super::message::{self, DELADDR, DELLINK, DELNEIGH, DELROUTE, NEWADDR, NEWLINK, NEWNEIGH, NEWROUTE};
+use super::message::{self, DELADDR, DELNEIGH};
 use super::{OverlayError, VXLAN_INTERFACE};
 
 /// RTMGRP_LINK, RTMGRP_NEIGH, RTMGRP_IPV4_IFADDR and RTMGRP_IPV4_ROUTE of `<linux/rtnetlink.h>`.

@@ -6,52 +6,29 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::links::ROUTE_PROTOCOL;
+use crate::netlink::route::*;
 use crate::netlink::{Message, Reply, attributes, flag};
 
 use super::VXLAN_INTERFACE;
 use super::plan::{Device, Path, Route};
 use super::underlay::Way;
 
-pub(super) const NEWLINK: u16 = 16;
-pub(super) const DELLINK: u16 = 17;
-const GETLINK: u16 = 18;
-pub(super) const NEWADDR: u16 = 20;
 pub(super) const DELADDR: u16 = 21;
 const GETADDR: u16 = 22;
-pub(super) const NEWROUTE: u16 = 24;
-pub(super) const DELROUTE: u16 = 25;
-const GETROUTE: u16 = 26;
-pub(super) const NEWNEIGH: u16 = 28;
 pub(super) const DELNEIGH: u16 = 29;
 const GETNEIGH: u16 = 30;
 
-const AF_INET: u8 = 2;
 const AF_BRIDGE: u8 = 7;
 
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINKINFO: u16 = 18;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VXLAN_ID: u16 = 1;
 const VXLAN_LOCAL: u16 = 4;
 const VXLAN_LEARNING: u16 = 7;
 const VXLAN_PORT: u16 = 15;
-const IFF_UP: u32 = 1;
 const ARPHRD_ETHER: u16 = 1;
 
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_PREFSRC: u16 = 7;
 const RTA_VIA: u16 = 18;
-const TABLE_MAIN: u8 = 254;
-const SCOPE_UNIVERSE: u8 = 0;
-const ONLINK: u32 = 4;
-/// Any other route is preferred over the one that leads nowhere.
-const NOWHERE_PRIORITY: u32 = 4_278_198_272;
 
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
@@ -59,14 +36,6 @@ const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
 /// The entry is the device's own, not that of a bridge above it.
 const NTF_SELF: u8 = 2;
-
-fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
-    let mut header = [0u8; 16];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&change.to_ne_bytes());
-    header
-}
 
 pub(super) fn new_device(device: &Device) -> Message {
     Message::new(NEWLINK, flag::CREATE | flag::EXCL, &link_header(0, 0, 0))
