@@ -190,6 +190,14 @@ impl Cluster {
         filter::feasible(self, demand).map(|candidates| candidates.len())
     }
 
+    /// Where a pod runs, and what it asked for; `None` for one whose node is not there.
+    pub(crate) fn running(&self, namespace: &str, name: &str) -> Option<(usize, &Demand)> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let at = *self.places.get(&key)?;
+        let entry = &self.entries[at];
+        entry.pods.get(&key).filter(|_| entry.present).map(|demand| (at, demand))
+    }
+
     pub(crate) fn all(&self) -> Bits {
         self.present.clone()
     }

@@ -7,7 +7,7 @@
 //!
 //! - [`Demand`]: what a pod asks for, read once from its object.
 //! - [`Cluster`]: nodes and what runs on them.
-//! - [`Placement`], [`Rejection`]: the answers.
+//! - [`Placement`], [`Rejection`]: the answers; [`Better`]: a running pod that would be better off elsewhere.
 //!
 //! This crate does not know tokio, clocks, or where objects come from.
 
@@ -17,6 +17,7 @@ mod cluster;
 mod demand;
 mod filter;
 mod preempt;
+mod rebalance;
 mod rejection;
 mod resources;
 mod score;
@@ -24,6 +25,7 @@ mod score;
 pub use cluster::{Cluster, Placement};
 pub use demand::{Demand, DemandError, VolumeNodes};
 pub use preempt::{NoPreemption, Preemption};
+pub use rebalance::{Better, Gain};
 pub use rejection::{Rejection, Rule};
 pub use resources::Resources;
 pub use score::Policy;

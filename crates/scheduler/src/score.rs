@@ -47,9 +47,8 @@ fn allocation(cluster: &Cluster, demand: &Demand, at: usize) -> i64 {
         if capacity <= 0 {
             return 0;
         }
-        // Pods that ask for nothing still weigh something, else they would all go to one node.
-        let least = if resource == "cpu" { 100 } else { 200 << 20 };
-        let left = (cluster.left(resource, at) - demand.requests.get(resource).max(least)).clamp(0, capacity);
+        let asked = demand.requests.get(resource).max(least(resource));
+        let left = (cluster.left(resource, at) - asked).clamp(0, capacity);
         left.saturating_mul(MOST) / capacity
     };
     let free = (share("cpu") + share("memory")) / 2;
@@ -57,6 +56,11 @@ fn allocation(cluster: &Cluster, demand: &Demand, at: usize) -> i64 {
         Policy::Spread => free,
         Policy::Binpack => MOST - free,
     }
+}
+
+/// Pods that ask for nothing still weigh something, else they would all go to one node.
+pub(crate) fn least(resource: &str) -> i64 {
+    if resource == "cpu" { 100 } else { 200 << 20 }
 }
 
 /// Pods of one controller keep apart.
