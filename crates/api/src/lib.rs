@@ -18,6 +18,7 @@ pub mod meta;
 pub mod naru;
 pub mod openapi;
 pub mod patch;
+pub mod program;
 pub mod quantity;
 pub mod schema;
 pub mod select;
@@ -31,6 +32,7 @@ pub use k8s_openapi as k8s;
 
 pub use decode::{Decoded, FieldValidation, Format, decode};
 pub use kind::{Kind, Registry, Scope, Subresource};
+pub use program::{ProgramFacts, Skew, Version, version};
 pub use quantity::Quantity;
 pub use select::{FieldSelector, LabelSelector, LabelSet};
 pub use status::{Reason, Status};
