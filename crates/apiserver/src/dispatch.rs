@@ -15,6 +15,7 @@ use crate::authentication::{Peer, authenticate, member};
 use crate::authorization::{Attributes, nodes};
 use crate::backup;
 use crate::call::Call;
+use crate::dataplanes;
 use crate::inert;
 use crate::plain;
 use crate::resource;
@@ -68,7 +69,7 @@ async fn route(
         (Err(status), _) | (_, Err(status)) => return (None, Err(status)),
     };
     let Path::Resource(path) = path else {
-        return (None, plain_path(core, peer, parts, &query, upgrade));
+        return (None, plain_path(core, peer, parts, &query, upgrade).await);
     };
     let watch = match query.flag("watch") {
         Ok(watch) => watch,
@@ -217,7 +218,7 @@ impl Incoming<'_> {
     }
 }
 
-fn plain_path(
+async fn plain_path(
     core: &Arc<Core>,
     peer: &Peer,
     parts: &Parts,
@@ -240,6 +241,9 @@ fn plain_path(
         }
         if path == backup::PATH {
             return backup::answer(core, &user, &parts.method);
+        }
+        if path == dataplanes::PATH {
+            return dataplanes::answer(core, &parts.method, query).await;
         }
     }
     plain::serve(core, &parts.method, path, query, &parts.headers)

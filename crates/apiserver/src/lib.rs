@@ -6,7 +6,8 @@
 //! `represent`). Writes (`verbs::{create, update, patch, delete}`) are completed and judged outside the store
 //! (`admission`, and what `naru_api` knows of kinds), then compared and put in one transaction (`write`). What is about
 //! a container goes to its node (`node_proxy`), for nodes on other machines over the connection which those keep to this
-//! server (`tunnel`). `backup` streams what its owner makes of the whole cluster. `encode` says how objects lie in the store.
+//! server (`tunnel`); over the same, `dataplanes` hears how far their rules are. `backup` streams what its owner makes of
+//! the whole cluster. `encode` says how objects lie in the store.
 //!
 //! This crate knows no controller, no agent and no container; it never computes an object's desired state.
 
@@ -18,6 +19,7 @@ mod backup;
 mod bootstrap;
 mod call;
 mod config;
+mod dataplanes;
 mod dispatch;
 mod encode;
 mod inert;

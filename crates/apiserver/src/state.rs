@@ -13,6 +13,7 @@ use crate::authentication::token::Authenticator;
 use crate::authorization::Rbac;
 use crate::backup::BackupSource;
 use crate::config::{Config, Settings};
+use crate::dataplanes::Dataplanes;
 use crate::metrics::Metrics;
 use crate::openapi::Documents;
 use crate::routes::{Route, Routes};
@@ -36,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) authority: Arc<Authority>,
     pub(crate) dialer: Arc<dyn NodeDialer>,
     pub(crate) tunnels: Arc<TunnelHub>,
+    pub(crate) dataplanes: Arc<Dataplanes>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) documents: Documents,
@@ -50,6 +52,7 @@ impl Core {
     pub(crate) fn new(config: Config) -> Core {
         let Config { store, registry, authority, tokens, sealer, dialer, settings } = config;
         let tunnels = TunnelHub::new();
+        let dialer: Arc<dyn NodeDialer> = Arc::new(Dialer { hub: tunnels.clone(), otherwise: dialer });
         Core {
             routes: Routes::of(&registry),
             rbac: ArcSwap::default(),
@@ -64,7 +67,8 @@ impl Core {
             tokens,
             sealer,
             authority,
-            dialer: Arc::new(Dialer { hub: tunnels.clone(), otherwise: dialer }),
+            dataplanes: Dataplanes::new(tunnels.presence(), dialer.clone()),
+            dialer,
             tunnels,
             settings,
         }

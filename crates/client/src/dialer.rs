@@ -7,6 +7,10 @@ use futures_util::future::BoxFuture;
 
 use crate::{BoxError, BoxedIo};
 
+/// Where a node tells how far its rules are: a line of JSON, `{"revision": N}`, for each revision of EndpointSlices from
+/// which what its kernel has was made.
+pub const DATAPLANE_PATH: &str = "/dataplane";
+
 /// Opens byte streams to nodes.
 pub trait NodeDialer: Send + Sync + 'static {
     /// Opens a byte stream to the HTTP interface of the node with this name.

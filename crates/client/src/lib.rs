@@ -27,7 +27,7 @@ mod watch;
 pub use crate::http::{ClientCertificate, FailoverTransport, HttpTransport, TlsSettings, upgrade_over};
 pub use api::{Api, DynamicApi, List};
 pub use client::Client;
-pub use dialer::{DialError, NodeDialer};
+pub use dialer::{DATAPLANE_PATH, DialError, NodeDialer};
 pub use error::ClientError;
 pub use informer::{Cached, Change, IndexFn, Informer, InformerBuilder, ProjectFn, Subscription};
 pub use object_ref::ObjectRef;

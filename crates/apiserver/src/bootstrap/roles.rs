@@ -235,6 +235,6 @@ fn node() -> Value {
         rule(&[""], &["serviceaccounts"], &["get"]),
         rule(&["storage.k8s.io"], &["storageclasses"], &READ),
         rule(&[""], &["nodes"], &["delete"]),
-        { "verbs": ["get"], "nonResourceURLs": ["/naru/v1/cluster", "/naru/v1/tunnel"] },
+        { "verbs": ["get"], "nonResourceURLs": ["/naru/v1/cluster", "/naru/v1/tunnel", "/naru/v1/dataplanes"] },
     ])
 }
