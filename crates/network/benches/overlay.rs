@@ -90,7 +90,13 @@ fn many_nodes() {
     let config = OverlayConfig { cluster_cidr: "10.0.0.0/9".parse().unwrap(), ..machine.config() };
     let block = |n: u32| Ipv4Net::new_assert(Ipv4Addr::from(0x0a2b_0000 + n * 256), 24);
     let address = |n: u32| Ipv4Addr::from(if n.is_multiple_of(2) { 0xc612_0000 } else { 0xcb00_0000 } + n);
-    let peer = |n: u32| Peer { name: format!("n{n}"), pod_cidr: block(n), address: address(n), wish: Wish::Automatic };
+    let peer = |n: u32| Peer {
+        name: format!("n{n}"),
+        pod_cidr: block(n),
+        pod_cidr6: None,
+        address: address(n),
+        wish: Wish::Automatic,
+    };
     machine.netns.sh("ip addr add 198.18.255.254/16 dev eth0");
     let mut peers: Vec<Peer> = (0..NODES).map(peer).collect();
     let look = |what: &str, peers: &[Peer], expected: usize| {

@@ -10,10 +10,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use parking_lot::Mutex;
 
 use crate::PodUid;
@@ -208,6 +208,12 @@ impl Ipam {
         table.by_pod.remove(pod);
         Ok(())
     }
+}
+
+/// The IPv6 address of who has `address`: the node's block with the IPv4 address in its last 32 bits. So there is one
+/// table of allocations, and each address can be read from the other.
+pub fn second_address(block: Ipv6Net, address: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(block.network()) | u128::from(u32::from(address)))
 }
 
 /// The node's own address inside `subnet`.

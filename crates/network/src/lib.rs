@@ -38,7 +38,7 @@ pub use claim::{ClaimError, NetworkClaim};
 pub use helper::{
     Helper, HelperConfig, HelperError, HelperOptions, HelperProgram, HelperState, PodResolver, Relay, helper_main,
 };
-pub use ipam::{Ipam, IpamError};
+pub use ipam::{Ipam, IpamError, second_address};
 pub use links::{
     Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_INTERFACE,
     PodAddress, PodAttach, interface_name,

@@ -5,10 +5,10 @@
 //! sides are small pure functions with golden tests, and a model can be printed and compared.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::PodUid;
@@ -74,6 +74,22 @@ pub struct NodeConfig {
     /// The tunnel between nodes.
     #[serde(default)]
     pub tunnel: Tunnel,
+    /// The second family; pods have IPv4 addresses alone when `None`.
+    #[serde(default)]
+    pub six: Option<Ipv6Config>,
+}
+
+/// The IPv6 half of a node's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ipv6Config {
+    /// The addresses pods of this node get.
+    pub pod_subnet: Ipv6Net,
+    /// The addresses pods of any node get.
+    pub cluster_cidr: Ipv6Net,
+    /// The virtual addresses of services.
+    pub service_cidr: Ipv6Net,
+    /// The node's own address towards its pods.
+    pub gateway: Ipv6Addr,
 }
 
 impl Default for NodeConfig {
@@ -89,6 +105,7 @@ impl Default for NodeConfig {
             node_ports: 30000..=32767,
             guarded: Vec::new(),
             tunnel: Tunnel::default(),
+            six: None,
         }
     }
 }

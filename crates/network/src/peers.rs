@@ -8,6 +8,8 @@
 //! that needs none).
 //!
 //! - [`plan`] (pure) says from the peers and from what this machine's own networks are what must exist.
+//! - The second family goes through the tunnel, whatever the first does: a plain route needs a next hop of its own
+//!   family (Linux has none for IPv6 behind IPv4), and wires between nodes often have IPv4 addresses alone.
 //! - `delta` (pure) says which steps lead there from whatever the kernel has: a crash in the middle, an entry that
 //!   somebody removed and a device of an earlier run are all the same case.
 //! - [`converge`] reads, plans and steps. What is not ours (no device of our name, no route of our protocol) is never
@@ -27,8 +29,9 @@ mod underlay;
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::model::Ipv6Config;
 use crate::netlink::NetlinkError;
 
 pub use apply::{Converged, converge, remove, remove_recorded};
@@ -84,6 +87,8 @@ pub struct Peer {
     pub name: String,
     /// The addresses of its pods.
     pub pod_cidr: Ipv4Net,
+    /// Their IPv6 addresses, when it has such.
+    pub pod_cidr6: Option<Ipv6Net>,
     /// Where it is reached.
     pub address: Ipv4Addr,
     /// What was asked for on its side.
@@ -107,6 +112,8 @@ pub struct OverlayConfig {
     pub service_cidr: Ipv4Net,
     /// The node's own address towards pods, everywhere.
     pub gateway: Ipv4Addr,
+    /// The same of the second family.
+    pub six: Option<Ipv6Config>,
     /// The tunnel's number; the same on every node.
     pub vni: u32,
     /// The tunnel's UDP port; the same on every node.

@@ -395,6 +395,7 @@ fn helper_config(config: &DataplaneConfig, dir: &Path) -> HelperConfig {
     let socket: PathBuf = config.run_dir.join("helper.sock");
     HelperConfig {
         program: config.helper.clone(),
+        six: node.six,
         options: HelperOptions {
             socket,
             snapshot: dir.join("helper.json"),

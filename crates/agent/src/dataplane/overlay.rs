@@ -148,6 +148,7 @@ mod tests {
             cluster_cidr: "10.42.0.0/16".parse().unwrap(),
             service_cidr: "10.43.0.0/16".parse().unwrap(),
             gateway: "10.42.0.1".parse().unwrap(),
+            six: None,
             vni: 1,
             port: 2,
         };
@@ -155,6 +156,7 @@ mod tests {
             Arc::new(NodeFacts {
                 name: name.into(),
                 pod_cidr: block.map(|block| block.parse().unwrap()),
+                pod_cidr6: None,
                 address: address.map(|address| address.parse().unwrap()),
                 wish: Wish::Vxlan,
                 created: String::new(),

@@ -13,7 +13,6 @@ const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
-const AF_INET6: u16 = 10;
 
 const SCOPE_LINK: u8 = 253;
 const TYPE_UNICAST: u8 = 1;
@@ -57,7 +56,7 @@ pub(super) fn without_ipv6_autoconf(index: u32) -> Message {
     const ADDR_GEN_MODE: u16 = 8;
     const NONE: u8 = 1;
     Message::new(NEWLINK, 0, &link_header(index, 0, 0))
-        .nest(IFLA_AF_SPEC, |m| m.nest(AF_INET6, |m| m.bytes(ADDR_GEN_MODE, &[NONE])))
+        .nest(IFLA_AF_SPEC, |m| m.nest(AF_INET6.into(), |m| m.bytes(ADDR_GEN_MODE, &[NONE])))
 }
 
 /// Writes the owner into the interface's alias, which `ip link` shows.

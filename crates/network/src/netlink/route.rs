@@ -11,6 +11,7 @@ pub const GETROUTE: u16 = 26;
 pub const NEWNEIGH: u16 = 28;
 
 pub const AF_INET: u8 = 2;
+pub const AF_INET6: u8 = 10;
 
 pub const IFLA_ADDRESS: u16 = 1;
 pub const IFLA_IFNAME: u16 = 3;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::netlink::{NetlinkError, Socket};
 
@@ -43,11 +43,20 @@ pub fn converge(config: &OverlayConfig, peers: &[Peer], dir: &FilePath) -> Resul
     let plan = plan(config, &underlay, peers);
     let socket = Socket::route().map_err(OverlayError::at("open a route socket"))?;
     let (seen, mut tunnel) =
-        look(&socket, Some(config.pod_subnet)).map_err(OverlayError::at("read the ways to other nodes"))?;
+        look(&socket, &own_blocks(config)).map_err(OverlayError::at("read the ways to other nodes"))?;
     let mut outcome = Converged { problems: plan.problems.clone(), ..Converged::default() };
+    let second = config.six.is_some();
+    if second && tunnel.is_some() {
+        carry_ipv6();
+    }
     for step in steps(&plan, &seen) {
         match take(&socket, &step, &mut tunnel) {
-            Ok(()) => outcome.changed += 1,
+            Ok(()) => {
+                outcome.changed += 1;
+                if second && matches!(step, Step::AddDevice(_)) {
+                    carry_ipv6();
+                }
+            }
             // Without the device there is nothing to put entries into; that it is missing was said.
             Err(error) if outcome.incomplete && tunnel.is_none() && error.errno() == Some(ENODEV) => {}
             Err(error) => {
@@ -66,7 +75,7 @@ pub fn converge(config: &OverlayConfig, peers: &[Peer], dir: &FilePath) -> Resul
 /// Removes the device and every route to other nodes: for a node that leaves.
 pub fn remove() -> Result<(), OverlayError> {
     let socket = Socket::route().map_err(OverlayError::at("open a route socket"))?;
-    let (seen, mut tunnel) = look(&socket, None).map_err(OverlayError::at("read the ways to other nodes"))?;
+    let (seen, mut tunnel) = look(&socket, &[]).map_err(OverlayError::at("read the ways to other nodes"))?;
     let mut failure = Ok(());
     for step in steps(&Plan::default(), &seen) {
         if let Err(error) = take(&socket, &step, &mut tunnel) {
@@ -87,7 +96,7 @@ pub fn remove_recorded(dir: &FilePath) -> Result<(), OverlayError> {
 }
 
 /// What there is of ours, and the device's number. Routes to `own` are those of the pods here, and no concern of ours.
-fn look(socket: &Socket, own: Option<Ipv4Net>) -> Result<(Seen, Option<u32>), NetlinkError> {
+fn look(socket: &Socket, own: &[IpNet]) -> Result<(Seen, Option<u32>), NetlinkError> {
     let mut seen = Seen::default();
     let link = match socket.dump(message::get_device()) {
         Ok(replies) => replies.iter().find_map(message::parse_link),
@@ -96,16 +105,33 @@ fn look(socket: &Socket, own: Option<Ipv4Net>) -> Result<(Seen, Option<u32>), Ne
     };
     let index = link.as_ref().map(|link| link.index);
     seen.device = link.map(|link| SeenDevice { device: link.tunnel, up: link.up });
-    let routes = socket.dump(message::list_routes())?;
-    let routes = routes.iter().filter_map(message::parse_route).filter_map(|route| route.ours(index));
-    seen.routes = routes.filter(|route| Some(route.to) != own).collect();
+    for family in message::families() {
+        let routes = socket.dump(message::list_routes(*family))?;
+        let routes = routes.iter().filter_map(message::parse_route).filter_map(|route| route.ours(index));
+        seen.routes.extend(routes.filter(|route| !own.contains(&route.to)));
+        if let Some(index) = index {
+            let neighbours = socket.dump(message::list_neighbours(*family))?;
+            seen.neighbours.extend(neighbours.iter().filter_map(|reply| message::parse_neighbour(reply, index)));
+        }
+    }
     if let Some(index) = index {
-        let neighbours = socket.dump(message::list_neighbours())?;
-        seen.neighbours = neighbours.iter().filter_map(|reply| message::parse_neighbour(reply, index)).collect();
         let forwarding = socket.dump(message::list_forwarding())?;
         seen.forwarding = forwarding.iter().filter_map(|reply| message::parse_forwarding(reply, index)).collect();
     }
     Ok((seen, index))
+}
+
+/// The blocks of this node, whose routes are those of its own pods.
+fn own_blocks(config: &OverlayConfig) -> Vec<IpNet> {
+    std::iter::once(config.pod_subnet.into()).chain(config.six.map(|six| six.pod_subnet.into())).collect()
+}
+
+/// Lets the tunnel carry IPv6 also where new interfaces have it off.
+fn carry_ipv6() {
+    let path = format!("/proc/sys/net/ipv6/conf/{VXLAN_INTERFACE}/disable_ipv6");
+    if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
+        let _ = fs::write(path, "0");
+    }
 }
 
 /// Takes a step. Removing what is gone already succeeds.

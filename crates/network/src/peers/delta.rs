@@ -4,10 +4,10 @@
 //! routes before old ones go, entries after the routes that used them. A step that fails leaves a state like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::plan::{Device, Path, Plan, Route};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// What the kernel has of ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Seen {
     /// Routes of our protocol that lead to other nodes, or nowhere. A destination may have several.
     pub routes: Vec<Route>,
     /// The device's permanent neighbours.
-    pub neighbours: BTreeMap<Ipv4Addr, [u8; 6]>,
+    pub neighbours: BTreeMap<IpAddr, [u8; 6]>,
     /// The device's forwarding entries.
     pub forwarding: BTreeSet<([u8; 6], Ipv4Addr)>,
 }
@@ -38,13 +38,13 @@ pub(super) enum Step {
     AddDevice(Device),
     /// Sets what can be changed while it works: hardware address, packet size, up.
     AdjustDevice(Device),
-    SetNeighbour(Ipv4Addr, [u8; 6]),
+    SetNeighbour(IpAddr, [u8; 6]),
     SetForwarding([u8; 6], Ipv4Addr),
     AddRoute(Route),
     ReplaceRoute(Route),
     RemoveRoute(Route),
     RemoveForwarding([u8; 6], Ipv4Addr),
-    RemoveNeighbour(Ipv4Addr),
+    RemoveNeighbour(IpAddr),
 }
 
 /// What can only be changed by making the device anew.
@@ -96,7 +96,7 @@ pub(super) fn steps(plan: &Plan, seen: &Seen) -> Vec<Step> {
 }
 
 fn routes(plan: &Plan, seen: &[Route], steps: &mut Vec<Step>) {
-    let mut by_destination: BTreeMap<Ipv4Net, Vec<&Route>> = BTreeMap::new();
+    let mut by_destination: BTreeMap<IpNet, Vec<&Route>> = BTreeMap::new();
     for route in seen {
         by_destination.entry(route.to).or_default().push(route);
     }

@@ -16,8 +16,8 @@ use crate::netlink::{NetlinkError, Reply, Socket, replies};
 use super::message::{self, DELADDR, DELNEIGH};
 use super::{OverlayError, VXLAN_INTERFACE};
 
-/// RTMGRP_LINK, RTMGRP_NEIGH, RTMGRP_IPV4_IFADDR and RTMGRP_IPV4_ROUTE of `<linux/rtnetlink.h>`.
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40;
+/// RTMGRP_LINK, RTMGRP_NEIGH, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE of `<linux/rtnetlink.h>`.
+const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x400;
 
 /// A subscription to the kernel's news of links, addresses, routes and the tunnel's tables.
 #[derive(Debug)]
@@ -81,8 +81,10 @@ impl Events {
             NEWADDR | DELADDR => true,
             // Our own routes come by our own hand; they go by anybody's.
             NEWROUTE => message::parse_route(reply)
-                .is_some_and(|route| route.in_main_table() && route.protocol != ROUTE_PROTOCOL),
-            DELROUTE => message::parse_route(reply).is_some_and(|route| route.in_main_table()),
+                .is_some_and(|route| route.in_main_table() && route.protocol != ROUTE_PROTOCOL && route.is_ipv4()),
+            // Foreign routes of the second family lead to nobody here.
+            DELROUTE => message::parse_route(reply)
+                .is_some_and(|route| route.in_main_table() && (route.protocol == ROUTE_PROTOCOL || route.is_ipv4())),
             DELNEIGH => message::neighbour_interface(reply).is_some_and(|index| Some(index) == self.tunnel),
             NEWNEIGH => false,
             _ => false,

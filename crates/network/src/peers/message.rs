@@ -1,9 +1,9 @@
 //! The route messages for tunnels, their tables and the routes into them. Numbers are those of `<linux/if_link.h>`,
 //! `<linux/neighbour.h>` and `<linux/rtnetlink.h>`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::links::ROUTE_PROTOCOL;
 use crate::netlink::route::*;
@@ -117,7 +117,7 @@ fn parse_tunnel(info: &[u8], mac: [u8; 6], mtu: u32) -> Option<Device> {
     Some(Device {
         vni: number(find(data, VXLAN_ID)?)?,
         port: u16::from_be_bytes(find(data, VXLAN_PORT)?.try_into().ok()?),
-        local: address(find(data, VXLAN_LOCAL)?)?,
+        local: ipv4(find(data, VXLAN_LOCAL)?)?,
         mac,
         mtu,
     })
@@ -135,7 +135,7 @@ pub(super) fn parse_address(reply: &Reply) -> Option<(u32, Ipv4Net)> {
         return None;
     }
     let (_, value) = attributes(&reply.body[8..]).find(|(kind, _)| *kind == IFA_ADDRESS)?;
-    Some((number(&header[4..8])?, Ipv4Net::new(address(value)?, header[1]).ok()?))
+    Some((number(&header[4..8])?, Ipv4Net::new(ipv4(value)?, header[1]).ok()?))
 }
 
 /// What a route does.
@@ -150,14 +150,14 @@ pub(super) enum RouteType {
 /// A route, ours or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SeenRoute {
-    pub to: Ipv4Net,
+    pub to: IpNet,
     pub kind: RouteType,
     pub protocol: u8,
     pub table: u8,
     pub priority: u32,
     pub interface: Option<u32>,
-    pub gateway: Option<Ipv4Addr>,
-    pub source: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
+    pub source: Option<IpAddr>,
     /// The next hop has an address of another family.
     pub foreign_hop: bool,
 }
@@ -167,13 +167,23 @@ impl SeenRoute {
         self.table == TABLE_MAIN
     }
 
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self.to, IpNet::V4(_))
+    }
+
     /// What an answer to [`way_to`] means.
     pub fn way(&self) -> Option<Way> {
         match self.kind {
             RouteType::Local => Some(Way::Local),
             // A next hop of another family cannot be written into a route of ours: the tunnel needs none.
             RouteType::Unicast if self.foreign_hop => None,
-            RouteType::Unicast => Some(Way::Out { interface: self.interface?, gateway: self.gateway }),
+            RouteType::Unicast => {
+                let gateway = self.gateway.and_then(|gateway| match gateway {
+                    IpAddr::V4(gateway) => Some(gateway),
+                    IpAddr::V6(_) => None,
+                });
+                Some(Way::Out { interface: self.interface?, gateway })
+            }
             _ => None,
         }
     }
@@ -192,20 +202,26 @@ impl SeenRoute {
             // Routes to this node's own pods have no gateway.
             _ => return None,
         };
-        if self.priority != priority(path) {
+        if self.priority != priority(&self.to, path) {
             return None;
         }
-        Some(Route { to: self.to, path, source: self.source.unwrap_or(Ipv4Addr::UNSPECIFIED) })
+        Some(Route { to: self.to, path, source: self.source })
     }
 }
 
-fn priority(path: Path) -> u32 {
-    if path == Path::Nowhere { NOWHERE_PRIORITY } else { 0 }
+fn priority(to: &IpNet, path: Path) -> u32 {
+    match (path, to) {
+        (Path::Nowhere, _) => NOWHERE_PRIORITY,
+        (_, IpNet::V4(_)) => 0,
+        // What the kernel makes of 0 there.
+        (_, IpNet::V6(_)) => 1024,
+    }
 }
 
 pub(super) fn parse_route(reply: &Reply) -> Option<SeenRoute> {
     let header = reply.body.get(..12)?;
-    if !matches!(reply.kind, NEWROUTE | DELROUTE) || header[0] != AF_INET {
+    let nothing = unspecified(header[0])?;
+    if !matches!(reply.kind, NEWROUTE | DELROUTE) {
         return None;
     }
     let kind = match header[7] {
@@ -215,7 +231,7 @@ pub(super) fn parse_route(reply: &Reply) -> Option<SeenRoute> {
         _ => RouteType::Other,
     };
     let mut route = SeenRoute {
-        to: Ipv4Net::new(Ipv4Addr::UNSPECIFIED, header[1]).ok()?,
+        to: IpNet::new(nothing, header[1]).ok()?,
         kind,
         protocol: header[5],
         table: header[4],
@@ -227,7 +243,7 @@ pub(super) fn parse_route(reply: &Reply) -> Option<SeenRoute> {
     };
     for (kind, value) in attributes(&reply.body[12..]) {
         match kind {
-            RTA_DST => route.to = Ipv4Net::new(address(value)?, header[1]).ok()?,
+            RTA_DST => route.to = IpNet::new(address(value)?, header[1]).ok()?,
             RTA_OIF => route.interface = number(value),
             RTA_GATEWAY => route.gateway = address(value),
             RTA_PRIORITY => route.priority = number(value)?,
@@ -239,9 +255,34 @@ pub(super) fn parse_route(reply: &Reply) -> Option<SeenRoute> {
     Some(route)
 }
 
-pub(super) fn list_routes() -> Message {
+/// The families of addresses that the kernel has.
+pub(super) fn families() -> &'static [u8] {
+    if crate::sysctl::has_ipv6() { &[AF_INET, AF_INET6] } else { &[AF_INET] }
+}
+
+fn family(address: &IpAddr) -> u8 {
+    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+fn unspecified(family: u8) -> Option<IpAddr> {
+    match family {
+        AF_INET => Some(Ipv4Addr::UNSPECIFIED.into()),
+        AF_INET6 => Some(std::net::Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    }
+}
+
+/// An address as attributes have it.
+fn octets(address: &IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+pub(super) fn list_routes(family: u8) -> Message {
     let mut header = [0u8; 12];
-    header[0] = AF_INET;
+    header[0] = family;
     Message::new(GETROUTE, flag::DUMP, &header)
 }
 
@@ -258,16 +299,21 @@ fn route_message(verb: u16, flags: u16, route: &Route, tunnel: u32) -> Message {
     const UNREACHABLE: u8 = 7;
     let kind = if route.path == Path::Nowhere { UNREACHABLE } else { UNICAST };
     let on_link = if route.path == Path::Nowhere { 0 } else { ONLINK };
+    let family = family(&route.to.addr());
     let mut header =
-        [AF_INET, route.to.prefix_len(), 0, 0, TABLE_MAIN, ROUTE_PROTOCOL, SCOPE_UNIVERSE, kind, 0, 0, 0, 0];
+        [family, route.to.prefix_len(), 0, 0, TABLE_MAIN, ROUTE_PROTOCOL, SCOPE_UNIVERSE, kind, 0, 0, 0, 0];
     header[8..12].copy_from_slice(&on_link.to_ne_bytes());
-    let message = Message::new(verb, flags, &header).bytes(RTA_DST, &route.to.network().octets());
+    let message = Message::new(verb, flags, &header).bytes(RTA_DST, &octets(&route.to.network()));
+    let message = match priority(&route.to, route.path) {
+        0 => message,
+        priority => message.u32(RTA_PRIORITY, priority),
+    };
     let (interface, gateway) = match route.path {
         Path::Wire { interface, gateway } => (interface, gateway),
         Path::Tunnel { gateway } => (tunnel, gateway),
-        Path::Nowhere => return message.u32(RTA_PRIORITY, priority(route.path)),
+        Path::Nowhere => return message,
     };
-    message.bytes(RTA_GATEWAY, &gateway.octets()).u32(RTA_OIF, interface)
+    message.bytes(RTA_GATEWAY, &octets(&gateway)).u32(RTA_OIF, interface)
 }
 
 /// Adds a route; refused when somebody else has one for the same destination.
@@ -281,7 +327,10 @@ pub(super) fn replace_route(route: &Route, tunnel: u32) -> Message {
 }
 
 fn with_source(message: Message, route: &Route) -> Message {
-    if route.path == Path::Nowhere { message } else { message.bytes(RTA_PREFSRC, &route.source.octets()) }
+    match &route.source {
+        Some(source) => message.bytes(RTA_PREFSRC, &octets(source)),
+        None => message,
+    }
 }
 
 pub(super) fn delete_route(route: &Route, tunnel: u32) -> Message {
@@ -297,15 +346,15 @@ fn neighbour_header(family: u8, index: u32, state: u16, flags: u8) -> [u8; 12] {
     header
 }
 
-pub(super) fn set_neighbour(tunnel: u32, address: Ipv4Addr, mac: [u8; 6]) -> Message {
-    let header = neighbour_header(AF_INET, tunnel, NUD_PERMANENT, 0);
+pub(super) fn set_neighbour(tunnel: u32, address: IpAddr, mac: [u8; 6]) -> Message {
+    let header = neighbour_header(family(&address), tunnel, NUD_PERMANENT, 0);
     Message::new(NEWNEIGH, flag::CREATE | flag::REPLACE, &header)
-        .bytes(NDA_DST, &address.octets())
+        .bytes(NDA_DST, &octets(&address))
         .bytes(NDA_LLADDR, &mac)
 }
 
-pub(super) fn delete_neighbour(tunnel: u32, address: Ipv4Addr) -> Message {
-    Message::new(DELNEIGH, 0, &neighbour_header(AF_INET, tunnel, 0, 0)).bytes(NDA_DST, &address.octets())
+pub(super) fn delete_neighbour(tunnel: u32, address: IpAddr) -> Message {
+    Message::new(DELNEIGH, 0, &neighbour_header(family(&address), tunnel, 0, 0)).bytes(NDA_DST, &octets(&address))
 }
 
 pub(super) fn set_forwarding(tunnel: u32, mac: [u8; 6], host: Ipv4Addr) -> Message {
@@ -319,8 +368,8 @@ pub(super) fn delete_forwarding(tunnel: u32, mac: [u8; 6], host: Ipv4Addr) -> Me
         .bytes(NDA_DST, &host.octets())
 }
 
-pub(super) fn list_neighbours() -> Message {
-    Message::new(GETNEIGH, flag::DUMP, &neighbour_header(AF_INET, 0, 0, 0))
+pub(super) fn list_neighbours(family: u8) -> Message {
+    Message::new(GETNEIGH, flag::DUMP, &neighbour_header(family, 0, 0, 0))
 }
 
 pub(super) fn list_forwarding() -> Message {
@@ -333,10 +382,10 @@ pub(super) fn neighbour_interface(reply: &Reply) -> Option<u32> {
 }
 
 /// An address and its hardware address on interface `index`, when the entry is a permanent one.
-pub(super) fn parse_neighbour(reply: &Reply, index: u32) -> Option<(Ipv4Addr, [u8; 6])> {
+pub(super) fn parse_neighbour(reply: &Reply, index: u32) -> Option<(IpAddr, [u8; 6])> {
     let header = reply.body.get(..12)?;
     let permanent = u16::from_ne_bytes([header[8], header[9]]) & NUD_PERMANENT != 0;
-    if neighbour_interface(reply)? != index || header[0] != AF_INET || !permanent {
+    if neighbour_interface(reply)? != index || unspecified(header[0]).is_none() || !permanent {
         return None;
     }
     let (host, mac) = entry(reply);
@@ -348,11 +397,13 @@ pub(super) fn parse_forwarding(reply: &Reply, index: u32) -> Option<([u8; 6], Ip
     if neighbour_interface(reply)? != index || *reply.body.first()? != AF_BRIDGE {
         return None;
     }
-    let (host, mac) = entry(reply);
-    Some((mac?, host?))
+    match entry(reply) {
+        (Some(IpAddr::V4(host)), Some(mac)) => Some((mac, host)),
+        _ => None,
+    }
 }
 
-fn entry(reply: &Reply) -> (Option<Ipv4Addr>, Option<[u8; 6]>) {
+fn entry(reply: &Reply) -> (Option<IpAddr>, Option<[u8; 6]>) {
     let (mut host, mut mac) = (None, None);
     for (kind, value) in attributes(reply.body.get(12..).unwrap_or_default()) {
         match kind {
@@ -368,8 +419,13 @@ fn number(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
 }
 
-fn address(value: &[u8]) -> Option<Ipv4Addr> {
+fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
     <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
+}
+
+fn address(value: &[u8]) -> Option<IpAddr> {
+    let six = || <[u8; 16]>::try_from(value).ok().map(IpAddr::from);
+    ipv4(value).map(IpAddr::V4).or_else(six)
 }
 
 fn text(value: &[u8]) -> String {

@@ -1,11 +1,12 @@
 //! What must exist for a list of peers, purely.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::ipam::gateway_of;
+use crate::ipam::{gateway_of, second_address};
+use crate::model::Ipv6Config;
 
 use super::{Mode, OverlayConfig, Peer, Underlay, VXLAN_OVERHEAD, Way, Wish, tunnel_mac};
 
@@ -32,12 +33,12 @@ pub enum Path {
         /// The interface's number.
         interface: u32,
         /// The machine.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// Through the tunnel.
     Tunnel {
         /// The peer's address on it.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// Nowhere: what no node has is refused at once, instead of leaving through the default route.
     Nowhere,
@@ -47,17 +48,17 @@ pub enum Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// For which addresses.
-    pub to: Ipv4Net,
+    pub to: IpNet,
     /// Where it leads.
     pub path: Path,
-    /// The address the host's own packets have on it.
-    pub source: Ipv4Addr,
+    /// The address the host's own packets have on it; none where it leads nowhere.
+    pub source: Option<IpAddr>,
 }
 
 impl Route {
     /// A route that leads nowhere. Nobody ever has an address on it.
-    pub(super) fn nowhere(to: Ipv4Net) -> Self {
-        Self { to, path: Path::Nowhere, source: Ipv4Addr::UNSPECIFIED }
+    pub(super) fn nowhere(to: IpNet) -> Self {
+        Self { to, path: Path::Nowhere, source: None }
     }
 }
 
@@ -67,9 +68,9 @@ pub struct Plan {
     /// The tunnel device, when a peer needs it.
     pub device: Option<Device>,
     /// Routes by destination.
-    pub routes: BTreeMap<Ipv4Net, Route>,
+    pub routes: BTreeMap<IpNet, Route>,
     /// The hardware addresses of the peers' ends of the tunnel.
-    pub neighbours: BTreeMap<Ipv4Addr, [u8; 6]>,
+    pub neighbours: BTreeMap<IpAddr, [u8; 6]>,
     /// The hosts behind those hardware addresses.
     pub forwarding: BTreeMap<[u8; 6], Ipv4Addr>,
     /// The interfaces (not ours) through which plain routes lead.
@@ -88,7 +89,11 @@ pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan
     let mut plan = Plan { mtu: underlay.mtu(None), ..Plan::default() };
     // A cluster of one block has its catch-all already.
     if config.cluster_cidr != config.pod_subnet {
-        let to = config.cluster_cidr;
+        let to = config.cluster_cidr.into();
+        plan.routes.insert(to, Route::nowhere(to));
+    }
+    if let Some(six) = config.six.filter(|six| six.cluster_cidr != six.pod_subnet) {
+        let to = six.cluster_cidr.into();
         plan.routes.insert(to, Route::nowhere(to));
     }
     let mut accepted = Accepted::default();
@@ -106,8 +111,18 @@ pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan
                 let outer = underlay.mtu(interface);
                 let inner = if mode == Mode::Vxlan { outer - VXLAN_OVERHEAD } else { outer };
                 plan.mtu = plan.mtu.min(inner);
-                if mode == Mode::Vxlan {
-                    tunnel_mtu = tunnel_mtu.min(inner);
+                let second = match config.six.zip(peer.pod_cidr6) {
+                    Some((six, block)) => lead_second(config, &six, peer, block, &mut plan),
+                    None => Ok(false),
+                };
+                match second {
+                    Ok(tunnelled) if tunnelled || mode == Mode::Vxlan => {
+                        tunnel_mtu = tunnel_mtu.min(outer - VXLAN_OVERHEAD);
+                    }
+                    Ok(_) => {}
+                    Err(problem) => {
+                        plan.problems.push(format!("no way to the IPv6 pods of node {}: {problem}", peer.name));
+                    }
                 }
             }
             Err(problem) => plan.problems.push(format!("no way to the pods of node {}: {problem}", peer.name)),
@@ -191,7 +206,7 @@ fn lead(config: &OverlayConfig, underlay: &Underlay, peer: &Peer, plan: &mut Pla
         Mode::Route => match underlay.ways.get(&peer.address) {
             Some(Way::Out { interface, gateway }) => {
                 plan.wires.extend(underlay.interfaces.get(interface).map(|interface| interface.name.clone()));
-                Path::Wire { interface: *interface, gateway: gateway.unwrap_or(peer.address) }
+                Path::Wire { interface: *interface, gateway: gateway.unwrap_or(peer.address).into() }
             }
             _ => return Err(format!("there is no route to its address {}", peer.address)),
         },
@@ -199,17 +214,52 @@ fn lead(config: &OverlayConfig, underlay: &Underlay, peer: &Peer, plan: &mut Pla
             if config.address.is_none() {
                 return Err("this node's own address is not known yet".to_owned());
             }
-            let (gateway, mac) = (gateway_of(peer.pod_cidr), tunnel_mac(&peer.name));
-            if mac == tunnel_mac(&config.node) || plan.forwarding.contains_key(&mac) {
-                return Err("its name gives the hardware address of another node; give it another name".to_owned());
-            }
-            plan.neighbours.insert(gateway, mac);
-            plan.forwarding.insert(mac, peer.address);
+            let gateway = gateway_of(peer.pod_cidr).into();
+            tunnel_to(config, peer, gateway, plan)?;
             Path::Tunnel { gateway }
         }
     };
-    plan.routes.insert(peer.pod_cidr, Route { to: peer.pod_cidr, path, source: config.gateway });
+    let to = peer.pod_cidr.into();
+    plan.routes.insert(to, Route { to, path, source: Some(config.gateway.into()) });
     Ok(mode)
+}
+
+/// Makes the peer's end of the tunnel known under `gateway`.
+fn tunnel_to(config: &OverlayConfig, peer: &Peer, gateway: IpAddr, plan: &mut Plan) -> Result<(), String> {
+    let mac = tunnel_mac(&peer.name);
+    if mac == tunnel_mac(&config.node) || plan.forwarding.get(&mac).is_some_and(|host| *host != peer.address) {
+        return Err("its name gives the hardware address of another node; give it another name".to_owned());
+    }
+    plan.neighbours.insert(gateway, mac);
+    plan.forwarding.insert(mac, peer.address);
+    Ok(())
+}
+
+/// Adds the way to a peer's IPv6 pods, which is the tunnel whatever leads to the others: says that it is.
+fn lead_second(
+    config: &OverlayConfig,
+    six: &Ipv6Config,
+    peer: &Peer,
+    block: Ipv6Net,
+    plan: &mut Plan,
+) -> Result<bool, String> {
+    if !six.cluster_cidr.contains(&block) || block == six.cluster_cidr {
+        return Err(format!("its addresses {block} are no part of the cluster's {}", six.cluster_cidr));
+    }
+    if block.prefix_len() != six.pod_subnet.prefix_len() {
+        return Err(format!("its addresses {block} are not of the size that every node has"));
+    }
+    if block == six.pod_subnet || plan.routes.contains_key(&block.into()) {
+        return Err(format!("its addresses {block} are another node's; remove it and let it join again"));
+    }
+    if config.address.is_none() {
+        return Err("this node's own address is not known yet".to_owned());
+    }
+    let gateway = second_address(block, gateway_of(peer.pod_cidr)).into();
+    tunnel_to(config, peer, gateway, plan)?;
+    let to = block.into();
+    plan.routes.insert(to, Route { to, path: Path::Tunnel { gateway }, source: Some(six.gateway.into()) });
+    Ok(true)
 }
 
 /// Both sides come to the same answer: wishes count whoever has them, and being on one wire is mutual.

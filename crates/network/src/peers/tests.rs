@@ -1,9 +1,9 @@
 //! Which way leads to whom, and the law of steps: from any state they lead to the plan, wherever one of them fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use proptest::prelude::*;
 
 use super::delta::{Seen, SeenDevice, Step, steps};
@@ -26,6 +26,7 @@ fn config() -> OverlayConfig {
         cluster_cidr: net("10.42.0.0/16"),
         service_cidr: net("10.43.0.0/16"),
         gateway: ip("10.42.0.1"),
+        six: None,
         vni: 4242,
         port: 8472,
     }
@@ -35,9 +36,26 @@ fn peer(n: u8, address: &str) -> Peer {
     Peer {
         name: format!("n{n}"),
         pod_cidr: net(&format!("10.42.{n}.0/24")),
+        pod_cidr6: None,
         address: ip(address),
         wish: Wish::Automatic,
     }
+}
+
+fn six() -> Ipv6Config {
+    Ipv6Config {
+        pod_subnet: "fd00:42::/64".parse().unwrap(),
+        cluster_cidr: "fd00:42::/48".parse().unwrap(),
+        service_cidr: "fd00:43::/112".parse().unwrap(),
+        gateway: "fd00:42::a2a:1".parse().unwrap(),
+    }
+}
+
+/// The peer with a block of the second family, or not.
+fn both(with: bool, peer: Peer) -> Peer {
+    let third = peer.pod_cidr.network().octets()[2];
+    let block = format!("fd00:42:0:{third:x}::/64").parse().unwrap();
+    Peer { pod_cidr6: with.then_some(block), ..peer }
 }
 
 /// eth0 (number 2) leads to the wire and the default route, eth1 (3) to a wire of small packets, tun0 (4) has no
@@ -69,11 +87,11 @@ fn a_wire_needs_no_tunnel_and_a_router_does() {
     let modes: Vec<Mode> = plan.modes.values().copied().collect();
     assert_eq!(modes, [Mode::Route, Mode::Vxlan, Mode::Vxlan, Mode::Vxlan], "no route yet is no reason for none later");
     let paths: Vec<Path> = plan.routes.values().map(|route| route.path).collect();
-    let tunnel = |last: u8| Path::Tunnel { gateway: Ipv4Addr::new(10, 42, last, 1) };
-    let wire = Path::Wire { interface: 2, gateway: ip("192.0.2.11") };
+    let tunnel = |last: u8| Path::Tunnel { gateway: Ipv4Addr::new(10, 42, last, 1).into() };
+    let wire = Path::Wire { interface: 2, gateway: ip("192.0.2.11").into() };
     assert_eq!(paths, [Path::Nowhere, wire, tunnel(2), tunnel(3), tunnel(4)]);
-    assert!(plan.routes.values().skip(1).all(|route| route.source == ip("10.42.0.1")));
-    assert_eq!(plan.neighbours[&ip("10.42.2.1")], tunnel_mac("n2"));
+    assert!(plan.routes.values().skip(1).all(|route| route.source == Some(ip("10.42.0.1").into())));
+    assert_eq!(plan.neighbours[&IpAddr::V4(ip("10.42.2.1"))], tunnel_mac("n2"));
     assert_eq!(plan.forwarding[&tunnel_mac("n2")], ip("203.0.113.12"));
     let device = Device { vni: 4242, port: 8472, local: ip("192.0.2.10"), mac: tunnel_mac("n0"), mtu: 1450 };
     assert_eq!(plan.device, Some(device));
@@ -103,7 +121,10 @@ fn wishes_count_whoever_has_them() {
         assert_eq!(wishing(own, theirs, "192.0.2.11").modes["n1"], Mode::Vxlan);
     }
     let routed = wishing(Wish::Route, Wish::Automatic, "203.0.113.12");
-    assert_eq!(routed.routes[&net("10.42.1.0/24")].path, Path::Wire { interface: 2, gateway: ip("192.0.2.1") });
+    assert_eq!(
+        routed.routes[&IpNet::V4(net("10.42.1.0/24"))].path,
+        Path::Wire { interface: 2, gateway: ip("192.0.2.1").into() }
+    );
     let refused = wishing(Wish::Automatic, Wish::parse("wireguard"), "192.0.2.11");
     assert!(refused.modes.is_empty() && refused.problems[0].contains("\"wireguard\" is not known"), "{refused:?}");
     let nowhere = wishing(Wish::Route, Wish::Automatic, "198.51.100.9");
@@ -139,6 +160,43 @@ fn what_cannot_be_true_is_not_believed() {
     let foreign = HostNetwork { range: net("10.42.1.0/24"), behind: "eth9".into(), connected: false };
     underlay.networks.push(foreign);
     assert!(plan(&config(), &underlay, &[good]).problems[0].contains("of its own, by eth9"));
+}
+
+#[test]
+fn the_second_family_goes_through_the_tunnel_also_where_the_first_has_a_wire() {
+    let config = OverlayConfig { six: Some(six()), ..config() };
+    let underlay = underlay(&[("192.0.2.11", 2, None), ("192.0.2.12", 2, None)]);
+    let plan_of = |peers: &[Peer]| plan(&config, &underlay, peers);
+    let found = plan_of(&[both(true, peer(1, "192.0.2.11")), peer(2, "192.0.2.12")]);
+    assert_eq!(found.problems, Vec::<String>::new());
+    assert_eq!(found.modes["n1"], Mode::Route);
+    let six: Vec<(String, Path)> = found
+        .routes
+        .values()
+        .filter(|route| matches!(route.to, IpNet::V6(_)))
+        .map(|route| (route.to.to_string(), route.path))
+        .collect();
+    let gateway: IpAddr = "fd00:42:0:1::a2a:101".parse().unwrap();
+    let expected = [("fd00:42::/48".to_owned(), Path::Nowhere), ("fd00:42:0:1::/64".into(), Path::Tunnel { gateway })];
+    assert_eq!(six, expected);
+    assert_eq!(found.neighbours, BTreeMap::from([(gateway, tunnel_mac("n1"))]));
+    assert_eq!((found.mtu, found.device.unwrap().mtu), (1500, 1450), "the first family keeps the wire's packets");
+    let stranger = Peer { pod_cidr6: Some("fd00:99::/64".parse().unwrap()), ..peer(1, "192.0.2.11") };
+    let thief = Peer { pod_cidr6: Some(six_block(0)), ..peer(1, "192.0.2.11") };
+    let twin = Peer { pod_cidr6: Some(six_block(1)), ..peer(2, "192.0.2.12") };
+    for (peers, why) in [
+        (vec![stranger], "no part of the cluster's"),
+        (vec![thief], "another node's"),
+        (vec![both(true, peer(1, "192.0.2.11")), twin], "another node's"),
+    ] {
+        let plan = plan_of(&peers);
+        assert!(plan.problems.len() == 1 && plan.problems[0].contains(why), "{:?}", plan.problems);
+        assert_eq!(plan.modes.len(), peers.len(), "the first family has its way all the same");
+    }
+}
+
+fn six_block(third: u8) -> ipnet::Ipv6Net {
+    format!("fd00:42:0:{third:x}::/64").parse().unwrap()
 }
 
 #[test]
@@ -203,14 +261,16 @@ fn run(seen: &mut Seen, step: &Step) {
 
 fn any_plan() -> impl Strategy<Value = Plan> {
     let mode = prop_oneof![Just(Wish::Route), Just(Wish::Vxlan)];
-    let peers = prop::collection::btree_map(1u8..7, (1u8..9, mode), 0..6);
+    let peers = prop::collection::btree_map(1u8..7, (1u8..9, mode, any::<bool>()), 0..6);
     (peers, 10u8..12).prop_map(|(peers, own)| {
         let address = |last: u8| format!("192.0.2.{}", 100 + last);
-        let peers: Vec<Peer> =
-            peers.into_iter().map(|(n, (host, wish))| Peer { wish, ..peer(n, &address(host)) }).collect();
+        let peers: Vec<Peer> = peers
+            .into_iter()
+            .map(|(n, (host, wish, six))| Peer { wish, ..both(six, peer(n, &address(host))) })
+            .collect();
         let ways: Vec<String> = (1..9).map(address).collect();
         let ways: Vec<(&str, u32, Option<&str>)> = ways.iter().map(|way| (way.as_str(), 2, None)).collect();
-        let config = OverlayConfig { address: Some(Ipv4Addr::new(192, 0, 2, own)), ..config() };
+        let config = OverlayConfig { address: Some(Ipv4Addr::new(192, 0, 2, own)), six: Some(six()), ..config() };
         plan(&config, &underlay(&ways), &peers)
     })
 }
@@ -227,7 +287,7 @@ fn any_state() -> impl Strategy<Value = Seen> {
             plan.neighbours.into_iter().enumerate().filter(|(n, _)| keep(n + 5)).map(|(_, e)| e).collect();
         seen.forwarding =
             plan.forwarding.into_iter().enumerate().filter(|(n, _)| keep(n + 9)).map(|(_, e)| e).collect();
-        seen.routes.extend((holes % 3 == 0).then(|| Route::nowhere(net("10.42.3.0/24"))));
+        seen.routes.extend((holes % 3 == 0).then(|| Route::nowhere(net("10.42.3.0/24").into())));
         seen
     })
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::links::{NODE_INTERFACE, ROUTE_PROTOCOL, is_pod_link};
+use crate::netlink::route::AF_INET;
 use crate::netlink::{NetlinkError, Socket};
 
 use super::message::{self, RouteType};
@@ -104,10 +105,11 @@ fn read(socket: &Socket, hosts: impl Iterator<Item = Ipv4Addr>) -> Result<Underl
             underlay.networks.push(HostNetwork { range: range.trunc(), behind, connected: true });
         }
     }
-    for route in socket.dump(message::list_routes())?.iter().filter_map(message::parse_route) {
+    for route in socket.dump(message::list_routes(AF_INET))?.iter().filter_map(message::parse_route) {
         if !route.in_main_table() || route.protocol == ROUTE_PROTOCOL {
             continue;
         }
+        let IpNet::V4(to) = route.to else { continue };
         if route.to.prefix_len() == 0 {
             if route.kind == RouteType::Unicast && underlay.uplink.is_none() {
                 underlay.uplink = route.interface;
@@ -115,8 +117,8 @@ fn read(socket: &Socket, hosts: impl Iterator<Item = Ipv4Addr>) -> Result<Underl
             continue;
         }
         let behind = route.interface.map_or_else(|| "a route".to_owned(), |index| name(&underlay, index));
-        if !underlay.networks.iter().any(|known| known.range == route.to) {
-            underlay.networks.push(HostNetwork { range: route.to, behind, connected: false });
+        if !underlay.networks.iter().any(|known| known.range == to) {
+            underlay.networks.push(HostNetwork { range: to, behind, connected: false });
         }
     }
     for host in hosts {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use naru_api::naru::names;
 use serde::Deserialize;
 
@@ -21,6 +21,8 @@ pub struct NodeFacts {
     pub name: String,
     /// The addresses of its pods, once it was given some.
     pub pod_cidr: Option<Ipv4Net>,
+    /// Their IPv6 addresses, when it was given such.
+    pub pod_cidr6: Option<Ipv6Net>,
     /// Where it is reached: the first of its internal IPv4 addresses.
     pub address: Option<Ipv4Addr>,
     /// How others should lead to its pods.
@@ -73,13 +75,14 @@ impl NodeFacts {
     pub fn parse(json: &[u8]) -> Result<Self, FactsError> {
         let node: Node =
             serde_json::from_slice(json).map_err(|source| FactsError::Malformed { kind: "Node", source })?;
-        let blocks = std::iter::once(&node.spec.pod_cidr).chain(node.spec.pod_cidrs.iter().flatten());
+        let blocks = || std::iter::once(&node.spec.pod_cidr).chain(node.spec.pod_cidrs.iter().flatten());
         let mut addresses = node.status.addresses.iter().flatten().filter(|address| address.r#type == "InternalIP");
         let annotations = node.metadata.annotations.unwrap_or_default();
         Ok(Self {
             created: node.metadata.created.unwrap_or_default(),
             name: node.metadata.name,
-            pod_cidr: blocks.filter_map(|text| text.parse::<Ipv4Net>().ok()).map(|block| block.trunc()).next(),
+            pod_cidr: blocks().find_map(|text| text.parse::<Ipv4Net>().ok()).map(|block| block.trunc()),
+            pod_cidr6: blocks().find_map(|text| text.parse::<Ipv6Net>().ok()).map(|block| block.trunc()),
             address: addresses.find_map(|address| address.address.parse().ok()),
             wish: annotations.get(names::NETWORK_MODE).map(|text| Wish::parse(text)).unwrap_or_default(),
         })
@@ -90,6 +93,7 @@ impl NodeFacts {
         Some(Peer {
             name: self.name.clone(),
             pod_cidr: self.pod_cidr?,
+            pod_cidr6: self.pod_cidr6,
             address: self.address?,
             wish: self.wish.clone(),
         })
@@ -128,6 +132,7 @@ mod tests {
         let peer = Peer {
             name: "n1".into(),
             pod_cidr: "10.42.3.0/24".parse().unwrap(),
+            pod_cidr6: Some("fd00::/64".parse().unwrap()),
             address: "192.0.2.1".parse().unwrap(),
             wish: Wish::Vxlan,
         };

@@ -106,7 +106,13 @@ impl Machine {
     }
 
     pub fn peer(&self) -> Peer {
-        Peer { name: self.name.clone(), pod_cidr: self.node.pod_subnet, address: self.address, wish: self.wish.clone() }
+        Peer {
+            name: self.name.clone(),
+            pod_cidr: self.node.pod_subnet,
+            pod_cidr6: self.node.six.map(|six| six.pod_subnet),
+            address: self.address,
+            wish: self.wish.clone(),
+        }
     }
 
     pub fn config(&self) -> OverlayConfig {
@@ -118,6 +124,7 @@ impl Machine {
             cluster_cidr: self.node.cluster_cidr,
             service_cidr: self.node.service_cidr,
             gateway: self.node.gateway,
+            six: self.node.six,
             vni: self.node.tunnel.vni,
             port: self.node.tunnel.port,
         }
