@@ -6,7 +6,7 @@
 //! 2. [`translate`] (pure) turns API views into [`model::Desired`] and into the names of [`dns::Zone`].
 //! 3. [`plan`] (pure) turns the model into nftables text; [`Applier`] hands changes to the kernel, latest wins, and says
 //!    which revision is applied. What nobody answers any more is forgotten by connection tracking as well.
-//! 4. [`peers`] plans and makes the ways to the pods of other nodes.
+//! 4. [`peers`] plans and makes the ways to the pods of other nodes; [`wireguard`] encrypts them where that is wanted.
 //! 5. [`dns`] (pure) answers names; the node's helper process ([`helper_main`]) serves it on the DNS service's address
 //!    and on 127.0.0.11 inside pods, relays published ports for IPv6, and outlives the daemon.
 //!
@@ -32,6 +32,7 @@ mod report;
 mod sysctl;
 pub mod translate;
 mod uid;
+pub mod wireguard;
 
 pub use apply::{Applied, Applier, ConntrackError, NftError, forget, remove_table};
 pub use claim::{ClaimError, NetworkClaim};

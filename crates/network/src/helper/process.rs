@@ -18,6 +18,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::PodUid;
 use crate::dns::{DnsServer, Listener, Names, Upstream, Zone};
+use crate::wireguard::userspace::{Told, Userspace};
 
 use super::protocol::{HELPER_VERSION, PodResolver, Relay, Reply, Request};
 use super::{redirect, relay};
@@ -106,6 +107,8 @@ struct Snapshot {
     zone: Zone,
     pods: Vec<PodResolver>,
     relays: Vec<Relay>,
+    #[serde(default)]
+    tunnel: Told,
 }
 
 type Opened = Result<(std::net::UdpSocket, std::net::TcpListener), redirect::RedirectError>;
@@ -117,6 +120,8 @@ enum Begun {
     Served(PodResolver),
     /// Its sockets are being opened.
     Opening(PodResolver, JoinHandle<Opened>),
+    /// The tunnel is being read or changed.
+    Tunnel(JoinHandle<Reply>),
     Nonsense(String),
 }
 
@@ -134,13 +139,16 @@ struct State {
     /// Whether the pods of an earlier process are answered again.
     reopened: watch::Sender<bool>,
     relays: Mutex<BTreeMap<Relay, relay::Running>>,
-    changed: Notify,
+    tunnel: Arc<Userspace>,
+    changed: Arc<Notify>,
     stop: Notify,
 }
 
 /// Serves names and relays until told to stop.
 pub async fn serve(options: HelperOptions) -> io::Result<()> {
     let upstream = Upstream::new(&options.resolv_conf, &[options.dns.ip()]);
+    let changed = Arc::new(Notify::new());
+    let told = changed.clone();
     let state = Arc::new(State {
         dns: DnsServer::new(upstream),
         told: Mutex::default(),
@@ -148,7 +156,8 @@ pub async fn serve(options: HelperOptions) -> io::Result<()> {
         opening: Mutex::default(),
         reopened: watch::Sender::new(false),
         relays: Mutex::default(),
-        changed: Notify::new(),
+        tunnel: Arc::new(Userspace::new(Arc::new(move || told.notify_one()))),
+        changed,
         stop: Notify::new(),
         options: options.clone(),
     });
@@ -252,6 +261,10 @@ impl State {
                 Begun::Opening(pod.clone(), open(pod))
             }
             Ok(Request::Attach(pod)) => Begun::Served(pod),
+            Ok(Request::Tunnel(question)) => {
+                let tunnel = self.tunnel.clone();
+                Begun::Tunnel(tokio::task::spawn_blocking(move || tunnel.answer(question)))
+            }
             Ok(request) => Begun::Asked(request),
             Err(error) => Begun::Nonsense(error.to_string()),
         }
@@ -261,6 +274,12 @@ impl State {
         let reply = match begun {
             Begun::Nonsense(error) => return Reply::Failed { reason: format!("not understood: {error}") },
             Begun::Asked(request) => self.answer(request),
+            Begun::Tunnel(reply) => match reply.await {
+                // Looked at often, and nothing to remember.
+                Ok(reply @ Reply::Tunnel(_)) => return reply,
+                Ok(reply) => reply,
+                Err(error) => Reply::Failed { reason: error.to_string() },
+            },
             Begun::Served(pod) => {
                 let _ = self.reopened.subscribe().wait_for(|done| *done).await;
                 // It may have been let go by a request before this one.
@@ -286,7 +305,7 @@ impl State {
                 self.told.lock().zone = zone;
             }
             // Answered by `finish`, which has the sockets.
-            Request::Attach(_) => {}
+            Request::Attach(_) | Request::Tunnel(_) => {}
             Request::Detach(uid) => {
                 self.pods.lock().remove(&uid);
                 self.told.lock().pods.retain(|pod| pod.uid != uid);
@@ -350,6 +369,10 @@ impl State {
         told.pods.clone_from(&snapshot.pods);
         drop(told);
         self.set_relays(snapshot.relays);
+        // Without it there is no way to other nodes, and the daemon, which looks, says so and makes it anew.
+        if let Err(reason) = self.tunnel.restore(snapshot.tunnel) {
+            tracing::warn!(reason, "the encrypted tunnel is not open");
+        }
         snapshot.pods
     }
 
@@ -376,7 +399,8 @@ impl State {
         loop {
             self.changed.notified().await;
             tokio::time::sleep(GATHER).await;
-            let text = serde_json::to_vec(&*self.told.lock());
+            let told = Snapshot { tunnel: self.tunnel.told(), ..self.told.lock().clone() };
+            let text = serde_json::to_vec(&told);
             let path = &self.options.snapshot;
             let temporary = path.with_extension("tmp");
             let written = text

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::PodUid;
 use crate::dns::Zone;
 use crate::model::Protocol;
+use crate::wireguard::{Ask, SeenDevice};
 
 /// The version of the helper. A daemon with another one replaces the helper instead of adopting it.
-pub const HELPER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
+pub const HELPER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
 
 /// What the daemon asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum Request {
     Retain(Vec<PodUid>),
     /// These are all the ports to relay now.
     Relays(Vec<Relay>),
+    /// What concerns the encrypted tunnel to other nodes.
+    Tunnel(Ask),
     /// End, and forget what is on disk.
     Stop,
 }
@@ -50,6 +53,8 @@ pub enum Reply {
         /// The relays that could not be opened, each with the reason.
         failed: Vec<(Relay, String)>,
     },
+    /// The encrypted tunnel as it is; none when it is not open.
+    Tunnel(Option<SeenDevice>),
     /// Not done.
     Failed {
         /// Why.

@@ -71,6 +71,11 @@ impl Socket {
         Self::open(Some(netlink::NETFILTER))
     }
 
+    /// Opens a generic netlink socket in the calling thread's namespace.
+    pub fn generic() -> Result<Self, NetlinkError> {
+        Self::open(Some(netlink::GENERIC))
+    }
+
     /// Runs `open` on a short-lived thread inside the namespace `netns`.
     ///
     /// A thread of its own, because a thread that fails to come back from another namespace must never be reused.
