@@ -65,6 +65,8 @@ pub(super) struct Cache<V> {
     indexes: Vec<Index<V>>,
     /// The revision of this state; 0 before the first frame.
     pub(super) revision: u64,
+    /// The revision of the newest change in it; of a state that was read whole, that state's.
+    pub(super) newest: u64,
     /// Whether a first frame has come.
     pub(super) synced: bool,
 }
@@ -72,7 +74,7 @@ pub(super) struct Cache<V> {
 impl<V> Cache<V> {
     pub(super) fn new(indexes: Vec<(&'static str, IndexFn<V>)>) -> Self {
         let indexes = indexes.into_iter().map(|(name, keys)| Index { name, keys, buckets: HashMap::new() }).collect();
-        Cache { objects: BTreeMap::new(), indexes, revision: 0, synced: false }
+        Cache { objects: BTreeMap::new(), indexes, revision: 0, newest: 0, synced: false }
     }
 
     pub(super) fn get(&self, key: &ObjectRef) -> Option<&Arc<Cached<V>>> {

@@ -144,6 +144,12 @@ impl<V: Send + Sync + 'static> Informer<V> {
         self.shared.cache.read().revision
     }
 
+    /// The revision of the newest change that readers see: one that whoever follows the same collection meets too, where
+    /// [`Informer::revision`] may be a mark of this stream's own. Of a state that was read whole, that state's.
+    pub fn newest_change(&self) -> u64 {
+        self.shared.cache.read().newest
+    }
+
     /// Whether a complete state has been seen.
     pub fn is_synced(&self) -> bool {
         self.shared.cache.read().synced
@@ -265,7 +271,7 @@ impl<V> Shared<V> {
             Frame::Reset { revision, objects } => {
                 let objects: Vec<_> = objects.into_iter().filter_map(|(key, raw)| self.read(key, raw)).collect();
                 let mut cache = self.cache.write();
-                (cache.revision, cache.synced) = (revision, true);
+                (cache.revision, cache.newest, cache.synced) = (revision, revision, true);
                 (revision, cache.reset(objects))
             }
             Frame::Changes { revision, changes } => {
@@ -278,6 +284,9 @@ impl<V> Shared<V> {
                     .collect();
                 let mut cache = self.cache.write();
                 cache.revision = cache.revision.max(revision);
+                if !changes.is_empty() {
+                    cache.newest = cache.newest.max(revision);
+                }
                 let changes = changes.into_iter().filter_map(|change| match change {
                     Ok(object) => Some(cache.apply(object)),
                     Err(key) => cache.remove(&key),

@@ -127,6 +127,24 @@ async fn it_lists_by_pages_watches_resumes_and_starts_anew_when_the_revision_is_
 }
 
 #[tokio::test]
+async fn a_mark_is_no_change() {
+    let mark = event("BOOKMARK", r#"{"metadata":{"resourceVersion":"15"}}"#);
+    let script = Script::new([
+        list(10, "", &[pod("a", 5, "x")]),
+        (200, vec![event("MODIFIED", &pod("a", 12, "y")), mark]),
+        (200, vec![event("DELETED", &pod("a", 16, "x"))]),
+    ]);
+    let informer = builder().start(&Client::new(Arc::new(script)));
+    let mut seen = Vec::new();
+    for revision in [10, 15, 16] {
+        soon(informer.reached(revision)).await;
+        seen.push((informer.revision() >= revision, informer.newest_change()));
+    }
+    // Whatever comes later may have come already.
+    assert!(seen[0].1 >= 10 && seen[1].1 != 15 && seen[2] == (true, 16), "{seen:?}");
+}
+
+#[tokio::test]
 async fn refusals_are_retried() {
     let refused = r#"{"kind":"Status","status":"Failure","reason":"ServiceUnavailable","code":503}"#;
     let script = Script::new([(503, vec![refused.into()]), list(3, "", &[pod("a", 2, "x")])]);
