@@ -11,11 +11,15 @@ use std::{
 
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use tokio::{io::AsyncReadExt, process::Command, sync::mpsc};
+use tokio::{
+    io::AsyncReadExt,
+    process::Command,
+    sync::{mpsc, watch},
+};
 
 use super::{
     ContainerConfig, ContainerName, ContainerState, PodConfig, PodCreated, PodError, PodEvent, PodLiveness, PodRecord,
-    PodUid, ProcessPolicy, Started, folder,
+    PodUid, ProcessPolicy, Renewal, Started, folder,
     follow::{self, Known},
     limits,
     link::Link,
@@ -55,12 +59,13 @@ pub struct PodsConfig {
 pub struct Pods(Arc<Inner>);
 
 pub(super) struct Inner {
-    config: PodsConfig,
+    pub(super) config: PodsConfig,
     hierarchy: Hierarchy,
     filters: Mutex<Vec<(ProcessPolicy, Arc<OwnedFd>)>>,
     pub(super) known: Mutex<HashMap<PodUid, Known>>,
     pub(super) sender: mpsc::UnboundedSender<PodEvent>,
     receiver: Mutex<Option<mpsc::UnboundedReceiver<PodEvent>>>,
+    pub(super) renewal: watch::Sender<Renewal>,
 }
 
 /// Files are read and removed where they may take their time.
@@ -93,7 +98,22 @@ impl Pods {
             known: Mutex::default(),
             sender,
             receiver: Mutex::new(Some(receiver)),
+            renewal: watch::Sender::default(),
         })))
+    }
+
+    /// How far the supervisors that [`super::Runtime::adopt`] found are on their way to this program.
+    pub fn renewal(&self) -> watch::Receiver<Renewal> {
+        self.0.renewal.subscribe()
+    }
+
+    /// Lets this daemon's program take the place of a supervisor, whichever that runs. Containers, their logs, sessions
+    /// and waiting requests go on.
+    ///
+    /// # Errors
+    /// When the program cannot take the pod over, or the supervisor is one that hands nothing over: it goes on.
+    pub async fn renew_supervisor(&self, uid: &PodUid) -> Result<(), PodError> {
+        self.0.renew(uid).await
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -217,6 +237,8 @@ impl Inner {
         let SupervisorCommand { program, args } = &self.config.supervisor;
         let failed = |message: String| PodError::Create { uid: uid.clone(), message };
         let mut child = Command::new(program)
+            // The program may be given by a path that says nothing to who lists processes.
+            .arg0("naru")
             .args(args)
             .arg(folders.boot())
             .stdin(Stdio::null())
@@ -276,7 +298,13 @@ impl Inner {
         // All at once: a supervisor that is silent must not keep the others' pods waiting.
         let pods = folder::list(&self.config.state_dir.join("pods"));
         let records = try_join_all(pods.into_iter().map(|uid| self.adopt_one(uid))).await?;
-        Ok(records.into_iter().flatten().collect())
+        let records: Vec<PodRecord> = records.into_iter().flatten().collect();
+        let alive = |record: &PodRecord| match &record.liveness {
+            PodLiveness::Alive(created) => Some((record.config.uid.clone(), created.supervisor_pid)),
+            PodLiveness::SupervisorLost => None,
+        };
+        self.renew_all(records.iter().filter_map(alive).collect());
+        Ok(records)
     }
 
     async fn adopt_one(self: &Arc<Self>, uid: PodUid) -> Result<Option<PodRecord>, PodError> {

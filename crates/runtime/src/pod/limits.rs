@@ -16,6 +16,8 @@ const KILL: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(15);
 /// For the state after the daemon's start: a silent supervisor costs its pod everything that runs in it.
 const STATE: Duration = Duration::from_secs(30);
+/// For another program to show that it can take the pod over.
+const RENEW: Duration = Duration::from_secs(40);
 /// For mounts, which may be on slow disks.
 const START: Duration = Duration::from_secs(120);
 
@@ -32,5 +34,6 @@ pub(super) fn limit(request: &Request) -> Duration {
         | Request::Destroy => SLOW,
         Request::Subscribe => STATE,
         Request::Start(_) => START,
+        Request::Renew { .. } => RENEW,
     }
 }

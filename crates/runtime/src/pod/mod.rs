@@ -22,6 +22,7 @@ mod link;
 mod names;
 mod operations;
 pub(crate) mod protocol;
+mod renewal;
 mod resources;
 mod runtime;
 mod session;
@@ -40,6 +41,7 @@ pub use event::{
     PodRecord, PodStats, Started, Usage,
 };
 pub use names::{ContainerName, InvalidName, PodUid};
+pub use renewal::Renewal;
 pub use resources::{Resources, Rlimit, Throttle};
 pub use runtime::{Pod, Runtime};
 pub use session::{ExecConfig, Reader, Session, Terminal, Writer};

@@ -22,7 +22,7 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const MAX_FRAME: usize = 8 << 20;
 
 /// What a supervisor is started with, as a file.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Boot {
     pub(crate) version: u32,
@@ -126,6 +126,12 @@ pub(crate) enum Request {
     State,
     /// Answered with the state, then with events.
     Subscribe,
+    /// Execute this program in the supervisor's place, with these arguments before its own. Answered by the new one, or
+    /// with the reason why the old one goes on.
+    Renew {
+        program: PathBuf,
+        args: Vec<String>,
+    },
     Destroy,
 }
 

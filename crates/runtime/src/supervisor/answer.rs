@@ -61,6 +61,7 @@ impl Supervisor {
                     connection.role = Role::Subscriber;
                 }
             }
+            Request::Renew { program, args } => self.renew(client, program, args),
             Request::Destroy => self.destroy(client),
         }
     }

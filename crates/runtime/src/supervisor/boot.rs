@@ -96,8 +96,7 @@ fn create(boot_file: &Path) -> Result<Supervisor, Box<dyn Error>> {
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(boot.folders.lock());
     let lock = lock.at(|| format!("opening {}", boot.folders.lock().display()))?;
     sys::lock_file(&lock).at(|| "locking the pod: another supervisor holds it".into())?;
-    let signals = SignalQueue::new(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
-        .at(|| "queueing signals".into())?;
+    let signals = SignalQueue::of_supervisor().at(|| "queueing signals".into())?;
     let own_processes = File::open("/proc/self/ns/pid").at(|| "opening the process namespace".into())?;
     let cgroup = Cgroup::of_pod(boot.hierarchy.clone(), &boot.pod.cgroup_parent, &boot.pod.uid);
     let warnings = cgroup.create(&boot.pod.resources)?;

@@ -9,6 +9,9 @@ use std::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
+use super::handover::{Bytes, Fd, Giver, Taker};
 use crate::{
     pod::{
         ContainerName,
@@ -27,7 +30,8 @@ struct Frame {
 }
 
 /// What it is for, beyond its one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) enum Role {
     Request,
     Subscriber,
@@ -153,6 +157,64 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+/// A connection as it is handed over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConnectionRecord {
+    stream: Fd,
+    role: Role,
+    input: Bytes,
+    fds: Vec<Fd>,
+    queue: Vec<FrameRecord>,
+    over: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FrameRecord {
+    bytes: Bytes,
+    sent: usize,
+    fd: Option<Fd>,
+}
+
+impl Connection {
+    pub(super) fn give(&self, giver: &mut Giver) -> ConnectionRecord {
+        ConnectionRecord {
+            stream: giver.fd(&self.stream),
+            role: self.role.clone(),
+            input: Bytes(self.input.clone()),
+            fds: self.fds.iter().map(|fd| giver.fd(fd)).collect(),
+            queue: self
+                .queue
+                .iter()
+                .map(|frame| FrameRecord {
+                    bytes: Bytes(frame.bytes.clone()),
+                    sent: frame.sent,
+                    fd: giver.option(frame.fd.as_ref()),
+                })
+                .collect(),
+            over: self.over,
+        }
+    }
+
+    pub(super) fn take(record: ConnectionRecord, taker: &mut Taker) -> io::Result<Self> {
+        let mut queue = VecDeque::new();
+        for frame in record.queue {
+            let fd = taker.option(frame.fd)?;
+            queue.push_back(Frame { sent: frame.sent.min(frame.bytes.0.len()), bytes: frame.bytes.0, fd });
+        }
+        Ok(Self {
+            stream: taker.fd(record.stream)?.into(),
+            role: record.role,
+            input: record.input.0,
+            fds: record.fds.into_iter().map(|fd| taker.fd(fd)).collect::<io::Result<_>>()?,
+            queued: queue.iter().map(|frame| frame.bytes.len()).sum(),
+            queue,
+            over: record.over,
+        })
     }
 }
 

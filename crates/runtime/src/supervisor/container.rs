@@ -7,8 +7,12 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
-use super::log::{Lines, LogFile};
+use super::{
+    handover::{Bytes, Fd, Giver, Taker},
+    log::{Lines, LogFile, LogRecord},
+};
 use crate::{
     cgroup::Cgroup,
     pod::{ContainerConfig, ContainerState, Exit, StartFailure},
@@ -226,5 +230,175 @@ impl Container {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             sent => sent,
         }
+    }
+}
+
+/// A container as it is handed over. Its group follows from its name and attempt.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ContainerRecord {
+    config: ContainerConfig,
+    phase: PhaseRecord,
+    pid: i32,
+    pidfd: Fd,
+    started_at: Timestamp,
+    paused: bool,
+    asked_to_end: bool,
+    warnings: Vec<String>,
+    seccomp: Option<Fd>,
+    status: Option<i32>,
+    stdin: Option<Fd>,
+    terminal: Option<Fd>,
+    outputs: Vec<OutputRecord>,
+    log: Option<LogRecord>,
+    copies: Vec<CopyRecord>,
+    early: Option<Vec<(String, Bytes)>>,
+    removers: Vec<u64>,
+    removing: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum PhaseRecord {
+    Starting { report: Fd, ready: bool, failure: Option<StartFailure>, client: u64 },
+    Running,
+    Ending,
+    Ended(Exit),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OutputRecord {
+    pipe: Fd,
+    name: String,
+    line: Bytes,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CopyRecord {
+    client: u64,
+    stdout: Option<Fd>,
+    stderr: Option<Fd>,
+}
+
+/// The stream of this name.
+fn stream(name: &str) -> &'static str {
+    if name == "stderr" { "stderr" } else { "stdout" }
+}
+
+impl ContainerRecord {
+    pub(super) fn attempt(&self) -> u32 {
+        self.config.attempt
+    }
+}
+
+impl Phase {
+    fn give(&self, giver: &mut Giver) -> PhaseRecord {
+        match self {
+            Self::Starting { report, ready, failure, client } => PhaseRecord::Starting {
+                report: giver.fd(report),
+                ready: *ready,
+                failure: failure.clone(),
+                client: *client,
+            },
+            Self::Running => PhaseRecord::Running,
+            Self::Ending => PhaseRecord::Ending,
+            Self::Ended(exit) => PhaseRecord::Ended(exit.clone()),
+        }
+    }
+
+    fn take(record: PhaseRecord, taker: &mut Taker) -> io::Result<Self> {
+        Ok(match record {
+            PhaseRecord::Starting { report, ready, failure, client } => {
+                Self::Starting { report: taker.fd(report)?, ready, failure, client }
+            }
+            PhaseRecord::Running => Self::Running,
+            PhaseRecord::Ending => Self::Ending,
+            PhaseRecord::Ended(exit) => Self::Ended(exit),
+        })
+    }
+}
+
+impl Early {
+    fn give(&self) -> Vec<(String, Bytes)> {
+        self.chunks.iter().map(|(name, chunk)| ((*name).to_owned(), Bytes(chunk.clone()))).collect()
+    }
+
+    fn take(record: Vec<(String, Bytes)>) -> Self {
+        let mut early = Self::default();
+        for (name, chunk) in record {
+            early.push(stream(&name), &chunk.0);
+        }
+        early
+    }
+}
+
+impl Container {
+    pub(super) fn give(&self, giver: &mut Giver) -> ContainerRecord {
+        let output = |output: &Output, giver: &mut Giver| OutputRecord {
+            pipe: giver.fd(&output.pipe),
+            name: output.name.to_owned(),
+            line: output.lines.give(),
+        };
+        let copy = |copy: &Copy, giver: &mut Giver| CopyRecord {
+            client: copy.client,
+            stdout: giver.option(copy.stdout.as_ref()),
+            stderr: giver.option(copy.stderr.as_ref()),
+        };
+        ContainerRecord {
+            config: self.config.clone(),
+            phase: self.phase.give(giver),
+            pid: self.pid,
+            pidfd: giver.fd(&self.pidfd),
+            started_at: self.started_at,
+            paused: self.paused,
+            asked_to_end: self.asked_to_end,
+            warnings: self.warnings.clone(),
+            seccomp: giver.option(self.seccomp.as_ref()),
+            status: self.status,
+            stdin: giver.option(self.stdin.as_ref()),
+            terminal: giver.option(self.terminal.as_ref()),
+            outputs: self.outputs.iter().map(|one| output(one, giver)).collect(),
+            log: self.log.as_ref().map(|log| log.give(giver)),
+            copies: self.copies.iter().map(|one| copy(one, giver)).collect(),
+            early: self.early.as_ref().map(Early::give),
+            removers: self.removers.clone(),
+            removing: self.removing,
+        }
+    }
+
+    pub(super) fn take(record: ContainerRecord, cgroup: Cgroup, taker: &mut Taker) -> io::Result<Self> {
+        let mut outputs = Vec::new();
+        for output in record.outputs {
+            let (pipe, name, lines) = (taker.fd(output.pipe)?, stream(&output.name), Lines::take(output.line));
+            outputs.push(Output { pipe, name, lines });
+        }
+        let mut copies = Vec::new();
+        for copy in record.copies {
+            let (stdout, stderr) = (taker.option(copy.stdout)?, taker.option(copy.stderr)?);
+            copies.push(Copy { client: copy.client, stdout, stderr });
+        }
+        Ok(Self {
+            config: record.config,
+            phase: Phase::take(record.phase, taker)?,
+            cgroup,
+            pid: record.pid,
+            pidfd: taker.fd(record.pidfd)?,
+            started_at: record.started_at,
+            paused: record.paused,
+            asked_to_end: record.asked_to_end,
+            warnings: record.warnings,
+            seccomp: taker.option(record.seccomp)?,
+            status: record.status,
+            stdin: taker.option(record.stdin)?,
+            terminal: taker.option(record.terminal)?,
+            outputs,
+            log: record.log.map(|log| LogFile::take(log, taker)).transpose()?,
+            copies,
+            early: record.early.map(Early::take),
+            removers: record.removers,
+            removing: record.removing,
+        })
     }
 }

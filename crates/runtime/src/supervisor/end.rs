@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Supervisor, attempt, connection::Role, container::Phase, diary::note, job::Purpose};
+use super::{Supervisor, attempt, connection::Role, container::Phase, diary::note, handover::Renewal, job::Purpose};
 use crate::{
     cgroup::Cgroup,
     pod::{ContainerName, Exit, protocol::Answer},
@@ -93,6 +93,7 @@ impl Supervisor {
             }
             Purpose::Answered { client } => self.answer(client, as_answer(result)),
             Purpose::Destroyed => self.destroyed(result),
+            Purpose::Renewed { client, program, args } => self.tried(Renewal { client, program, args }, result),
             Purpose::StartFailed { client, failure } => {
                 if let Err(error) = result {
                     note(format_args!("removing a failed start: {error}"));

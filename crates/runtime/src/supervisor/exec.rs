@@ -3,8 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::{Supervisor, end};
+use super::{
+    Supervisor, end,
+    handover::{Fd, Giver, Taker},
+};
 use crate::{
     container::{self, Enter, ProcessSpec, Report, Streams},
     pod::{
@@ -27,7 +31,52 @@ pub(super) struct Exec {
     started_at: Timestamp,
     /// Wait status, if it ended before its report was read.
     status: Option<i32>,
-    _handle: OwnedFd,
+    handle: OwnedFd,
+}
+
+/// The same as it is handed over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExecRecord {
+    client: u64,
+    container: ContainerName,
+    report: Option<Fd>,
+    ready: bool,
+    failure: Option<StartFailure>,
+    terminal: Option<Fd>,
+    started_at: Timestamp,
+    status: Option<i32>,
+    handle: Fd,
+}
+
+impl Exec {
+    pub(super) fn give(&self, giver: &mut Giver) -> ExecRecord {
+        ExecRecord {
+            client: self.client,
+            container: self.container.clone(),
+            report: giver.option(self.report.as_ref()),
+            ready: self.ready,
+            failure: self.failure.clone(),
+            terminal: giver.option(self.terminal.as_ref()),
+            started_at: self.started_at,
+            status: self.status,
+            handle: giver.fd(&self.handle),
+        }
+    }
+
+    pub(super) fn take(record: ExecRecord, taker: &mut Taker) -> std::io::Result<Self> {
+        Ok(Self {
+            client: record.client,
+            container: record.container,
+            report: taker.option(record.report)?,
+            ready: record.ready,
+            failure: record.failure,
+            terminal: taker.option(record.terminal)?,
+            started_at: record.started_at,
+            status: record.status,
+            handle: taker.fd(record.handle)?,
+        })
+    }
 }
 
 /// Sorts what the client sent: stdin if it was asked for, then stdout and stderr.
@@ -84,7 +133,7 @@ impl Supervisor {
                     terminal: None,
                     started_at: Timestamp::now(),
                     status: None,
-                    _handle: pidfd,
+                    handle: pidfd,
                 },
             )),
             Forked::Child => {

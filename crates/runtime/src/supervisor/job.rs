@@ -3,17 +3,21 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
 
+use super::handover::{Bytes, Fd, Giver, Taker};
 use crate::{
     pod::{ContainerName, Exit, StartFailure},
     sys::{self, Clone3, Forked},
 };
 
 /// Why a job runs, hence what follows it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) enum Purpose {
     /// The end of a container is written down.
     Ended { container: ContainerName, exit: Exit },
@@ -27,6 +31,8 @@ pub(super) enum Purpose {
     Destroyed,
     /// What a failed start left is removed; its client waits.
     StartFailed { client: u64, failure: StartFailure },
+    /// A new program shows whether it can take the pod over; a client waits.
+    Renewed { client: u64, program: PathBuf, args: Vec<String> },
     /// Nobody waits.
     Forgotten,
 }
@@ -37,6 +43,15 @@ pub(super) struct Job {
     pub(super) purpose: Purpose,
     pipe: OwnedFd,
     text: Vec<u8>,
+}
+
+/// The same as it is handed over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JobRecord {
+    purpose: Purpose,
+    pipe: Fd,
+    text: Bytes,
 }
 
 impl Job {
@@ -56,6 +71,30 @@ impl Job {
         Ok(Self { purpose, pipe: read, text: Vec::new() })
     }
 
+    /// Lets a child execute a program, whose output is the result: `D` for done, `E` and why not. `execute` returns only
+    /// when that failed.
+    pub(super) fn execute(purpose: Purpose, execute: impl FnOnce() -> io::Error) -> io::Result<Self> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&read, true)?;
+        if let Forked::Child = sys::clone3(&Clone3::default())? {
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            let _ = rustix::stdio::dup2_stdout(write.as_fd());
+            sys::reset_signals();
+            let error = execute();
+            say(write.as_fd(), Err(error.to_string()));
+            sys::exit_now(0)
+        }
+        Ok(Self { purpose, pipe: read, text: Vec::new() })
+    }
+
+    pub(super) fn give(&self, giver: &mut Giver) -> JobRecord {
+        JobRecord { purpose: self.purpose.clone(), pipe: giver.fd(&self.pipe), text: Bytes(self.text.clone()) }
+    }
+
+    pub(super) fn take(record: JobRecord, taker: &mut Taker) -> io::Result<Self> {
+        Ok(Self { purpose: record.purpose, pipe: taker.fd(record.pipe)?, text: record.text.0 })
+    }
+
     /// The result, once it is there.
     pub(super) fn poll(&mut self) -> Option<Result<(), String>> {
         let mut buffer = [0; 1024];
@@ -70,8 +109,9 @@ impl Job {
         }
         Some(match self.text.split_first() {
             Some((b'D', _)) => Ok(()),
-            Some((_, text)) => Err(String::from_utf8_lossy(text).into_owned()),
-            None => Err("the helper process was killed".to_owned()),
+            Some((b'E', text)) => Err(String::from_utf8_lossy(text).into_owned()),
+            Some(_) => Err(format!("it said {:?}", String::from_utf8_lossy(&self.text))),
+            None => Err("the process that was to do it ended without a word".to_owned()),
         })
     }
 }

@@ -7,8 +7,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::diary::note;
+use super::{
+    diary::note,
+    handover::{Bytes, Fd, Giver, Taker},
+};
 use crate::pod::LogConfig;
 
 /// A longer line is written in parts.
@@ -19,6 +23,15 @@ const LONGEST: usize = 16 * 1024;
 pub(super) struct Lines(Vec<u8>);
 
 impl Lines {
+    /// What is there of an unfinished line, for whoever goes on with it.
+    pub(super) fn give(&self) -> Bytes {
+        Bytes(self.0.clone())
+    }
+
+    pub(super) fn take(rest: Bytes) -> Self {
+        Self(rest.0)
+    }
+
     /// Appends what came to `out`, as whole entries. The rest of an unfinished line is kept.
     pub(super) fn push(&mut self, chunk: &[u8], stream: &str, now: Timestamp, out: &mut Vec<u8>) {
         let mut rest = chunk;
@@ -73,6 +86,18 @@ pub(super) struct LogFile {
     stuck: bool,
 }
 
+/// The same as it is handed over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LogRecord {
+    config: LogConfig,
+    file: Fd,
+    size: u64,
+    lost: u64,
+    trouble: String,
+    stuck: bool,
+}
+
 /// Whole lines among entries: parts of a long one count with its last part.
 fn lines(entries: &[u8]) -> u64 {
     let is_last = |entry: &&[u8]| entry.splitn(4, |b| *b == b' ').nth(2) == Some(b"F");
@@ -80,6 +105,22 @@ fn lines(entries: &[u8]) -> u64 {
 }
 
 impl LogFile {
+    pub(super) fn give(&self, giver: &mut Giver) -> LogRecord {
+        LogRecord {
+            config: self.config.clone(),
+            file: giver.fd(&self.file),
+            size: self.size,
+            lost: self.lost,
+            trouble: self.trouble.clone(),
+            stuck: self.stuck,
+        }
+    }
+
+    pub(super) fn take(record: LogRecord, taker: &mut Taker) -> io::Result<Self> {
+        let LogRecord { config, size, lost, trouble, stuck, .. } = record;
+        Ok(Self { config, file: taker.fd(record.file)?.into(), size, lost, trouble, stuck })
+    }
+
     pub(super) fn open(config: &LogConfig) -> io::Result<Self> {
         if let Some(folder) = config.path.parent() {
             fs::create_dir_all(folder)?;

@@ -9,6 +9,7 @@
 //! - [`boot`]: from the command line to a pod without containers;
 //! - [`run`]: the loop, with [`container`], [`start`], [`exec`] and [`end`] for what happens in it;
 //! - [`power`]: what it does when the machine goes down;
+//! - [`handover`]: how a newer program takes its place;
 //! - [`connection`], [`job`], [`log`], [`attempt`], [`diary`]: its parts.
 
 mod answer;
@@ -19,6 +20,7 @@ mod container;
 mod diary;
 mod end;
 mod exec;
+mod handover;
 mod job;
 mod log;
 mod power;
@@ -32,14 +34,18 @@ use std::{
     io::{self, Write},
 };
 
-/// Entry of the hidden subcommand `naru supervisor <boot file>`. Must be called before any thread exists. Never returns:
+/// Entry of the hidden subcommand `naru supervisor <boot file>`, and of a program that takes a pod over. Must be called before any thread exists. Never returns:
 /// it ends with 0 when the pod was destroyed or the machine goes down, with 1 when it could not be made (the reason is on stdout, as JSON).
 pub fn supervisor_main(args: impl Iterator<Item = OsString>) -> ! {
-    let mut args = args;
-    let (Some(file), None) = (args.next(), args.next()) else {
-        let usage = "usage: naru supervisor <boot file>; it is started by the naru daemon, not by hand\n";
-        let _ = io::stderr().write_all(usage.as_bytes());
-        std::process::exit(64);
-    };
-    boot::main(file.as_ref())
+    let args: Vec<OsString> = args.collect();
+    match args.as_slice() {
+        [file] => boot::main(file.as_ref()),
+        // The boot file is named too, so that one sees whose supervisor this is.
+        [what, record, _] if what == "--take-over" => handover::take_over(record),
+        [what, record, _] if what == "--can-take-over" => handover::check(record),
+        _ => {}
+    }
+    let usage = "usage: naru supervisor <boot file>; it is started by the naru daemon, not by hand\n";
+    let _ = io::stderr().write_all(usage.as_bytes());
+    std::process::exit(64)
 }

@@ -18,6 +18,7 @@ use super::{
     connection::{Connection, Role},
     container::{Container, Phase},
     exec::Exec,
+    handover::Renewal,
     job::Job,
     power::PowerOff,
 };
@@ -37,18 +38,20 @@ pub(super) struct Supervisor {
     pub(super) cgroup: Cgroup,
     pub(super) shm: PathBuf,
     /// Held as long as this process lives.
-    _lock: File,
+    pub(super) lock: File,
     signals: SignalQueue,
-    listener: UnixListener,
+    pub(super) listener: UnixListener,
     pub(super) own_processes: OwnedFd,
     /// Process 1 of the shared process namespace.
     pub(super) pause: Option<(i32, OwnedFd)>,
     pub(super) connections: BTreeMap<u64, Connection>,
-    next_connection: u64,
+    pub(super) next_connection: u64,
     pub(super) containers: BTreeMap<ContainerName, Container>,
     pub(super) execs: BTreeMap<i32, Exec>,
     pub(super) jobs: Vec<Job>,
     pub(super) destroyers: Vec<u64>,
+    /// A program that takes this one's place at the end of the turn.
+    pub(super) renewal: Option<Renewal>,
     /// Set when the machine goes down.
     pub(super) power_off: Option<PowerOff>,
     /// Set when the pod is removed (or the machine goes down) and the last answers may go out.
@@ -85,7 +88,7 @@ impl Supervisor {
             created,
             cgroup,
             shm,
-            _lock: lock,
+            lock,
             signals,
             listener,
             own_processes,
@@ -96,6 +99,7 @@ impl Supervisor {
             execs: BTreeMap::new(),
             jobs: Vec::new(),
             destroyers: Vec::new(),
+            renewal: None,
             power_off: None,
             finished: false,
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
@@ -110,6 +114,7 @@ impl Supervisor {
             }
             self.continue_power_off();
             self.close_connections();
+            self.continue_renewal();
             if self.may_exit() {
                 std::process::exit(0);
             }

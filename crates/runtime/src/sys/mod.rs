@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod bpf;
+mod inherit;
 mod message;
 mod mount;
 mod process;
@@ -13,6 +14,7 @@ mod terminal;
 use std::io;
 
 pub(crate) use bpf::attach_device_program;
+pub(crate) use inherit::{end_after, inherit, inherited};
 pub(crate) use message::{MAX_FDS, receive, send};
 pub(crate) use mount::{make_read_only, mount, open_in_root, pivot_root, unmount};
 pub(crate) use process::{

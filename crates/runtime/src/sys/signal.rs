@@ -25,8 +25,13 @@ fn set_of(signals: &[i32]) -> libc::sigset_t {
 pub(crate) struct SignalQueue(OwnedFd);
 
 impl SignalQueue {
+    /// What a supervisor hears: its children's ends, and what a machine or a terminal sends to everyone.
+    pub(crate) fn of_supervisor() -> io::Result<Self> {
+        Self::new(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+    }
+
     /// Blocks `signals` and queues them instead.
-    pub(crate) fn new(signals: &[i32]) -> io::Result<Self> {
+    fn new(signals: &[i32]) -> io::Result<Self> {
         let set = set_of(signals);
         // SAFETY: both calls only read the set.
         let fd = unsafe {

@@ -8,5 +8,6 @@ mod life;
 mod limits;
 mod mounts;
 mod power;
+mod renewal;
 mod sessions;
 mod support;

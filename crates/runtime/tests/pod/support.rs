@@ -21,7 +21,7 @@ const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "ls", "sleep", "true", "false", "id", "mount", "umount", "unshare", "hostname", "touch", "dd",
     "grep", "head", "tail", "wc", "stat", "df", "ps", "kill", "mkdir", "mknod", "chroot", "env", "pwd", "printf",
     "stty", "tty", "readlink", "test", "rm", "seq", "yes", "tr", "ulimit", "nproc", "sysctl", "ip", "chmod", "chown",
-    "date", "setsid", "awk", "cut", "find",
+    "date", "setsid", "awk", "cut", "find", "usleep",
 ];
 
 pub struct Machine {
@@ -190,6 +190,11 @@ impl Machine {
                 return exit;
             }
         }
+    }
+
+    /// Forgets what was told so far.
+    pub fn forget(&mut self) {
+        self.seen.clear();
     }
 
     /// Waits for the loss of a pod's supervisor.
