@@ -3,8 +3,9 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use naru_api::k8s::api::core::v1::Pod;
-use naru_client::{BoxError, BoxFuture};
+use naru_client::{BoxError, BoxFuture, BoxStream};
 use naru_runtime::pod::PodUid;
+use tokio::time::Instant;
 
 /// Tells the pod's user of something: a reason and a text, as a warning event.
 pub type Warn = Arc<dyn Fn(&'static str, String) + Send + Sync>;
@@ -51,10 +52,16 @@ pub trait PodNetwork: Send + Sync + 'static {
         Box::pin(async { false })
     }
 
-    /// Returns when the API's own word leads nothing new to the pod, so that other nodes hear it too, and whether there are
-    /// any. Bounded by the caller.
-    fn unlisted<'a>(&'a self, _uid: &'a PodUid) -> BoxFuture<'a, bool> {
-        Box::pin(async { false })
+    /// Returns when the API's own word leads nothing new to the pod and every other node has followed it, or has had the
+    /// time for it; not after `until`.
+    fn followed<'a>(&'a self, _uid: &'a PodUid, _until: Instant) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    /// The revisions of EndpointSlices that come into force here, the present one first, for as long as anybody reads;
+    /// none where that is not known.
+    fn in_force(&self) -> Option<BoxStream<'static, u64>> {
+        None
     }
 
     /// Undoes [`PodNetwork::withdraw`]: a container of the pod starts again.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use naru_api::k8s::api::core::v1::Pod;
 use naru_api::view::View;
-use naru_client::{BoxError, BoxFuture, Client};
+use naru_client::{BoxError, BoxFuture, BoxStream, Client};
 use naru_network::peers::{OverlayConfig, Wish, check_overlap};
 use naru_network::translate::Viewpoint;
 use naru_network::translate::facts::PodFacts;
@@ -20,9 +20,11 @@ use naru_network::{
 use naru_runtime::pod::PodUid as RuntimeUid;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::config::{DataplaneConfig, DataplaneError};
 use super::feed::{Attached, Feed, Submission, keep_doors_open};
+use super::followed::{Elsewhere, in_force};
 use super::overlay::{Overlay, Ways};
 use super::sources::Sources;
 use crate::network::{Attachment, NetworkError, PodNetwork};
@@ -45,6 +47,7 @@ pub struct Dataplane {
     helper: Arc<Helper>,
     attached: Arc<Attached>,
     sources: Arc<Sources>,
+    elsewhere: Elsewhere,
     submitted: watch::Receiver<Submission>,
     applied: watch::Receiver<Applied>,
     ways: watch::Receiver<Ways>,
@@ -130,6 +133,7 @@ impl Dataplane {
             helper,
             attached,
             sources,
+            elsewhere: Elsewhere::new(client.clone()),
             submitted: submissions,
             applied,
             ways,
@@ -310,13 +314,18 @@ impl PodNetwork for Dataplane {
         }
     }
 
-    fn unlisted<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, bool> {
+    fn followed<'a>(&'a self, uid: &'a RuntimeUid, until: Instant) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let address = self.attached.pods.lock().get(&PodUid::from(uid.to_string())).map(|(address, _)| *address);
-            let Some(address) = address.filter(|_| self.sources.nodes.known().borrow().len() > 1) else { return false };
-            self.sources.unlisted(address).await;
-            true
+            let Some(address) = address.filter(|_| self.sources.nodes.known().borrow().len() > 1) else { return };
+            // Without the server nobody says so, and nobody hears it.
+            let Ok(revision) = timeout_at(until, self.sources.unlisted(address)).await else { return };
+            self.elsewhere.followed(revision, until).await;
         })
+    }
+
+    fn in_force(&self) -> Option<BoxStream<'static, u64>> {
+        Some(in_force(self.submitted.clone(), self.applied.clone()))
     }
 
     fn withdraw<'a>(&'a self, uid: &'a RuntimeUid) -> BoxFuture<'a, bool> {

@@ -12,6 +12,7 @@
 mod attach;
 mod config;
 mod feed;
+mod followed;
 mod nodes;
 mod overlay;
 mod sources;

@@ -71,16 +71,16 @@ impl Sources {
         ]
     }
 
-    /// Waits until no slice leads new connections to an address.
-    pub async fn unlisted(&self, address: std::net::Ipv4Addr) {
+    /// Waits until no slice leads new connections to an address; tells by which revision others know it too.
+    pub async fn unlisted(&self, address: std::net::Ipv4Addr) -> u64 {
         let mut changed = self.slices.changed();
         loop {
             changed.mark_unchanged();
             let slices = self.slices.list();
             let mut endpoints = slices.iter().flat_map(|slice| &slice.view.endpoints);
-            let listed = endpoints.any(|endpoint| endpoint.ready && endpoint.addresses.contains(&address));
+            let listed = endpoints.any(|endpoint| endpoint.ready && endpoint.addresses.contains(&address.into()));
             if !listed || changed.changed().await.is_err() {
-                return;
+                return self.slices.newest_change();
             }
         }
     }

@@ -7,6 +7,7 @@
 
 mod archive;
 mod channels;
+mod dataplane;
 mod forward;
 mod images;
 mod logs;

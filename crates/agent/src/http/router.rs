@@ -11,7 +11,7 @@ use naru_runtime::pod::{ContainerName, PodUid};
 use serde_json::json;
 
 use super::{
-    archive, forward, images, logs,
+    archive, dataplane, forward, images, logs,
     query::{Query, decode},
     reply::{Refusal, Reply, json_reply, typed},
     session, signal, stats,
@@ -65,6 +65,7 @@ async fn route(call: Call) -> Reply {
     match path.as_slice() {
         ["healthz"] if reads => Ok(typed("text/plain", full_body("ok"))),
         ["pods"] if reads => Ok(pods(&call.fleet)),
+        ["dataplane"] if reads => dataplane::progress(&call),
         ["containerLogs", namespace, pod, container] if reads => logs::logs(&call, namespace, pod, container),
         ["exec", ..] | ["attach", ..] | ["portForward", ..] if reads || method == Method::POST => stream(call).await,
         ["stats", rest @ ..] if reads => stats::stats(&call, rest).await,

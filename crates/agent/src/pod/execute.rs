@@ -25,14 +25,6 @@ use crate::{
     volumes::{self, Prepared},
 };
 
-/// The longest that a stop waits until no service leads to the pod any more.
-const WITHDRAWAL: std::time::Duration = std::time::Duration::from_secs(1);
-/// What other nodes take to follow, once this one has seen that the pod is out of its services.
-const ELSEWHERE: std::time::Duration = std::time::Duration::from_millis(250);
-/// What a service led to the pod just before may still be under way to it: programs that end at once on the stop signal
-/// would drop it. Longer requests are the program's to finish.
-const PARTING: std::time::Duration = std::time::Duration::from_millis(50);
-
 /// The longest that a first start waits until this node leads to what its gates waited for.
 const REACHED: std::time::Duration = std::time::Duration::from_secs(3);
 
@@ -216,19 +208,7 @@ impl Executor {
             Effect::PostStart { container } => self.hook(container, true).await,
             Effect::PreStop { container } => self.hook(container, false).await,
             Effect::Terminate { container } => {
-                // No new connection may be led to a process that has been told to end: the controller's word for it
-                // comes too late, so this node's own rules are changed first.
-                let withdrawn = self.node.config.network.withdraw(&self.uid);
-                if tokio::time::timeout(WITHDRAWAL, withdrawn).await == Ok(true) {
-                    // Other nodes follow the controller's word. One that is not on its way out comes back, and has none.
-                    if self.pod().metadata.deletion_timestamp.is_some() {
-                        let unlisted = self.node.config.network.unlisted(&self.uid);
-                        let told = tokio::time::timeout(WITHDRAWAL, unlisted).await != Ok(false);
-                        tokio::time::sleep(if told { ELSEWHERE } else { PARTING }).await;
-                    } else {
-                        tokio::time::sleep(PARTING).await;
-                    }
-                }
+                self.part().await;
                 self.act(container, Act::Signal(self.stop_signal(container))).await
             }
             Effect::Kill { container } => self.act(container, Act::Kill).await,

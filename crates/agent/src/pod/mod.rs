@@ -11,6 +11,7 @@ mod hooks;
 mod images;
 mod ledger;
 mod objects;
+mod parting;
 mod peers;
 mod services;
 mod start;

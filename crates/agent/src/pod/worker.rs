@@ -1,112 +1,34 @@
 //! The task of one pod.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+mod handle;
+mod happened;
+mod told;
+mod wanted;
+
+pub(crate) use handle::{Handle, Input, Judge, Wish};
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use naru_api::{View, k8s::api::core::v1::Pod, naru::names};
+use naru_api::{View, k8s::api::core::v1::Pod};
 use naru_runtime::pod::{Exit as RuntimeExit, PodLiveness, PodRecord, PodUid};
 use tokio::{
     sync::{mpsc, watch},
-    task::{Id, JoinHandle, JoinSet},
+    task::{Id, JoinSet},
 };
 
-use super::{Executor, Holder, Node, Note, ObjectChange, events, start, status::StatusWriter};
+use super::{Executor, Holder, Node, Note, events, start, status::StatusWriter};
 use crate::{
     machine::{
-        self, Deletion, Desired, Effect, EffectError, Exit, Gate, GateSpec, Hook, Marks, Observed, Outcome, Power,
-        Presence, Sandbox, Seen, Slot, State, StatusInput, Step, Why, step,
+        self, Desired, Effect, EffectError, Gate, GateSpec, Hook, Marks, Observed, Outcome, Power, Presence, Seen,
+        State, Step, step,
     },
-    probes::{Prober, Verdict},
-    translate::{References, qos, with_image_health},
+    probes::Prober,
     volumes,
 };
 
 /// How often volumes with a size limit are looked at: as often as kubelet does.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
-
-/// What is wanted: the newest object, or its absence.
-#[derive(Clone)]
-pub(crate) struct Wish {
-    /// The object as last seen.
-    pub pod: Arc<Pod>,
-    /// It is no longer in the API.
-    pub gone: bool,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// A container's process ended.
-    Exited {
-        /// Which container.
-        container: String,
-        /// Which attempt, counted from 0.
-        attempt: u32,
-        /// How.
-        exit: RuntimeExit,
-    },
-    /// The supervisor is gone.
-    SupervisorLost,
-    /// A container is about to get a signal that ends it, on request; or (`held` false) did not get it.
-    Hold {
-        /// Which container.
-        container: String,
-        /// Whether it stays down.
-        held: bool,
-    },
-    /// A probe's verdict changed.
-    Probe(Verdict),
-    /// An object of the pod's namespace changed.
-    Object(ObjectChange),
-    /// Pods that start gates look at changed.
-    Gates,
-    /// Changes were missed: look at everything.
-    LookAgain,
-}
-
-/// Judges the start gates of a pod in a namespace; names the pods that an open one leads to.
-pub(crate) type Judge = Arc<dyn Fn(&str, &[GateSpec]) -> (Gate, Vec<(String, IpAddr)>) + Send + Sync>;
-
-/// A running worker.
-pub(crate) struct Handle {
-    /// What happened goes here.
-    pub inbox: mpsc::UnboundedSender<Input>,
-    /// The pod's effects and folders, for the node's interface.
-    pub executor: Arc<Executor>,
-    /// What is known, after every change.
-    pub view: watch::Receiver<Arc<Observed>>,
-    wish: watch::Sender<Wish>,
-    task: JoinHandle<()>,
-}
-
-impl Handle {
-    /// Gives the worker a newer wish, which the API has told.
-    pub fn wish(&self, pod: Arc<Pod>, gone: bool) {
-        // At once: another pod's worker may be about to start on this one's data.
-        let Executor { node, uid, .. } = &*self.executor;
-        node.claims.set(uid.as_str(), |before| {
-            let known = Holder::of(&pod);
-            let occupied = before.is_some_and(|before| before.occupied);
-            Holder { ending: gone || known.ending, confirmed: true, occupied, ..known }
-        });
-        self.wish.send_replace(Wish { pod, gone });
-    }
-
-    /// Whether the pod is gone from this node.
-    pub fn is_finished(&self) -> bool {
-        self.task.is_finished()
-    }
-
-    /// The object as last seen.
-    pub fn pod(&self) -> Arc<Pod> {
-        self.wish.borrow().pod.clone()
-    }
-
-    /// Ends the worker without touching its pod.
-    pub fn abandon(&self) {
-        self.task.abort();
-    }
-}
 
 /// What a worker starts from.
 pub(crate) struct Spawn {
@@ -402,177 +324,6 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, input: Input) {
-        let now = Timestamp::now();
-        match input {
-            Input::Exited { container, attempt, exit } => self.exited(container, attempt, exit),
-            Input::SupervisorLost => {
-                if self.observed.sandbox == Sandbox::Ready {
-                    let text = "the pod's supervisor was lost; its sandbox is replaced";
-                    self.executor.note(Note::warning("SandboxChanged", text));
-                    self.observed.lose_sandbox(&self.desired, text, now);
-                }
-            }
-            Input::Hold { container, held } => self.observed.hold(&self.desired, &container, held),
-            Input::Probe(verdict) => self.probed(verdict, now),
-            Input::Object(change) if self.refers_to(&change) => {
-                self.observed.poke(now);
-                self.refresh();
-            }
-            Input::Object(_) => {}
-            Input::LookAgain => {
-                self.observed.poke(now);
-                self.refresh();
-                self.judge_gates();
-            }
-            Input::Gates => self.judge_gates(),
-        }
-    }
-
-    fn exited(&mut self, container: String, attempt: u32, exit: RuntimeExit) {
-        let starts = self.observed.containers.get(&*container).map_or(0, |seen| seen.starts);
-        if attempt + 1 > starts {
-            self.early.push((container, attempt, exit));
-            return;
-        }
-        let mut known = Exit::from_runtime(&exit);
-        if let Some((spec, _)) = start::find(&self.pod, &container) {
-            known.message = self.executor.paths.last_words(&spec, attempt, known.code != 0);
-        }
-        self.observed.exited(&self.desired, &container, attempt + 1, known);
-        let backs_off = self.observed.containers.get(&*container).is_some_and(|seen| seen.crashes > 0);
-        let stays = self.desired.deletion.is_none() && exit.code != 0 && backs_off;
-        if stays {
-            let text = format!(
-                "Back-off restarting failed container {container} in pod {}({})",
-                self.pod.name(),
-                self.executor.uid
-            );
-            self.executor.note(Note::warning("BackOff", text).of(&container));
-        }
-    }
-
-    fn probed(&mut self, verdict: Verdict, now: Timestamp) {
-        let Verdict { container, starts, started, ready, unhealthy, healthy, note } = verdict;
-        if let Some(note) = note {
-            self.executor.note(Note::warning("Unhealthy", note).of(&container));
-        }
-        self.observed.probed(&container, starts, started, ready);
-        let off = self.pod.metadata.annotations.as_ref().and_then(|notes| notes.get(names::HEALTHCHECK_RESTART));
-        let Some(why) = unhealthy.filter(|_| off.is_none_or(|text| text != "false")) else {
-            if let Some(healthy) = healthy {
-                self.observed.examined(&self.desired, &container, starts, healthy);
-            }
-            return;
-        };
-        if self.observed.containers.get(&*container).is_none_or(|seen| seen.starts != starts) {
-            return;
-        }
-        let wanted = self.desired.container(&container);
-        let grace = wanted.and_then(|wanted| wanted.liveness_grace).unwrap_or(self.desired.grace);
-        let stop = Effect::BeginStop { container: container.as_str().into(), why: Why::Unhealthy(why), grace };
-        if let Some(note) = events::of_effect(&stop, &Ok(Outcome::Done)) {
-            self.executor.note(note);
-        }
-        self.observed.apply(&self.desired, &stop, Ok(Outcome::Done), now);
-    }
-
-    /// Reads the newest wish and everything that depends on it.
-    fn take_wish(&mut self) {
-        let Wish { pod, gone } = self.wishes.borrow_and_update().clone();
-        let labels = (&pod.metadata.labels, &pod.metadata.annotations);
-        let relabelled = labels != (&self.pod.metadata.labels, &self.pod.metadata.annotations);
-        self.pod = pod;
-        let now = Timestamp::now();
-        if gone {
-            self.gone_at.get_or_insert(now);
-        }
-        let text = self.pod.metadata.annotations.as_ref().and_then(|notes| notes.get(names::START_GATES));
-        self.gates = match text.map(|text| serde_json::from_str(text)) {
-            None => Vec::new(),
-            Some(Ok(gates)) => gates,
-            Some(Err(error)) => {
-                self.executor.note(Note::warning("InvalidAnnotation", format!("{}: {error}", names::START_GATES)));
-                Vec::new()
-            }
-        };
-        self.want();
-        self.observed.meet(&self.desired, now);
-        if relabelled {
-            // The downward API shows labels and annotations.
-            self.refresh();
-        }
-    }
-
-    fn judge_gates(&mut self) {
-        if !self.gates.is_empty() {
-            self.want();
-        }
-    }
-
-    fn want(&mut self) {
-        let (gate, reach) = match self.gates.as_slice() {
-            [] => (Gate::Open, Vec::new()),
-            gates => (self.judge)(self.pod.namespace(), gates),
-        };
-        self.executor.is_to_reach(reach);
-        let spec = self.pod.spec.as_ref();
-        let names = spec.into_iter().flat_map(|spec| &spec.containers).map(|container| &container.name);
-        let images: BTreeMap<&String, _> = names.filter_map(|name| Some((name, self.executor.image(name)?))).collect();
-        let found = with_image_health(&self.pod, |name| images.get(&name.to_owned()).map(|image| &image.config));
-        (self.probed, self.tested) = found;
-        let mut desired = machine::desired(&self.probed, gate);
-        desired.hold.clone_from(&self.desired.hold);
-        if let Some(at) = self.gone_at {
-            // Nobody can say any more how long to wait.
-            desired.deletion = Some(Deletion { deadline: at, forced: true });
-        }
-        if volumes::has_limits(&self.pod) && self.measure_at.is_none() {
-            self.measure_at = Timestamp::now().checked_add(MEASURED_EVERY).ok();
-        }
-        self.desired = Arc::new(desired);
-        self.executor.update(self.pod.clone(), self.desired.clone());
-    }
-
-    fn refers_to(&self, change: &ObjectChange) -> bool {
-        if *change.namespace != *self.pod.namespace() {
-            return false;
-        }
-        let name = &*change.name;
-        let (mut found, _) = volumes::needs(&self.pod);
-        let spec = self.pod.spec.as_ref();
-        let containers =
-            spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-        for container in containers {
-            let References { config_maps, secrets } = crate::translate::references(container);
-            found.config_maps.extend(config_maps);
-            found.secrets.extend(secrets);
-        }
-        match change.kind {
-            "ConfigMap" => found.config_maps.contains(name),
-            "Secret" => found.secrets.contains(name),
-            _ => spec.into_iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
-                volume.ephemeral.is_some()
-                    || volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name == name)
-            }),
-        }
-    }
-
-    /// Writes the pod's files again, if they were written before.
-    fn refresh(&mut self) {
-        if self.observed.volumes != Presence::Present || self.desired.deletion.is_some() {
-            return;
-        }
-        match self.refresh {
-            Refresh::Idle => {
-                self.refresh = Refresh::Running;
-                let executor = self.executor.clone();
-                self.tasks.spawn(async move { Done::Refreshed(executor.refresh().await) });
-            }
-            Refresh::Running | Refresh::Again => self.refresh = Refresh::Again,
-        }
-    }
-
     /// Probes what runs, and nothing else.
     fn probe(&mut self) {
         let live = |seen: &Seen| matches!(seen.state, State::Running { post_start: Hook::Done, paused: false, .. });
@@ -590,57 +341,6 @@ impl Worker {
             if let Some(prober) = Prober::start(self.executor.clone(), container, seen, self.desired.docker, told) {
                 self.probers.insert(name.clone(), prober);
             }
-        }
-    }
-
-    fn publish(&mut self) {
-        let spec = self.pod.spec.as_ref();
-        let gates = spec.into_iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
-        let readiness_gates: Vec<String> = gates.map(|gate| gate.condition_type.clone()).collect();
-        let conditions = self.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let host = self.node.config.addresses.borrow().clone();
-        let status = machine::status(&StatusInput {
-            desired: &self.desired,
-            observed: &self.observed,
-            conditions,
-            readiness_gates: &readiness_gates,
-            tested: &self.tested,
-            pod: &format!("{}_{}({})", self.pod.name(), self.pod.namespace(), self.executor.uid),
-            host: &host,
-            generation: self.pod.metadata.generation,
-            qos: spec.map_or("BestEffort", |spec| qos(spec).as_str()),
-            now: Timestamp::now(),
-        });
-        let occupied = self.observed.is_occupied();
-        self.node.claims.set(self.executor.uid.as_str(), |before| {
-            let holder = before.cloned().unwrap_or_else(|| Holder::of(&self.pod));
-            Holder { occupied, ..holder }
-        });
-        let cleaning = self.observed.cleaned || self.observed.busy.contains_key(&Slot::Folder);
-        if !cleaning {
-            self.save();
-        }
-        if self.gone_at.is_none() {
-            self.status.tell(status);
-        }
-        self.view.send_replace(Arc::new(self.observed.clone()));
-    }
-
-    /// Keeps the ledger in step with the object and the power wish.
-    fn save(&mut self) {
-        let power = self.observed.power.clone();
-        let marks = self.observed.marks();
-        let same = |(pod, known, kept): &(Arc<Pod>, Option<Power>, Marks)| {
-            Arc::ptr_eq(pod, &self.pod) && *known == power && *kept == marks
-        };
-        if self.saved.as_ref().is_some_and(same) {
-            return;
-        }
-        let text = power.as_ref().map(machine::Power::text);
-        let saved = self.node.ledger.save(self.executor.uid.as_str(), &self.pod, text.as_deref(), &marks);
-        self.saved = Some((self.pod.clone(), power, marks));
-        if let Err(error) = saved {
-            tracing::warn!(pod = %self.executor.uid, %error, "the pod was not saved and is not found while the API is away");
         }
     }
 }

@@ -1,8 +1,13 @@
 //! Pods from their appearance to their end.
 
+use std::{sync::Arc, time::Duration};
+
 use serde_json::{Value, json};
 
-use super::machine::machine;
+use super::{
+    api::PATIENCE,
+    machine::{Others, machine},
+};
 
 pub fn running(pod: &Value) -> bool {
     pod["status"]["phase"] == "Running" && !pod["status"]["containerStatuses"][0]["state"]["running"].is_null()
@@ -202,4 +207,27 @@ async fn a_sandbox_that_cannot_be_made_says_so() {
     let events = machine.api.events("FailedCreatePodSandBox");
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(machine.leftovers(), Default::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_told_to_end_when_every_node_has_followed() {
+    let Some(machine) = machine().await else { return };
+    let others = Arc::new(Others::default());
+    *machine.network.others.lock() = Some(others.clone());
+    let text = "trap 'echo told; exit 0' TERM; echo up; while :; do sleep 0.02; done";
+    for (name, grace) in [("held", 20), ("hasty", 1)] {
+        machine.api.run(name, script(text), json!({}));
+        machine.until_log(name, "c", "up").await;
+        machine.api.delete(name, grace);
+        tokio::time::timeout(PATIENCE, others.asked.notified()).await.expect("the other nodes are asked");
+        if name == "held" {
+            // Held back for longer than anything else takes, and less than the wait may take at most.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            assert!(!machine.log(name, "c").contains("told"), "it was told before all had followed");
+            others.followed.notify_one();
+        }
+        // Nobody follows in time for the other: half of its grace is its own.
+        machine.until_log(name, "c", "told").await;
+        machine.api.until_gone(name).await;
+    }
 }

@@ -16,7 +16,11 @@ use naru_runtime::{
     pod::{PodUid, Pods, PodsConfig, Runtime as _, SupervisorCommand},
 };
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, Runtime as Executor};
+use tokio::{
+    runtime::{Handle, Runtime as Executor},
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use super::api::Api;
 
@@ -29,6 +33,17 @@ const APPLETS: &[&str] = &[
 #[derive(Default)]
 pub struct NoNetwork {
     pub attached: Mutex<BTreeMap<PodUid, IpAddr>>,
+    /// Other nodes that lead to pods, if there are any.
+    pub others: Mutex<Option<Arc<Others>>>,
+}
+
+/// Data planes of other nodes.
+#[derive(Default)]
+pub struct Others {
+    /// They were asked to lead nothing new to a pod.
+    pub asked: Notify,
+    /// They have followed.
+    pub followed: Notify,
 }
 
 impl PodNetwork for NoNetwork {
@@ -37,6 +52,20 @@ impl PodNetwork for NoNetwork {
         let next = IpAddr::from([10, 42, 0, 2 + attached.len() as u8]);
         let address = *attached.entry(attachment.uid).or_insert(next);
         Box::pin(async move { Ok(vec![address]) })
+    }
+
+    fn withdraw<'a>(&'a self, _uid: &'a PodUid) -> BoxFuture<'a, bool> {
+        let others = self.others.lock().is_some();
+        Box::pin(async move { others })
+    }
+
+    fn followed<'a>(&'a self, _uid: &'a PodUid, until: Instant) -> BoxFuture<'a, ()> {
+        let others = self.others.lock().clone();
+        Box::pin(async move {
+            let Some(others) = others else { return };
+            others.asked.notify_one();
+            let _ = timeout_at(until, others.followed.notified()).await;
+        })
     }
 
     fn detach<'a>(&'a self, uid: &'a PodUid) -> BoxFuture<'a, Result<(), NetworkError>> {
