@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use naru_client::ObjectRef;
 use serde_json::json;
 
@@ -20,6 +20,12 @@ use crate::views::{Condition, Node};
 /// The shortest prefix of a node's subnet: 256 addresses, as Kubernetes gives by default.
 const PREFIX: u8 = 24;
 const CONDITION: &str = "NetworkUnavailable";
+/// Annotation of a Node: the addresses that its pods have, as the node itself says.
+const POD_SUBNET: &str = "naru.io/pod-subnet";
+/// Annotation of a Node that a restored cluster knew nothing of.
+const RETURNED: &str = "naru.io/returned";
+/// How long such a node may take to say which addresses its pods have.
+const SAYS: SignedDuration = SignedDuration::from_secs(30);
 
 /// Gives nodes their subnets.
 pub(crate) struct NodeSubnets {
@@ -81,9 +87,16 @@ fn plan(view: &View, now: Timestamp) -> Plan {
         view.nodes.iter().filter(|node| node.spec.pod_cidr.is_empty() && !node.metadata.is_deleting()).collect();
     waiting.sort_by_key(|node| (node.metadata.creation_timestamp, node.metadata.name.clone()));
     let mut plan = Plan::nothing("every node has a subnet");
+    // What pods have already comes before what is only wished for.
+    let kept = |node: &&Arc<Node>| node.metadata.annotation(POD_SUBNET).is_none();
+    waiting.sort_by_key(|node| kept(&node));
     for node in waiting {
         plan.reason = "giving subnets".into();
-        match free(view.range, &used) {
+        if let Some(until) = says_until(node).filter(|until| *until > now) {
+            plan.again_at(until);
+            continue;
+        }
+        match own(node, view.range, &used).or_else(|| free(view.range, &used)) {
             Some(subnet) => {
                 used.push(subnet);
                 let patch = json!({
@@ -98,11 +111,28 @@ fn plan(view: &View, now: Timestamp) -> Plan {
     plan
 }
 
+/// Until when a node that came back may say what its pods have; nothing for one that has said it, or is new.
+fn says_until(node: &Node) -> Option<Timestamp> {
+    let meta = &node.metadata;
+    let waits = meta.annotation(RETURNED).is_some() && meta.annotation(POD_SUBNET).is_none();
+    meta.creation_timestamp.filter(|_| waits)?.saturating_add(SAYS).ok()
+}
+
+/// The subnet that a node has already, where it is one of ours and nobody else's.
+fn own(node: &Node, range: Ipv4Net, used: &[Ipv4Net]) -> Option<Ipv4Net> {
+    let own: Ipv4Net = node.metadata.annotation(POD_SUBNET)?.parse().ok()?;
+    let mut subnets = range.subnets(range.prefix_len().max(PREFIX)).ok()?.skip(1);
+    subnets.find(|subnet| *subnet == own && !used.iter().any(|taken| overlap(taken, subnet)))
+}
+
+fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+    a.contains(&b.network()) || b.contains(&a.network())
+}
+
 /// The first subnet that overlaps none of those in use.
 fn free(range: Ipv4Net, used: &[Ipv4Net]) -> Option<Ipv4Net> {
-    let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(&b.network()) || b.contains(&a.network());
     let mut subnets = range.subnets(range.prefix_len().max(PREFIX)).ok()?.skip(1);
-    subnets.find(|subnet| !used.iter().any(|taken| overlaps(taken, subnet)))
+    subnets.find(|subnet| !used.iter().any(|taken| overlap(taken, subnet)))
 }
 
 fn exhausted(plan: &mut Plan, node: &Node, range: Ipv4Net, now: Timestamp) {
@@ -184,6 +214,28 @@ mod tests {
     #[test]
     fn the_servers_subnet_is_kept_for_it() {
         assert_eq!(given(&look("10.42.0.0/16", vec![node("a", "", 0)])), [("a".into(), "10.42.1.0/24".into())]);
+    }
+
+    #[test]
+    fn whoever_comes_back_to_a_cluster_that_forgot_it_keeps_what_its_pods_have() {
+        let back = |name: &str, says: Option<&str>, created: i64| {
+            let mut node = (*node(name, "", created)).clone();
+            node.metadata.annotations.insert(RETURNED.into(), at(created));
+            says.map(|says| node.metadata.annotations.insert(POD_SUBNET.into(), says.into()));
+            Arc::new(node)
+        };
+        let look = |nodes| look("10.42.0.0/16", nodes);
+        assert_eq!(given(&look(vec![back("w", Some("10.42.7.0/24"), 0)])), [("w".into(), "10.42.7.0/24".into())]);
+        let first = vec![node("new", "", -9), back("w", Some("10.42.1.0/24"), 0)];
+        assert_eq!(given(&look(first)), [("w".into(), "10.42.1.0/24".into()), ("new".into(), "10.42.2.0/24".into())]);
+        let taken = vec![node("new", "10.42.7.0/24", -9), back("w", Some("10.42.7.0/24"), 0)];
+        assert_eq!(given(&look(taken)), [("w".into(), "10.42.1.0/24".into())], "another has it by now");
+        for wrong in ["10.42.0.0/24", "10.99.1.0/24", "10.42.1.0/25", "x"] {
+            assert_eq!(given(&look(vec![back("w", Some(wrong), 0)])), [("w".into(), "10.42.1.0/24".into())], "{wrong}");
+        }
+        let silent = look(vec![back("w", None, -1)]);
+        assert!(given(&silent).is_empty() && silent.again.is_some(), "it has not said yet");
+        assert_eq!(given(&look(vec![back("w", None, -31)])).len(), 1);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::namespace::{Namespaces, Provision};
 use crate::network::Networks;
 use crate::node::{Nodes, PodCollector, Presence, Silence};
 use crate::node_ipam::NodeSubnets;
+use crate::rebalance::Rebalancing;
 use crate::replicaset::{Flavour, ReplicaSets};
 use crate::scheduling::Scheduling;
 use crate::statefulset::StatefulSets;
@@ -45,6 +46,8 @@ pub struct Options {
     pub presence: Option<Presence>,
     /// The addresses of all pods, of which each node gets a part.
     pub pod_network: Ipv4Net,
+    /// How many pods are moved at once to nodes that came later, without being asked; 0: none.
+    pub rebalance: usize,
     /// How long Events are kept after they were last seen.
     pub keep_events: Duration,
     /// How many finished pods are kept.
@@ -68,6 +71,7 @@ impl Default for Options {
             node_gone: Duration::from_secs(1),
             presence: None,
             pod_network: Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
+            rebalance: 0,
             keep_events: Duration::from_secs(3600),
             finished_pods: 1000,
             volumes: "/var/lib/naru/volumes".into(),
@@ -98,8 +102,11 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
     cluster.synced().await;
     catalog.synced().await;
     let set = Set { options: options.driver, shutdown };
+    let scheduling = Scheduling::new(cluster.clone());
+    let columns = scheduling.columns();
     let running = vec![
-        set.start(Scheduling::new(cluster.clone())),
+        set.start(scheduling),
+        set.start(Rebalancing::new(cluster.clone(), columns, options.rebalance)),
         set.start(Deployments(cluster.clone())),
         set.start(ReplicaSets::of(Flavour::ReplicaSet, cluster.clone())),
         set.start(ReplicaSets::of(Flavour::ReplicationController, cluster.clone())),

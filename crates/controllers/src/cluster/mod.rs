@@ -37,6 +37,8 @@ pub(crate) const BY_SERVICE: &str = "service";
 /// Index: pods by `<namespace>/<claim>`.
 pub(crate) const BY_CLAIM: &str = "claim";
 
+/// Index: pods that are to go once their replacement serves, under this very name.
+pub(crate) const BY_MOVING: &str = "moving";
 /// Index: pods by the Networks they are on.
 pub(crate) const BY_NETWORK: &str = "network";
 
@@ -124,6 +126,10 @@ impl Cluster {
             })
             .index(BY_CLAIM, |pod| {
                 pod.view.claims().map(|claim| format!("{}/{claim}", pod.key.namespace).into()).collect()
+            })
+            .index(BY_MOVING, |pod| {
+                let moving = crate::rebalance::moving_until(&pod.view.metadata).is_some();
+                if moving { vec![BY_MOVING.into()] } else { Vec::new() }
             })
             .index(BY_NETWORK, |pod| networks_of(&pod.view).into_iter().collect())
             .keep_raw()

@@ -10,6 +10,7 @@ use super::{Flavour, View};
 use crate::ownership::{adopt, controller_of, key, release, selector};
 use crate::plan::{Plan, Write};
 use crate::pods::{self, Availability, availability};
+use crate::rebalance::moving_until;
 use crate::resources::PODS;
 use crate::views::{Condition, Pod, ReplicaSet, ReplicaSetStatus};
 
@@ -36,7 +37,7 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
             .map(|pod| adopt(PODS, &pod.metadata, controller_of(&view.flavour.resource(), &set.metadata)))
             .collect();
         if adopted.is_empty() {
-            balance(&mut plan, view, &places);
+            balance(&mut plan, view, &places, now);
         } else {
             // The number is right only once it is certain whose they are.
             plan.reason = "adopting pods".into();
@@ -48,9 +49,10 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
 }
 
 /// Creates what is missing or deletes what is too much.
-fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
+fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>], now: Timestamp) {
     let (set, resource) = (&*view.set, view.flavour.resource());
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    let wanted = wanted + if wanted > 0 { moving(plan, set, places, now) } else { 0 };
     let leaving =
         if waits_for_stops(set) { view.owned.iter().filter(|pod| pod.metadata.is_deleting()).count() } else { 0 };
     let have = places.len();
@@ -75,6 +77,18 @@ fn balance(plan: &mut Plan, view: &View, places: &[&Arc<Pod>]) {
     } else if have < wanted {
         plan.reason = format!("waiting for {leaving} pods to stop").into();
     }
+}
+
+/// How many pods are to go as soon as others serve in their place: so many more there are meanwhile.
+fn moving(plan: &mut Plan, set: &ReplicaSet, places: &[&Arc<Pod>], now: Timestamp) -> usize {
+    let marked = places.iter().filter_map(|pod| moving_until(&pod.metadata)).filter(|until| *until > now);
+    let mut count = 0;
+    for until in marked.filter(|_| !waits_for_stops(set)) {
+        // Whoever marked it may be gone by then.
+        plan.again_at(until);
+        count += 1;
+    }
+    count
 }
 
 /// A service that stops before it starts keeps to that in replacements too: two containers over one data folder would

@@ -305,3 +305,21 @@ fn a_replication_controller_is_a_set_with_a_plain_selector() {
     let adopted = View { orphans: vec![Arc::new(orphan)], ..look };
     assert!(super::plan::plan(&adopted, noon()).to_string().contains("adopting pods"));
 }
+
+#[test]
+fn a_pod_that_is_to_go_is_replaced_before_it_does_and_only_for_so_long() {
+    let marked = |until: i64| json!({ "metadata": { "annotations": { "naru.io/moving": at(until) } } });
+    let two = |until: i64| vec![pod("a", marked(until)), pod("b", json!({}))];
+    let look = |set: Arc<ReplicaSet>, pods| plan(&view_of(set, pods), noon());
+    let creates = |plan: &Plan| plan.writes.iter().filter(|write| matches!(write, Write::Create { .. })).count();
+    let planned = look(set(2, json!({})), two(60));
+    assert_eq!((creates(&planned), deleted(&planned).len()), (1, 0), "{planned}");
+    assert_eq!(planned.again, Some(at(60).parse().expect("a time")), "the mark ends by itself");
+    assert_eq!(creates(&look(set(2, json!({})), two(-1))), 0);
+    let three = |until: i64| [two(until), vec![pod("c", json!({}))]].concat();
+    assert!(deleted(&look(set(2, json!({})), three(60))).is_empty());
+    assert_eq!(deleted(&look(set(2, json!({})), three(-1))).len(), 1);
+    assert_eq!(deleted(&look(set(0, json!({})), two(60))).len(), 2, "none is wished, none is replaced");
+    let stop_first = json!({ "metadata": { "annotations": { "naru.io/stop-first": "true" } } });
+    assert_eq!(creates(&look(set(2, stop_first), two(60))), 0, "two at once would destroy its data");
+}

@@ -26,6 +26,11 @@ impl Mirror {
         self.waiting.iter()
     }
 
+    /// What runs where.
+    pub(super) fn columns(&mut self) -> &mut naru_scheduler::Cluster {
+        &mut self.columns
+    }
+
     /// Takes a node's change; returns the pods that may now find a place.
     pub(super) fn take_node(&mut self, change: &Change<Node>) -> Vec<ObjectRef> {
         match &change.after {

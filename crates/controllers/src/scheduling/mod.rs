@@ -25,6 +25,17 @@ use mirror::{Known, Mirror};
 /// Names under which pods ask for this scheduler.
 const NAMES: [&str; 3] = ["", "default-scheduler", "naru-scheduler"];
 
+/// What runs where, for whoever asks the scheduler without placing anything.
+#[derive(Clone)]
+pub(crate) struct Columns(Arc<Mutex<Mirror>>);
+
+impl Columns {
+    /// A look, during which nothing is placed.
+    pub(crate) fn lock(&self) -> parking_lot::MappedMutexGuard<'_, naru_scheduler::Cluster> {
+        parking_lot::MutexGuard::map(self.0.lock(), Mirror::columns)
+    }
+}
+
 /// Gives pods their nodes.
 pub(crate) struct Scheduling {
     cluster: Arc<Cluster>,
@@ -34,6 +45,11 @@ pub(crate) struct Scheduling {
 impl Scheduling {
     pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
         Scheduling { cluster, mirror: Arc::default() }
+    }
+
+    /// Its columns.
+    pub(crate) fn columns(&self) -> Columns {
+        Columns(self.mirror.clone())
     }
 }
 
