@@ -1,12 +1,19 @@
 //! Wiring: what runs, and what ends it.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use naru_api::{
     View,
     k8s::api::core::v1::{Pod, Service},
 };
-use naru_client::{BoxedIo, Informer, Resource};
+use naru_client::{Body, BoxedIo, Informer, Resource};
 use naru_runtime::pod::PodError;
 use tokio::task::AbortHandle;
 
@@ -21,6 +28,14 @@ use crate::{
 pub struct Agent {
     fleet: Fleet,
     tasks: Vec<AbortHandle>,
+    program: OnceLock<Arc<dyn NodeProgram>>,
+}
+
+/// What answers for the program that runs here: `/program` of the node's interface. The agent knows pods, not files of
+/// programs.
+pub trait NodeProgram: Send + Sync {
+    /// Answers one request.
+    fn answer(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>>;
 }
 
 /// The agent could not start.
@@ -83,12 +98,17 @@ impl Agent {
             tokio::spawn(node::keep_registered(config.clone())).abort_handle(),
             tokio::spawn(node::keep_images_told(config)).abort_handle(),
         ];
-        Ok(Agent { fleet, tasks })
+        Ok(Agent { fleet, tasks, program: OnceLock::new() })
+    }
+
+    /// Says who answers for the program. Without that nobody does.
+    pub fn has_program(&self, program: Arc<dyn NodeProgram>) {
+        let _ = self.program.set(program);
     }
 
     /// Serves the node's HTTP interface over one byte stream, until it ends.
     pub async fn serve(&self, stream: BoxedIo) {
-        crate::http::serve(self.fleet.clone(), stream).await;
+        crate::http::serve(self.fleet.clone(), self.program.get().cloned(), stream).await;
     }
 }
 

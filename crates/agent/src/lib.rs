@@ -25,7 +25,7 @@ mod probes;
 pub mod translate;
 mod volumes;
 
-pub use agent::{Agent, StartError};
+pub use agent::{Agent, NodeProgram, StartError};
 use chain::chain;
 pub use config::{Config, Dns};
 pub use network::{Attachment, NetworkError, PodNetwork};

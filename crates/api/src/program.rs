@@ -82,22 +82,10 @@ impl ProgramFacts {
         })
     }
 
-    /// Finds the record in a part of a file. Parts must overlap by [`ProgramFacts::OVERLAP`] bytes.
+    /// Finds the record in the bytes of a file.
     pub fn find(part: &[u8]) -> Option<ProgramFacts> {
-        let head = HEAD.as_bytes();
-        let mut rest = part;
-        while let Some(at) = rest.iter().position(|byte| *byte == head[0]) {
-            rest = &rest[at..];
-            if let Some(facts) = rest.strip_prefix(head).and_then(Self::read) {
-                return Some(facts);
-            }
-            rest = &rest[1..];
-        }
-        None
+        memchr::memmem::find_iter(part, HEAD.as_bytes()).find_map(|at| Self::read(&part[at + HEAD.len()..]))
     }
-
-    /// Bytes that two neighbouring parts of a file must share, so that no record is cut.
-    pub const OVERLAP: usize = SPACE;
 
     fn read(record: &[u8]) -> Option<ProgramFacts> {
         let text = &record[..record.len().min(SPACE - HEAD.len())];

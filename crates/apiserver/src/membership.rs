@@ -26,7 +26,7 @@ pub(crate) fn describe(core: &Core) -> Value {
         "serviceNetwork": settings.service_network.to_string(),
         "domain": "cluster.local",
         "authority": naru_identity::key_hash_of_pem(core.authority.certificate()),
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": naru_api::version(),
         "time": meta::time(Timestamp::now()),
     })
 }

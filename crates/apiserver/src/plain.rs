@@ -93,7 +93,7 @@ fn version() -> Value {
     json!({
         "major": major,
         "minor": minor,
-        "gitVersion": format!("v{major}.{minor}.0+naru.{}", env!("CARGO_PKG_VERSION")),
+        "gitVersion": format!("v{major}.{minor}.0+naru.{}", naru_api::version()),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, architecture()),

@@ -19,10 +19,15 @@ pub struct Client {
     agent: HeaderValue,
 }
 
+/// What this program calls itself.
+fn agent_name() -> HeaderValue {
+    HeaderValue::from_str(&format!("naru/{}", naru_api::version())).unwrap_or(HeaderValue::from_static("naru"))
+}
+
 impl Client {
     /// A client over a transport.
     pub fn new(transport: Arc<dyn Transport>) -> Self {
-        Client { transport, agent: HeaderValue::from_static(concat!("naru/", env!("CARGO_PKG_VERSION"))) }
+        Client { transport, agent: agent_name() }
     }
 
     /// The transport beneath.

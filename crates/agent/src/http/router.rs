@@ -17,16 +17,23 @@ use super::{
     session, signal, stats,
 };
 use crate::{
+    NodeProgram,
     fleet::Fleet,
     machine::Observed,
     pod::{Executor, Input, Node},
 };
 
 /// Serves one byte stream until it ends.
-pub(crate) async fn serve(fleet: Fleet, stream: BoxedIo) {
-    let service = service_fn(move |request| {
-        let fleet = fleet.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(fleet, request).await) }
+pub(crate) async fn serve(fleet: Fleet, program: Option<Arc<dyn NodeProgram>>, stream: BoxedIo) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (fleet, program) = (fleet.clone(), program.clone());
+        async move {
+            let response = match program.filter(|_| request.uri().path() == "/program") {
+                Some(program) => program.answer(request).await,
+                None => answer(fleet, request).await,
+            };
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.with_upgrades().await {
