@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::root::Root;
 use crate::topic::Topic;
-use crate::{Change, Compacted, History, Prefix, Revision};
+use crate::{Change, Compacted, History, IndexName, Key, Revision, Scope};
 
 /// One transaction, published.
 pub(crate) struct Batch {
@@ -36,8 +36,16 @@ struct Past {
     /// Never empty; the first is the oldest readable revision.
     frames: VecDeque<Frame>,
     weight: usize,
-    topics: HashMap<Arc<str>, Arc<Topic>>,
+    topics: Topics,
     closed: bool,
+}
+
+/// Who follows what. A change is led to its followers by what it is, never by asking each of them.
+#[derive(Default)]
+struct Topics {
+    prefixes: HashMap<Arc<str>, Arc<Topic>>,
+    keys: HashMap<Key, Arc<Topic>>,
+    indexes: HashMap<(IndexName, Arc<str>), Arc<Topic>>,
 }
 
 struct Frame {
@@ -63,7 +71,7 @@ impl Published {
             ring: VecDeque::new(),
             frames: VecDeque::from([frame]),
             weight: 0,
-            topics: HashMap::new(),
+            topics: Topics::default(),
             closed: false,
         };
         Published { head: ArcSwap::new(root), past: RwLock::new(past), rebuilt: Mutex::new(VecDeque::new()), limits }
@@ -137,32 +145,34 @@ impl Published {
         Ok(root)
     }
 
-    /// The topic of a prefix, with everything in it after `after`.
-    pub fn subscribe(&self, prefix: &Prefix, after: Revision) -> Result<Arc<Topic>, Compacted> {
-        let mut past = self.past.write();
+    /// The topic of a scope, with everything in it after `after`.
+    pub fn subscribe(&self, scope: &Scope, after: Revision) -> Result<Arc<Topic>, Compacted> {
+        let past = &mut *self.past.write();
         past.check(after)?;
-        if let Some(topic) = past.topics.get(&**prefix.text()) {
-            return Ok(topic.clone());
-        }
-        let topic = Arc::new(Topic::new(past.oldest()));
-        for (batch, _) in &past.ring {
-            for change in batch.changes.iter().filter(|c| prefix.contains(&c.key)) {
-                topic.push(batch.revision, change);
-            }
+        let (topic, known_after) = match past.topics.get(scope) {
+            Some(topic) => (topic.clone(), topic.complete_after()),
+            None => (Arc::new(Topic::new(past.newest())), past.newest()),
+        };
+        // Only what the topic does not know yet is looked for: subscribing must not cost the whole ring.
+        if after < known_after {
+            let (oldest, ring) = (past.oldest(), &past.ring);
+            let at = |revision: Revision| (revision.0.saturating_sub(oldest.0) as usize).min(ring.len());
+            let missing = ring.range(at(after)..at(known_after)).flat_map(|(batch, _)| batch.changes.iter());
+            topic.reach_back(after, missing.filter(|change| scope.contains(change)).cloned().collect());
         }
         if past.closed {
             topic.close();
         }
-        past.topics.insert(prefix.text().clone(), topic.clone());
+        past.topics.insert(scope, &topic);
         Ok(topic)
     }
 
     /// Forgets the topic when the caller is the last to use it.
-    pub fn unsubscribe(&self, prefix: &Prefix, topic: Arc<Topic>) {
+    pub fn unsubscribe(&self, scope: &Scope, topic: Arc<Topic>) {
         let mut past = self.past.write();
         // One reference is the map's, one is the caller's.
         if Arc::strong_count(&topic) <= 2 {
-            past.topics.remove(&**prefix.text());
+            past.topics.remove(scope);
         }
     }
 
@@ -175,7 +185,7 @@ impl Published {
     pub fn close(&self) {
         let mut past = self.past.write();
         past.closed = true;
-        past.topics.values().for_each(|topic| topic.close());
+        past.topics.all().for_each(|topic| topic.close());
     }
 }
 
@@ -199,17 +209,30 @@ impl Past {
 
     /// Gives a transaction's changes to the topics that they belong to.
     fn topics_of(&self, batch: &Batch, woken: &mut SmallVec<[Arc<Topic>; 8]>) {
-        if self.topics.is_empty() {
+        let topics = &self.topics;
+        if topics.is_empty() {
             return;
         }
+        let mut tell = |topic: Option<&Arc<Topic>>, change: &Arc<Change>| {
+            let Some(topic) = topic else { return };
+            topic.push(batch.revision, change);
+            if woken.last().is_none_or(|last| !Arc::ptr_eq(last, topic)) {
+                woken.push(topic.clone());
+            }
+        };
         for change in batch.changes.iter() {
             let (collection, namespace) = change.key.prefix_lengths();
             for end in [0, collection, namespace] {
-                if let Some(topic) = self.topics.get(&change.key.as_str()[..end]) {
-                    topic.push(batch.revision, change);
-                    if woken.last().is_none_or(|last| !Arc::ptr_eq(last, topic)) {
-                        woken.push(topic.clone());
-                    }
+                tell(topics.prefixes.get(&change.key.as_str()[..end]), change);
+            }
+            if !topics.keys.is_empty() {
+                tell(topics.keys.get(&change.key), change);
+            }
+            if !topics.indexes.is_empty() {
+                let before = change.before.as_ref().map_or(&[][..], |entry| entry.indexes());
+                let after = change.after.as_ref().map_or(&[][..], |entry| entry.indexes());
+                for index in after.iter().chain(before.iter().filter(|index| !after.contains(index))) {
+                    tell(topics.indexes.get(index), change);
                 }
             }
         }
@@ -248,8 +271,49 @@ impl Past {
         if forgot {
             let oldest = self.oldest();
             // One that only the map knows was left while it was being told something.
-            self.topics.retain(|_, topic| Arc::strong_count(topic) > 1);
-            self.topics.values().for_each(|topic| topic.forget(oldest));
+            self.topics.retain_used();
+            self.topics.all().for_each(|topic| topic.forget(oldest));
         }
+    }
+}
+
+impl Topics {
+    fn is_empty(&self) -> bool {
+        self.prefixes.is_empty() && self.keys.is_empty() && self.indexes.is_empty()
+    }
+
+    fn get(&self, scope: &Scope) -> Option<&Arc<Topic>> {
+        match scope {
+            Scope::Prefix(prefix) => self.prefixes.get(&**prefix.text()),
+            Scope::Key(key) => self.keys.get(key),
+            Scope::Index(index, value) => self.indexes.get(&(*index, value.clone())),
+        }
+    }
+
+    fn insert(&mut self, scope: &Scope, topic: &Arc<Topic>) {
+        match scope {
+            Scope::Prefix(prefix) => drop(self.prefixes.insert(prefix.text().clone(), topic.clone())),
+            Scope::Key(key) => drop(self.keys.insert(key.clone(), topic.clone())),
+            Scope::Index(index, value) => drop(self.indexes.insert((*index, value.clone()), topic.clone())),
+        }
+    }
+
+    fn remove(&mut self, scope: &Scope) {
+        match scope {
+            Scope::Prefix(prefix) => drop(self.prefixes.remove(&**prefix.text())),
+            Scope::Key(key) => drop(self.keys.remove(key)),
+            Scope::Index(index, value) => drop(self.indexes.remove(&(*index, value.clone()))),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.prefixes.values().chain(self.keys.values()).chain(self.indexes.values())
+    }
+
+    fn retain_used(&mut self) {
+        let used = |topic: &Arc<Topic>| Arc::strong_count(topic) > 1;
+        self.prefixes.retain(|_, topic| used(topic));
+        self.keys.retain(|_, topic| used(topic));
+        self.indexes.retain(|_, topic| used(topic));
     }
 }

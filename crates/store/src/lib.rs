@@ -10,7 +10,7 @@
 //! | `sequencer` | the pending view, the order, the writer thread |
 //! | `txn` | a transaction while its closure runs |
 //! | `root` | all objects at one revision, in persistent maps |
-//! | `history`, `topic`, `watch` | the published past and who follows it |
+//! | `history`, `topic`, `scope`, `watch` | the published past and who follows what of it |
 //! | `backup` | taking everything out of a running store, and a new store of it |
 //! | `engine` | the port to what keeps transactions: memory, the log, and how a remote engine fits |
 //! | `disk` | the file layer under the log, real and simulated |
@@ -28,6 +28,7 @@ mod key;
 mod options;
 mod revision;
 mod root;
+mod scope;
 mod sequencer;
 mod snapshot;
 mod store;
@@ -43,6 +44,7 @@ pub use error::{CommitError, Compacted, OpenError, StoreError};
 pub use key::{Key, Prefix};
 pub use options::{EngineConfig, History, MAX_VALUE, Options};
 pub use revision::Revision;
+pub use scope::Scope;
 pub use snapshot::Snapshot;
 pub use store::Store;
 pub use txn::{Committed, Txn};

@@ -12,8 +12,8 @@ use crate::history::Published;
 use crate::root::Root;
 use crate::sequencer::{Sequencer, Verdict, Write};
 use crate::{
-    Codec, CommitError, Committed, Compacted, EngineConfig, Entry, Key, MAX_VALUE, OpenError, Opened, Options, Prefix,
-    Revision, Snapshot, StoreError, Txn, Watch,
+    Codec, CommitError, Committed, Compacted, EngineConfig, Entry, Key, MAX_VALUE, OpenError, Opened, Options,
+    Revision, Scope, Snapshot, StoreError, Txn, Watch,
 };
 
 /// All objects of a cluster. Clones are handles to the same store; the last one to go closes it.
@@ -177,13 +177,14 @@ impl Store {
         writes.into_iter().map(open).collect()
     }
 
-    /// Follows the changes of a prefix after a revision, for example a snapshot's: nothing is missed in between.
+    /// Follows the changes of a prefix, of one object, or of what an index finds, after a revision, for example a snapshot's: nothing is missed in between.
     ///
     /// # Errors
     /// When the history kept does not reach back to `after`, or `after` was not reached yet.
-    pub fn watch(&self, prefix: Prefix, after: Revision) -> Result<Watch, Compacted> {
-        let topic = self.0.published.subscribe(&prefix, after)?;
-        Ok(Watch::new(self.0.published.clone(), prefix, topic, after))
+    pub fn watch(&self, scope: impl Into<Scope>, after: Revision) -> Result<Watch, Compacted> {
+        let scope = scope.into();
+        let topic = self.0.published.subscribe(&scope, after)?;
+        Ok(Watch::new(self.0.published.clone(), scope, topic, after))
     }
 
     pub(crate) fn codec(&self) -> &dyn Codec {

@@ -1,4 +1,4 @@
-//! The recent changes of one watched prefix, shared by all its watchers. A watcher is woken only for its own topic.
+//! The recent changes of one watched scope, shared by all its watchers. A watcher is woken only for its own topic.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(crate) struct Topic {
 }
 
 struct Recent {
-    /// Every change of the prefix after `complete_after` is in `changes`.
+    /// Every change of the scope after `complete_after` is in `changes`.
     complete_after: Revision,
     changes: VecDeque<Arc<Change>>,
     closed: bool,
@@ -40,6 +40,18 @@ impl Topic {
         self.recent.write().changes.push_back(change.clone());
     }
 
+    /// The revision after which it knows every change.
+    pub fn complete_after(&self) -> Revision {
+        self.recent.read().complete_after
+    }
+
+    /// Learns of earlier changes: all of its own after `after` that it did not know.
+    pub fn reach_back(&self, after: Revision, missing: Vec<Arc<Change>>) {
+        let mut recent = self.recent.write();
+        missing.into_iter().rev().for_each(|change| recent.changes.push_front(change));
+        recent.complete_after = after;
+    }
+
     pub fn wake(&self) {
         self.notify.notify_waiters();
     }
@@ -53,7 +65,7 @@ impl Topic {
     pub fn forget(&self, oldest: Revision) {
         let mut recent = self.recent.write();
         while recent.changes.front().is_some_and(|c| c.revision <= oldest) {
-            // Only a change that is dropped makes someone lag: a watcher of a quiet prefix misses nothing.
+            // Only a change that is dropped makes someone lag: a watcher of a quiet scope misses nothing.
             recent.complete_after = recent.changes.pop_front().map_or(oldest, |c| c.revision);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::history::Published;
 use crate::topic::{Found, Topic};
-use crate::{Change, Prefix, Revision};
+use crate::{Change, Revision, Scope};
 
 /// How many changes are given at once, unless a single transaction has more.
 const MOST: usize = 512;
@@ -12,7 +12,7 @@ const MOST: usize = 512;
 /// Changes of one or more whole transactions, in revision order.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Everything of the prefix up to this revision has been delivered.
+    /// Everything of the scope up to this revision has been delivered.
     pub revision: Revision,
     /// The changes; empty when only time went on.
     pub changes: Vec<Arc<Change>>,
@@ -29,18 +29,18 @@ pub enum WatchEnd {
     Closed,
 }
 
-/// A watch of one prefix. It costs nothing while nothing happens in the prefix, and holds no memory of its own.
+/// A watch of one scope. It costs nothing while nothing happens in the scope, and holds no memory of its own.
 pub struct Watch {
     published: Arc<Published>,
-    prefix: Prefix,
+    scope: Scope,
     /// `None` only while being dropped.
     topic: Option<Arc<Topic>>,
     cursor: Revision,
 }
 
 impl Watch {
-    pub(crate) fn new(published: Arc<Published>, prefix: Prefix, topic: Arc<Topic>, cursor: Revision) -> Watch {
-        Watch { published, prefix, topic: Some(topic), cursor }
+    pub(crate) fn new(published: Arc<Published>, scope: Scope, topic: Arc<Topic>, cursor: Revision) -> Watch {
+        Watch { published, scope, topic: Some(topic), cursor }
     }
 
     /// Waits for changes after those already delivered. Every change is delivered once, in revision order, the changes
@@ -77,15 +77,15 @@ impl Watch {
     }
 
     /// What is watched.
-    pub fn prefix(&self) -> &Prefix {
-        &self.prefix
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(topic) = self.topic.take() {
-            self.published.unsubscribe(&self.prefix, topic);
+            self.published.unsubscribe(&self.scope, topic);
         }
     }
 }

@@ -6,7 +6,7 @@ use parking_lot::Condvar;
 
 use super::*;
 use crate::engine::{Engine, FIRST, Record};
-use crate::{CodecError, IndexName, WatchEnd};
+use crate::{CodecError, IndexName, Prefix, WatchEnd};
 
 /// An engine that waits at each append until the test says how it ends.
 #[derive(Clone, Default)]

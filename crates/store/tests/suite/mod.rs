@@ -312,6 +312,37 @@ pub async fn watchers_see_every_change_once_and_in_order(store: Store) {
     assert_eq!(next(&mut middle).await.unwrap().revision, more);
 }
 
+pub async fn one_object_and_what_an_index_finds_can_be_followed(store: Store) {
+    let start = store.snapshot().revision();
+    let found = |word: &str| Scope::Index(FIRST_WORD, word.into());
+    let mut object = store.watch(Scope::Key(key("a")), start).unwrap();
+    let mut early = store.watch(found("red"), start).unwrap();
+    let first = put(&store, "a", "red:1").await;
+    let other = put(&store, "b", "blue:1").await;
+    let mut late = store.watch(found("red"), other).unwrap();
+    let moved = put(&store, "b", "red:2").await;
+    let left = put(&store, "a", "blue:2").await;
+    put(&store, "a", "blue:3").await;
+    let gone = delete(&store, "b").await;
+    let last = put(&store, "c", "green:1").await;
+    // Who comes later than others and asks for what was before them gets that too, and they get nothing twice.
+    let mut whole = store.watch(found("red"), start).unwrap();
+    let revisions = async |watch: &mut Watch, until: Revision| -> Vec<Revision> {
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|last| *last < until) {
+            seen.extend(next(watch).await.unwrap().changes.iter().map(|change| change.revision));
+        }
+        seen
+    };
+    assert_eq!(revisions(&mut early, gone).await, [first, moved, left, gone], "also what leaves is told");
+    assert_eq!(revisions(&mut late, gone).await, [moved, left, gone]);
+    assert_eq!(revisions(&mut whole, gone).await, [first, moved, left, gone]);
+    assert_eq!(revisions(&mut object, left).await.first(), Some(&first));
+    assert_eq!(early.progress(), Some(last), "nothing more concerns it");
+    let again = put(&store, "d", "red:3").await;
+    assert_eq!(revisions(&mut early, again).await, [again]);
+}
+
 pub async fn the_changes_of_a_transaction_come_together(store: Store) {
     let start = store.snapshot().revision();
     let mut watch = store.watch(Prefix::collection("things"), start).unwrap();
@@ -462,6 +493,7 @@ macro_rules! conformance {
             indexes_follow_their_objects,
             old_revisions_are_read_exactly,
             watchers_see_every_change_once_and_in_order,
+            one_object_and_what_an_index_finds_can_be_followed,
             the_changes_of_a_transaction_come_together,
             deletions_show_the_last_state_with_their_own_revision,
             a_snapshot_and_a_watch_join_without_a_gap,
