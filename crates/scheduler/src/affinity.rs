@@ -15,14 +15,13 @@ pub(crate) fn term(cluster: &Cluster, term: &NodeSelectorTerm) -> Bits {
     }
     for requirement in term.match_fields.iter().flatten() {
         said = true;
-        let mut here = Bits::default();
-        for (at, node) in cluster.nodes() {
-            let named = requirement.values.iter().flatten().any(|name| *name == node.name);
-            if (requirement.operator == "In") == named {
-                here.insert(at);
-            }
+        // The only field there is: the node's name.
+        let mut named = Bits::default();
+        requirement.values.iter().flatten().filter_map(|name| cluster.at(name)).for_each(|at| named.insert(at));
+        match requirement.operator.as_str() {
+            "In" => found.intersect(&named),
+            _ => found.subtract(&named),
         }
-        found.intersect(&here);
     }
     // A term that says nothing selects nothing (Kubernetes API, NodeSelectorTerm).
     if said { found } else { Bits::default() }

@@ -47,6 +47,8 @@ pub struct Cluster {
     /// Nodes with pods that have required anti-affinity: only they need the reverse look.
     pub(crate) guarded: Bits,
     places: HashMap<(String, String), usize>,
+    /// How many pods of each controller every node has that has any.
+    siblings: HashMap<String, HashMap<usize, usize>>,
     /// The labels of namespaces, for affinities that select by them.
     namespaces: HashMap<String, BTreeMap<String, String>>,
     /// What is preferred among nodes that do.
@@ -151,6 +153,12 @@ impl Cluster {
         if !demand.anti_affinity.is_empty() {
             self.guarded.insert(at);
         }
+        if let Some(owner) = &demand.owner {
+            match self.siblings.get_mut(owner) {
+                Some(nodes) => *nodes.entry(at).or_default() += 1,
+                None => drop(self.siblings.insert(owner.clone(), HashMap::from([(at, 1)]))),
+            }
+        }
         let key = (demand.namespace.clone(), demand.name.clone());
         self.places.insert(key.clone(), at);
         self.entries[at].pods.insert(key, demand);
@@ -164,10 +172,30 @@ impl Cluster {
         for (resource, amount) in &demand.requests.0 {
             add(self.used.entry(resource.clone()).or_default(), at, -amount);
         }
-        if !self.entries[at].pods.values().any(|pod| !pod.anti_affinity.is_empty()) {
+        if !demand.anti_affinity.is_empty() && !self.entries[at].pods.values().any(|pod| !pod.anti_affinity.is_empty())
+        {
             self.guarded.remove(at);
         }
+        if let Some(owner) = &demand.owner
+            && let Some(nodes) = self.siblings.get_mut(owner)
+        {
+            if let Some(count) = nodes.get_mut(&at) {
+                *count -= 1;
+                if *count == 0 {
+                    nodes.remove(&at);
+                }
+            }
+            if nodes.is_empty() {
+                self.siblings.remove(owner);
+            }
+        }
         self.reuse(at);
+    }
+
+    /// The node on which a pod has its place.
+    pub fn place_of(&self, namespace: &str, name: &str) -> Option<&str> {
+        let at = self.places.get(&(namespace.to_owned(), name.to_owned()))?;
+        Some(&self.entries[*at].name)
     }
 
     /// The best node for a pod, which is then set aside for it.
@@ -230,11 +258,22 @@ impl Cluster {
         values.filter(|(_, nodes)| !nodes.is_empty()).map(|(value, nodes)| (value.as_str(), nodes)).collect()
     }
 
-    pub(crate) fn left(&self, resource: &str, at: usize) -> i64 {
-        let read = |columns: &HashMap<String, Vec<i64>>| {
-            columns.get(resource).and_then(|column| column.get(at)).copied().unwrap_or(0)
-        };
-        read(&self.allocatable) - read(&self.used)
+    /// How many pods of a controller each node has; nodes without any are not in it.
+    pub(crate) fn siblings(&self, owner: &str) -> Option<&HashMap<usize, usize>> {
+        self.siblings.get(owner)
+    }
+
+    /// The place of a node.
+    pub(crate) fn at(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied().filter(|at| self.entries[*at].present)
+    }
+
+    /// What nodes have of a resource, and what of it is set aside, by their places; a place beyond the end has none.
+    pub(crate) fn columns(&self, resource: &str) -> (&[i64], &[i64]) {
+        (
+            self.allocatable.get(resource).map_or(&[][..], Vec::as_slice),
+            self.used.get(resource).map_or(&[][..], Vec::as_slice),
+        )
     }
 
     pub(crate) fn capacity(&self, resource: &str, at: usize) -> i64 {

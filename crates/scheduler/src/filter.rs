@@ -66,8 +66,15 @@ impl Sieve {
 
     /// Takes single nodes away, counted by what is said of each.
     fn drop_each(&mut self, rule: Rule, why: impl Fn(usize) -> Option<String>) {
+        self.drop_each_of(rule, &self.left.clone(), why);
+    }
+
+    /// The same where only some can be concerned.
+    fn drop_each_of(&mut self, rule: Rule, some: &Bits, why: impl Fn(usize) -> Option<String>) {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for at in self.left.clone().iter() {
+        let mut looked_at = self.left.clone();
+        looked_at.intersect(some);
+        for at in looked_at.iter() {
             if let Some(text) = why(at) {
                 self.left.remove(at);
                 *counts.entry(text).or_default() += 1;
@@ -78,10 +85,7 @@ impl Sieve {
 }
 
 fn taints(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
-    sieve.drop_each(Rule::Taints, |at| {
-        if !cluster.tainted().contains(at) {
-            return None;
-        }
+    sieve.drop_each_of(Rule::Taints, cluster.tainted(), |at| {
         let hard = |effect: &str| effect == "NoSchedule" || effect == "NoExecute";
         let taints = &cluster.node(at).taints;
         let taint = taints.iter().find(|t| hard(&t.effect) && !tolerated(t, &demand.tolerations))?;
@@ -134,7 +138,9 @@ fn resources(cluster: &Cluster, demand: &Demand, sieve: &mut Sieve) {
     let asked: Vec<(&String, i64)> = demand.requests.0.iter().map(|(r, a)| (r, *a)).filter(|(_, a)| *a > 0).collect();
     let before = sieve.left.clone();
     for (resource, amount) in asked {
-        let short: Vec<usize> = before.iter().filter(|at| cluster.left(resource, *at) < amount).collect();
+        let (has, used) = cluster.columns(resource);
+        let left = |at: usize| has.get(at).copied().unwrap_or(0) - used.get(at).copied().unwrap_or(0);
+        let short: Vec<usize> = before.iter().filter(|at| left(*at) < amount).collect();
         if !short.is_empty() {
             let text = if resource == "pods" { "Too many pods".to_owned() } else { format!("Insufficient {resource}") };
             short.iter().for_each(|at| sieve.left.remove(*at));

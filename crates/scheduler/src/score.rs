@@ -23,7 +23,8 @@ const MOST: i64 = 100;
 
 /// The best of `candidates`, which is not empty.
 pub(crate) fn best(cluster: &Cluster, demand: &Demand, candidates: &Bits) -> usize {
-    let mut scores: Vec<(usize, i64)> = candidates.iter().map(|at| (at, allocation(cluster, demand, at))).collect();
+    let free = allocation(cluster, demand);
+    let mut scores: Vec<(usize, i64)> = candidates.iter().map(|at| (at, free(at))).collect();
     // One candidate needs no comparing.
     if let [(only, _)] = scores[..] {
         return only;
@@ -33,28 +34,35 @@ pub(crate) fn best(cluster: &Cluster, demand: &Demand, candidates: &Bits) -> usi
     preferred_pods(cluster, demand, &mut scores);
     soft_taints(cluster, demand, &mut scores);
     soft_spreads(cluster, demand, &mut scores);
-    let rank = |(at, score): &(usize, i64)| {
-        let node = cluster.node(*at);
-        (*score, std::cmp::Reverse(node.pods.len()), std::cmp::Reverse(node.name.clone()))
+    let better = |one: &&(usize, i64), other: &&(usize, i64)| {
+        let (a, b) = (cluster.node(one.0), cluster.node(other.0));
+        one.1.cmp(&other.1).then_with(|| b.pods.len().cmp(&a.pods.len())).then_with(|| b.name.cmp(&a.name))
     };
-    scores.iter().max_by_key(|entry| rank(entry)).map_or(0, |(at, _)| *at)
+    scores.iter().max_by(better).map_or(0, |(at, _)| *at)
 }
 
-/// How much is left afterwards, averaged over CPU and memory.
-fn allocation(cluster: &Cluster, demand: &Demand, at: usize) -> i64 {
-    let share = |resource: &str| {
-        let capacity = cluster.capacity(resource, at);
-        if capacity <= 0 {
-            return 0;
-        }
+/// How much of a node is left afterwards, averaged over CPU and memory.
+fn allocation(cluster: &Cluster, demand: &Demand) -> impl Fn(usize) -> i64 {
+    let share = |resource: &'static str| {
         let asked = demand.requests.get(resource).max(least(resource));
-        let left = (cluster.left(resource, at) - asked).clamp(0, capacity);
-        left.saturating_mul(MOST) / capacity
+        let (has, used) = cluster.columns(resource);
+        move |at: usize| {
+            let capacity = has.get(at).copied().unwrap_or(0);
+            if capacity <= 0 {
+                return 0;
+            }
+            let left = (capacity - used.get(at).copied().unwrap_or(0) - asked).clamp(0, capacity);
+            left.saturating_mul(MOST) / capacity
+        }
     };
-    let free = (share("cpu") + share("memory")) / 2;
-    match cluster.policy {
-        Policy::Spread => free,
-        Policy::Binpack => MOST - free,
+    let (cpu, memory) = (share("cpu"), share("memory"));
+    let policy = cluster.policy;
+    move |at| {
+        let free = (cpu(at) + memory(at)) / 2;
+        match policy {
+            Policy::Spread => free,
+            Policy::Binpack => MOST - free,
+        }
     }
 }
 
@@ -65,11 +73,12 @@ pub(crate) fn least(resource: &str) -> i64 {
 
 /// Pods of one controller keep apart.
 fn siblings(cluster: &Cluster, demand: &Demand, scores: &mut [(usize, i64)]) {
-    if demand.owner.is_none() || cluster.policy == Policy::Binpack || !demand.spreads.is_empty() {
+    if cluster.policy == Policy::Binpack || !demand.spreads.is_empty() {
         return;
     }
-    let count = |at: usize| cluster.node(at).pods.values().filter(|pod| pod.owner == demand.owner).count() as i64;
-    weigh(scores, 2, |at| -count(at));
+    if let Some(counts) = demand.owner.as_ref().and_then(|owner| cluster.siblings(owner)) {
+        weigh(scores, 2, |at| -(counts.get(&at).copied().unwrap_or(0) as i64));
+    }
 }
 
 fn preferred_nodes(cluster: &Cluster, demand: &Demand, scores: &mut [(usize, i64)]) {
