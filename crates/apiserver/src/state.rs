@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     pub(crate) documents: Documents,
     pub(crate) room: Semaphore,
+    /// When answered requests for certificates were last looked through for old ones.
+    pub(crate) swept: parking_lot::Mutex<Option<std::time::Instant>>,
     /// What makes backups, where the server's owner gave one.
     pub(crate) backups: OnceLock<Arc<dyn BackupSource>>,
 }
@@ -61,6 +63,7 @@ impl Core {
             metrics: Metrics::default(),
             documents: Documents::default(),
             room: Semaphore::new(AT_ONCE),
+            swept: parking_lot::Mutex::default(),
             backups: OnceLock::new(),
             store,
             registry,

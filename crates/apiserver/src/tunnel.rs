@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
@@ -25,10 +27,16 @@ use crate::wire::payload::Payload;
 /// The names of the nodes that are connected now.
 pub type Presence = watch::Receiver<Arc<BTreeSet<String>>>;
 
+/// Who came and went is told together when it happens within so short a time: each telling costs as much as there are
+/// nodes, and thousands come and go at once when a server starts or a rack loses its power.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// Every live connection of a node.
 pub(crate) struct TunnelHub {
     live: Mutex<Connections>,
     present: watch::Sender<Arc<BTreeSet<String>>>,
+    /// It will be told soon.
+    telling: AtomicBool,
 }
 
 #[derive(Default)]
@@ -57,7 +65,11 @@ pub(crate) struct Dialer {
 
 impl TunnelHub {
     pub(crate) fn new() -> Arc<TunnelHub> {
-        Arc::new(TunnelHub { live: Mutex::default(), present: watch::Sender::new(Arc::default()) })
+        Arc::new(TunnelHub {
+            live: Mutex::default(),
+            present: watch::Sender::new(Arc::default()),
+            telling: AtomicBool::new(false),
+        })
     }
 
     /// Who is connected.
@@ -88,7 +100,21 @@ impl TunnelHub {
         });
     }
 
-    fn enter(&self, node: &str, tunnel: Tunnel) -> (u64, CancellationToken) {
+    /// Tells who is connected, soon.
+    fn tell_soon(self: &Arc<Self>) {
+        if self.telling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let hub = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(GATHER).await;
+            // From here on whatever changes is told again.
+            hub.telling.store(false, Ordering::Release);
+            hub.tell(&hub.live.lock());
+        });
+    }
+
+    fn enter(self: &Arc<Self>, node: &str, tunnel: Tunnel) -> (u64, CancellationToken) {
         let mut live = self.live.lock();
         live.count += 1;
         let (number, end) = (live.count, CancellationToken::new());
@@ -96,20 +122,22 @@ impl TunnelHub {
         if let Some(older) = live.nodes.insert(node.to_owned(), entry) {
             older.end.cancel();
         }
-        self.tell(&live);
+        drop(live);
+        self.tell_soon();
         (number, end)
     }
 
-    fn leave(&self, node: &str, number: u64) {
+    fn leave(self: &Arc<Self>, node: &str, number: u64) {
         let mut live = self.live.lock();
         if live.nodes.get(node).is_some_and(|known| known.number == number) {
             live.nodes.remove(node);
-            self.tell(&live);
+            drop(live);
+            self.tell_soon();
         }
     }
 
     /// Holds a node's connection until it ends.
-    async fn hold(&self, node: &str, io: BoxedIo) {
+    async fn hold(self: &Arc<Self>, node: &str, io: BoxedIo) {
         let (tunnel, connection) = match Tunnel::over(io).await {
             Ok(made) => made,
             Err(error) => {

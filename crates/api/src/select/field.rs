@@ -88,6 +88,11 @@ impl FieldSelector {
         self.terms.is_empty()
     }
 
+    /// Whether it demands one value, which is not empty, for `path` and nothing else.
+    pub fn is_exactly(&self, path: &str) -> bool {
+        matches!(&self.terms[..], [only] if only.equal && only.path == path && !only.value.is_empty())
+    }
+
     /// The single value that it demands for `path`, for callers with an index.
     pub fn exact(&self, path: &str) -> Option<&str> {
         self.terms.iter().find(|t| t.equal && t.path == path).map(|t| t.value.as_str())

@@ -115,7 +115,9 @@ pub(crate) fn sign(
     if let Requester::Invited = requester {
         effects = invited(core, snapshot, user, &node, &hash, &until(core, request))?;
     }
-    effects.release.extend(stale(snapshot, Timestamp::now()));
+    if is_time_to_sweep(core) {
+        effects.release.extend(stale(snapshot, Timestamp::now()));
+    }
     let life = life(core, request);
     let subject = Subject { user: format!("system:node:{node}"), groups: vec![NODES.to_owned()] };
     let why = |error: naru_identity::IdentityError| {
@@ -135,11 +137,29 @@ pub(crate) fn sign(
 /// How long requests that were answered are kept for people to look at.
 const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
+/// How often they are looked through: each look reads all of them, and thousands of machines may join one after another.
+const SWEEP: std::time::Duration = std::time::Duration::from_secs(60);
+/// So many go at most with one write.
+const SWEPT: usize = 1_000;
+
+fn is_time_to_sweep(core: &Core) -> bool {
+    let now = std::time::Instant::now();
+    let mut last = core.swept.lock();
+    let due = last.is_none_or(|last| now.duration_since(last) >= SWEEP);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
 /// Requests of nodes that were answered long ago; they go as new ones come.
 fn stale(snapshot: &Snapshot, now: Timestamp) -> Vec<Key> {
     let prefix = Prefix::collection(COLLECTION);
     let all = snapshot.range(&prefix);
-    all.filter(|entry| is_stale(&object::parse(&entry.served), now)).map(|entry| entry.key.clone()).take(16).collect()
+    all.filter(|entry| is_stale(&object::parse(&entry.served), now))
+        .map(|entry| entry.key.clone())
+        .take(SWEPT)
+        .collect()
 }
 
 fn is_stale(request: &Value, now: Timestamp) -> bool {

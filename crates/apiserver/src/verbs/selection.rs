@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use naru_api::{FieldSelector, LabelSelector, Status};
-use naru_store::{Entry, Prefix, Snapshot};
+use naru_store::{Entry, Prefix, Scope, Snapshot};
 use serde_json::Map;
 
 use crate::encode::BY_NODE;
@@ -11,6 +11,8 @@ use crate::object;
 use crate::routes::Route;
 use crate::versions;
 use crate::wire::query::Query;
+
+const NODE_NAME: &str = "spec.nodeName";
 
 /// A namespace (or all) and selectors.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub(crate) struct Selection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     Nothing,
+    /// Its name, or an index, says it all.
+    Key,
     Labels,
     Everything,
 }
@@ -55,6 +59,8 @@ impl Selection {
         let need = match (labels.is_everything(), fields.is_everything()) {
             (true, true) => Need::Nothing,
             (false, true) => Need::Labels,
+            (true, false) if fields.is_exactly("metadata.name") => Need::Key,
+            (true, false) if fields.is_exactly(NODE_NAME) && &*route.collection == "pods" => Need::Key,
             _ => Need::Everything,
         };
         // Only a request across namespaces is narrowed by the selector. One in a namespace was allowed in that one, so
@@ -84,6 +90,10 @@ impl Selection {
     pub(crate) fn matches(&self, entry: &Entry) -> bool {
         match self.need {
             Need::Nothing => true,
+            Need::Key => match self.node() {
+                Some(node) => entry.indexes().iter().any(|(index, value)| *index == BY_NODE && **value == *node),
+                None => self.fields.exact("metadata.name") == Some(entry.key.name()),
+            },
             Need::Labels => {
                 let labels = object::labels(&entry.served);
                 self.labels.matches(labels.as_ref().unwrap_or(&Map::new()))
@@ -123,8 +133,20 @@ impl Selection {
         }
     }
 
+    /// What a watch of these objects follows: the narrowest that is certain to hold them all. It is what keeps a change
+    /// of one node's pod from being looked at by the watch of every other node.
+    pub(crate) fn scope(&self) -> Scope {
+        if let Some(name) = self.name().filter(|_| !self.namespace.is_empty() || !self.route.kind.is_namespaced()) {
+            return Scope::Key(self.route.key(&self.namespace, name));
+        }
+        match self.node() {
+            Some(node) if self.namespace.is_empty() => Scope::Index(BY_NODE, node.into()),
+            _ => Scope::Prefix(self.prefix.clone()),
+        }
+    }
+
     fn node(&self) -> Option<&str> {
         let pods = &*self.route.collection == "pods";
-        self.fields.exact("spec.nodeName").filter(|n| pods && !n.is_empty())
+        self.fields.exact(NODE_NAME).filter(|n| pods && !n.is_empty())
     }
 }

@@ -78,7 +78,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Payload>, Status> 
         return Err(Status::not_acceptable(&["application/json"]));
     }
     let beginning = begin(call, &selection).await?;
-    let watch = call.core.store.watch(selection.prefix.clone(), beginning.after).map_err(too_old)?;
+    let watch = call.core.store.watch(selection.scope(), beginning.after).map_err(too_old)?;
     let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0);
     let seconds = seconds.unwrap_or_else(|| rand::rng().random_range(LASTS));
     let now = Instant::now();
