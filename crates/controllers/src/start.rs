@@ -114,7 +114,7 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(StatefulSets(cluster.clone())),
         set.start(CronJobs(cluster.clone())),
         set.start(Jobs(cluster.clone())),
-        set.start(ServiceEndpoints(cluster.clone())),
+        set.start(ServiceEndpoints::new(cluster.clone())),
         set.start(LoadBalancers(cluster.clone())),
         set.start(Budgets(cluster.clone())),
         set.start(Networks(cluster.clone())),

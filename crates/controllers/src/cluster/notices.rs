@@ -4,6 +4,7 @@
 //! with a line in the log, so that no decision ever waits for them. The same notice again raises a counter.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use jiff::Timestamp;
 use naru_client::{Client, ClientError, ObjectRef, PatchKind, Resource};
@@ -21,7 +22,11 @@ const WAITING: usize = 1024;
 const REMEMBERED: usize = 4096;
 
 /// The way to the writing task.
-pub(super) struct Notices(mpsc::Sender<Notice>);
+pub(super) struct Notices {
+    sender: mpsc::Sender<Notice>,
+    /// How many were dropped since one was last taken.
+    dropped: AtomicU64,
+}
 
 /// Which notices are the same.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -50,12 +55,24 @@ impl Notices {
                 writer.write(notice).await;
             }
         });
-        Notices(sender)
+        Notices { sender, dropped: AtomicU64::new(0) }
     }
 
     pub(super) fn tell(&self, notice: Notice) {
-        if self.0.try_send(notice).is_err() {
-            tracing::warn!("an event was dropped: too many wait to be written");
+        // Thousands may be dropped in a second: that is one line.
+        match self.sender.try_send(notice) {
+            Err(_) => {
+                if self.dropped.fetch_add(1, Relaxed) == 0 {
+                    tracing::warn!("events are dropped: too many wait to be written");
+                }
+            }
+            Ok(()) if self.sender.capacity() > WAITING / 2 => {
+                let dropped = self.dropped.swap(0, Relaxed);
+                if dropped > 0 {
+                    tracing::warn!(dropped, "events are written again");
+                }
+            }
+            Ok(()) => {}
         }
     }
 

@@ -134,6 +134,8 @@ struct Turned {
     reason: String,
     writes: usize,
     again: Option<Timestamp>,
+    /// How long looking and deciding took.
+    thought: Duration,
     outcome: Result<(), ApplyError>,
 }
 
@@ -148,17 +150,19 @@ impl<C: Controller> Turn for C {
 
     fn turn<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Turned> {
         // Looked at and decided before the first await, so that the future holds the plan only.
+        let began = Instant::now();
         let plan = match self.view(key) {
             Some(view) => self.plan(&view, self.cluster().now()),
             None => Plan::nothing("gone"),
         };
+        let thought = began.elapsed();
         Box::pin(async move {
             let (reason, writes, again) = (plan.reason.to_string(), plan.writes.len(), plan.again);
             if writes > 0 {
                 tracing::debug!(controller = self.name(), %key, %plan, "planned");
             }
             let outcome = self.apply(key, plan).await;
-            Turned { reason, writes, again, outcome }
+            Turned { reason, writes, again, thought, outcome }
         })
     }
 }
@@ -224,6 +228,7 @@ async fn turn(name: &'static str, controller: Arc<dyn Turn>, keys: Keys, board: 
         reason: "panicked".into(),
         writes: 0,
         again: None,
+        thought: Duration::ZERO,
         outcome: Err(ApplyError::Bug { what: format!("controller {name} panicked over {key}") }),
     });
     let (at, now) = (controller.now(), Instant::now());
@@ -237,7 +242,11 @@ async fn turn(name: &'static str, controller: Arc<dyn Turn>, keys: Keys, board: 
         Err(ApplyError::Conflict { what }) => (Done::Conflict, format!("conflict: {what}"), None),
         Err(error) => (Done::Failed, format!("failed: {}", turned.reason), Some(chain(&error))),
     };
-    let failures = keys.0.queue.lock().done(&key, done, now, rand::random());
+    let failures = {
+        let mut queue = keys.0.queue.lock();
+        queue.took(&key, turned.thought, now);
+        queue.done(&key, done, now, rand::random())
+    };
     keys.0.wake.notify_one();
     if let Some(error) = &error {
         tracing::warn!(controller = name, %key, failures, %error, "a turn failed and will be repeated");

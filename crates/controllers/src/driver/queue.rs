@@ -1,7 +1,8 @@
 //! Which keys are due: pure bookkeeping, no clock and no waiting.
 //!
 //! A key waits at most once; the earlier of two due times stays; a key that is being worked on is not handed out a
-//! second time, and what is added meanwhile becomes due when it is done.
+//! second time, and what is added meanwhile becomes due when it is done. A key whose look and decision took long rests
+//! afterwards: what happens meanwhile is one turn, and one large object does not keep a processor busy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -15,6 +16,13 @@ const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest pause after conflicts: whoever was faster will soon be seen.
 const CONFLICT: Duration = Duration::from_millis(200);
+
+/// A key may be looked at for about this part of the time, once its turns are not short ...
+const REST: u32 = 10;
+/// ... that is, take longer than this; so small objects are followed at once, however often they change.
+const SHORT: Duration = Duration::from_millis(1);
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// How a key's turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +49,8 @@ pub(super) struct Queue {
     entries: HashMap<ObjectRef, Entry>,
     /// Keys that wait and are not running, by due time.
     order: BTreeMap<(Instant, u64), ObjectRef>,
+    /// Keys whose last turn took long, and until when they are left alone.
+    resting: HashMap<ObjectRef, Instant>,
     sequence: u64,
 }
 
@@ -48,6 +58,7 @@ impl Queue {
     /// Makes a key due at a time, or leaves it as it is if it is due earlier.
     pub(super) fn add(&mut self, key: &ObjectRef, due: Instant) {
         self.sequence += 1;
+        let due = self.resting.get(key).map_or(due, |rested| due.max(*rested));
         let place = (due, self.sequence);
         let entry = self.entries.entry(key.clone()).or_default();
         if let Some(known) = entry.due {
@@ -66,6 +77,7 @@ impl Queue {
     pub(super) fn pop(&mut self, now: Instant) -> Option<ObjectRef> {
         let first = self.order.first_entry().filter(|first| first.key().0 <= now)?;
         let key = first.remove();
+        self.resting.remove(&key);
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.due = None;
             entry.running = true;
@@ -76,6 +88,17 @@ impl Queue {
     /// When the next key will be due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.order.first_key_value().map(|(place, _)| place.0)
+    }
+
+    /// Notes how long looking at a key and deciding took, during its turn.
+    pub(super) fn took(&mut self, key: &ObjectRef, time: Duration, now: Instant) {
+        if time >= SHORT {
+            self.resting.insert(key.clone(), now + (time * REST).min(LONGEST_REST));
+        }
+        // Those that nobody asked for again have rested.
+        if self.resting.len() > 2 * self.entries.len() + 64 {
+            self.resting.retain(|_, rested| *rested > now);
+        }
     }
 
     /// How many keys wait.
@@ -100,8 +123,10 @@ impl Queue {
         };
         let failures = entry.failures;
         // What was added during the turn waits in `due` and takes its place in the order now.
-        if let Some(place) = entry.due {
-            self.order.insert(place, key.clone());
+        if let Some((due, sequence)) = entry.due {
+            let due = self.resting.get(key).map_or(due, |rested| due.max(*rested));
+            entry.due = Some((due, sequence));
+            self.order.insert((due, sequence), key.clone());
         }
         match again {
             Some(again) => self.add(key, again),
@@ -153,6 +178,27 @@ mod tests {
         assert_eq!(queue.pop(now), Some(key("a")));
         queue.done(&key("a"), Done::Settled(None), now, 0.0);
         assert!(queue.entries.is_empty(), "settled keys are forgotten");
+    }
+
+    #[test]
+    fn a_key_whose_turn_took_long_rests_and_what_came_meanwhile_is_one_turn() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        let ms = Duration::from_millis;
+        for (took, rest) in [(ms(0), ms(0)), (ms(5), ms(50)), (ms(900), LONGEST_REST)] {
+            queue.add(&key("a"), now);
+            queue.add(&key("b"), now);
+            assert_eq!((queue.pop(now), queue.pop(now)), (Some(key("a")), Some(key("b"))));
+            queue.took(&key("a"), took, now);
+            queue.add(&key("a"), now);
+            queue.done(&key("a"), Done::Settled(None), now, 0.0);
+            queue.done(&key("b"), Done::Settled(None), now, 0.0);
+            queue.add(&key("a"), now);
+            assert_eq!(queue.next_due(), Some(now + rest), "{took:?}");
+            assert_eq!(queue.pop(now + rest), Some(key("a")));
+            queue.done(&key("a"), Done::Settled(None), now + rest, 0.0);
+            assert!(queue.entries.is_empty() && queue.resting.is_empty());
+        }
     }
 
     #[test]

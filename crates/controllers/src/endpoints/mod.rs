@@ -6,6 +6,7 @@
 mod desired;
 mod fit;
 mod legacy;
+mod membership;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +14,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use naru_api::naru::names;
-use naru_client::ObjectRef;
+use naru_client::{Cached, ObjectRef};
+use parking_lot::Mutex;
 
 use crate::cluster::{BY_SERVICE, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::plan::{Plan, Write};
 use crate::resources::{ENDPOINTS, SLICES};
 use crate::views::{EndpointSlice, Endpoints, Pod, Service};
+use membership::Membership;
 
 /// Who manages slices made from a selector.
 pub(crate) const SELECTED: &str = "endpointslice-controller.k8s.io";
@@ -27,7 +30,16 @@ pub(crate) const SELECTED: &str = "endpointslice-controller.k8s.io";
 const MIRRORED: &str = "endpointslicemirroring-controller.k8s.io";
 
 /// Keeps the endpoints of Services.
-pub(crate) struct ServiceEndpoints(pub(crate) Arc<Cluster>);
+pub(crate) struct ServiceEndpoints {
+    cluster: Arc<Cluster>,
+    members: Arc<Mutex<Membership>>,
+}
+
+impl ServiceEndpoints {
+    pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
+        ServiceEndpoints { cluster, members: Arc::default() }
+    }
+}
 
 /// One Service and where it may lead.
 #[derive(Debug, Default)]
@@ -49,50 +61,59 @@ impl Controller for ServiceEndpoints {
     }
 
     fn cluster(&self) -> &Arc<Cluster> {
-        &self.0
+        &self.cluster
     }
 
     fn watch(&self, keys: &Keys) {
-        let own = keys.clone();
-        self.0.services.listen(move |change| own.add(change.key()));
+        let (own, members, pods) = (keys.clone(), self.members.clone(), self.cluster.pods.clone());
+        self.cluster.services.listen(move |change| {
+            let selector = change.after.as_ref().map(|service| &service.view.spec.selector);
+            // Under the lock, so that a pod that comes meanwhile is either found here or told of afterwards.
+            members.lock().set_service(change.key(), selector, |wanted| {
+                let here = pods.list_in(&change.key().namespace);
+                here.iter().filter(|pod| wanted(&pod.view.metadata.labels)).map(|pod| pod.key.clone()).collect()
+            });
+            own.add(change.key());
+        });
         let from_endpoints = keys.clone();
-        self.0.endpoints.listen(move |change| from_endpoints.add(change.key()));
+        self.cluster.endpoints.listen(move |change| from_endpoints.add(change.key()));
         let from_slices = keys.clone();
-        self.0.slices.listen(move |change| {
+        self.cluster.slices.listen(move |change| {
             for slice in change.sides().filter(|slice| manager(&slice.view).is_some()) {
                 let service = slice.view.metadata.label(names::SLICE_SERVICE);
                 service.iter().for_each(|name| from_slices.add(&ObjectRef::new(&slice.key.namespace, name)));
             }
         });
-        let (keys, services) = (keys.clone(), self.0.services.clone());
-        self.0.pods.listen(move |change| {
-            for service in services.list_in(&change.key().namespace) {
-                let selector = &service.view.spec.selector;
-                if change.sides().any(|pod| selects(selector, &pod.view)) {
-                    keys.add(&service.key);
-                }
-            }
+        let (keys, members) = (keys.clone(), self.members.clone());
+        self.cluster.pods.listen(move |change| {
+            let labels = |side: &'_ Option<Arc<Cached<Pod>>>| side.as_ref().map(|pod| pod.view.metadata.labels.clone());
+            let (before, after) = (labels(&change.before), labels(&change.after));
+            let concerned = members.lock().set_pod(change.key(), before.as_ref(), after.as_ref());
+            concerned.iter().for_each(|service| keys.add(service));
         });
     }
 
     fn scan(&self) -> Vec<ObjectRef> {
-        let services = self.0.services.list();
-        let endpoints = self.0.endpoints.list();
+        let services = self.cluster.services.list();
+        let endpoints = self.cluster.endpoints.list();
         services.iter().map(|service| service.key.clone()).chain(endpoints.iter().map(|e| e.key.clone())).collect()
     }
 
     fn view(&self, key: &ObjectRef) -> Option<View> {
-        let service = self.0.services.get_ref(key).map(|service| service.view.clone());
+        let service = self.cluster.services.get_ref(key).map(|service| service.view.clone());
         let pods = match &service {
             Some(service) if !service.spec.selector.is_empty() => {
-                let all = self.0.pods.list_in(&key.namespace).into_iter().map(|pod| pod.view.clone());
-                all.filter(|pod| selects(&service.spec.selector, pod)).collect()
+                let members = self.members.lock().pods(key);
+                let pods = members.iter().filter_map(|pod| self.cluster.pods.get_ref(pod)).map(|pod| pod.view.clone());
+                // The newest state may be newer than the membership.
+                pods.filter(|pod| selects(&service.spec.selector, pod)).collect()
             }
             _ => Vec::new(),
         };
-        let slices = self.0.slices.by_index(BY_SERVICE, &key.to_string()).into_iter().map(|slice| slice.view.clone());
+        let slices =
+            self.cluster.slices.by_index(BY_SERVICE, &key.to_string()).into_iter().map(|slice| slice.view.clone());
         let slices = slices.filter(|slice| manager(slice).is_some() && !slice.metadata.is_deleting()).collect();
-        let endpoints = self.0.endpoints.get_ref(key).map(|endpoints| endpoints.view.clone());
+        let endpoints = self.cluster.endpoints.get_ref(key).map(|endpoints| endpoints.view.clone());
         Some(View { service, pods, slices, endpoints })
     }
 

@@ -33,7 +33,9 @@ impl View {
                 Some(_) => solid.push(owner.clone()),
             }
         }
-        let dependents = graph.dependents(uid).cloned().collect();
+        // They matter only to whoever waits for them: an owner of thousands is looked at whenever one of them changes.
+        let dependents =
+            if object.deleting || !waiting.is_empty() { graph.dependents(uid).cloned().collect() } else { Vec::new() };
         Some(View { object, solid, absent, waiting, dependents })
     }
 }

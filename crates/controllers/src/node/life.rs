@@ -7,7 +7,7 @@
 //! A lease's own time stamp says when it was renewed by the node's clock. What counts is how long *we* have not seen a
 //! renewal: so neither a wrong clock nor our own absence makes a living node look dead.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -50,7 +50,28 @@ pub(crate) struct Nodes {
     heard: Arc<Mutex<HashMap<String, Heard>>>,
     /// When each node that is not connected was.
     left: Arc<Mutex<HashMap<String, Timestamp>>>,
+    /// What is asked of all nodes together, kept as they change: a look at one node must not cost a look at all.
+    census: Arc<Mutex<Census>>,
     started: Timestamp,
+}
+
+/// Nodes in numbers.
+#[derive(Debug, Default)]
+struct Census {
+    /// Those that are ready.
+    ready: HashSet<ObjectRef>,
+    /// Counts nodes that come and go.
+    generation: u64,
+    /// Which nodes were gone when it was last looked, and for which nodes and connections that holds.
+    gone: Option<Gone>,
+}
+
+#[derive(Debug)]
+struct Gone {
+    generation: u64,
+    present: Arc<BTreeSet<String>>,
+    /// Until when nobody is driven out.
+    held_until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,7 +98,15 @@ pub(crate) struct View {
 impl Nodes {
     pub(crate) fn new(cluster: Arc<Cluster>, silence: Silence, presence: Option<Presence>) -> Self {
         let started = cluster.now();
-        Nodes { cluster, silence, presence, heard: Arc::default(), left: Arc::default(), started }
+        Nodes {
+            cluster,
+            silence,
+            presence,
+            heard: Arc::default(),
+            left: Arc::default(),
+            census: Arc::default(),
+            started,
+        }
     }
 
     /// When a node was last heard of, and how long it may be silent from then on.
@@ -97,14 +126,26 @@ impl Nodes {
 
     /// Until when nobody is driven out, if too many nodes are gone at once.
     fn held_until(&self) -> Option<Timestamp> {
-        let presence = self.presence.as_ref()?.borrow().clone();
+        let present = self.presence.as_ref()?.borrow().clone();
+        let mut census = self.census.lock();
+        let generation = census.generation;
+        if let Some(known) = &census.gone
+            && known.generation == generation
+            && Arc::ptr_eq(&known.present, &present)
+        {
+            return known.held_until;
+        }
         let nodes = self.cluster.nodes.list();
-        let gone = nodes.iter().filter(|node| !presence.contains(&*node.key.name));
-        let since = {
-            let left = self.left.lock();
-            gone.clone().map(|node| left.get(&*node.key.name).copied().unwrap_or(self.started)).max()?
-        };
-        (gone.count() * 100 > MANY * nodes.len()).then(|| since.saturating_add(HOLD).unwrap_or(Timestamp::MAX))
+        let gone: Vec<_> = nodes.iter().filter(|node| !present.contains(&*node.key.name)).collect();
+        let held_until = (gone.len() * 100 > MANY * nodes.len())
+            .then(|| {
+                let left = self.left.lock();
+                gone.iter().map(|node| left.get(&*node.key.name).copied().unwrap_or(self.started)).max()
+            })
+            .flatten()
+            .map(|since| since.saturating_add(HOLD).unwrap_or(Timestamp::MAX));
+        census.gone = Some(Gone { generation, present, held_until });
+        held_until
     }
 }
 
@@ -112,6 +153,7 @@ impl Nodes {
 async fn follow(
     mut presence: Presence,
     left: Arc<Mutex<HashMap<String, Timestamp>>>,
+    census: Arc<Mutex<Census>>,
     cluster: std::sync::Weak<Cluster>,
     keys: Keys,
 ) {
@@ -126,6 +168,8 @@ async fn follow(
             left.retain(|name, _| !present.contains(name));
             left.keys().cloned().collect()
         };
+        // What was known may have been found before it was noted who left when.
+        census.lock().gone = None;
         // Those that are away too: whether they are given up depends on how many are.
         for name in known.symmetric_difference(&present).chain(&away) {
             keys.add(&ObjectRef::cluster(name));
@@ -146,8 +190,18 @@ impl Controller for Nodes {
     }
 
     fn watch(&self, keys: &Keys) {
-        let own = keys.clone();
-        self.cluster.nodes.listen(move |change| own.add(change.key()));
+        let (own, census) = (keys.clone(), self.census.clone());
+        self.cluster.nodes.listen(move |change| {
+            let mut census = census.lock();
+            if change.before.is_none() || change.after.is_none() {
+                census.generation += 1;
+            }
+            match change.after.as_ref().is_some_and(|node| is_ready(&node.view)) {
+                true => drop(census.ready.insert(change.key().clone())),
+                false => drop(census.ready.remove(change.key())),
+            }
+            own.add(change.key());
+        });
         let (from_leases, heard, cluster) = (keys.clone(), self.heard.clone(), Arc::downgrade(&self.cluster));
         let silence = self.silence.lease;
         self.cluster.leases.listen(move |change| {
@@ -160,7 +214,8 @@ impl Controller for Nodes {
             }
         });
         if let Some(presence) = &self.presence {
-            let following = follow(presence.clone(), self.left.clone(), Arc::downgrade(&self.cluster), keys.clone());
+            let (left, census) = (self.left.clone(), self.census.clone());
+            let following = follow(presence.clone(), left, census, Arc::downgrade(&self.cluster), keys.clone());
             tokio::spawn(following);
         }
         let (keys, nodes) = (keys.clone(), self.cluster.nodes.clone());
@@ -183,8 +238,10 @@ impl Controller for Nodes {
         let created = node.metadata.creation_timestamp.unwrap_or(Timestamp::MIN);
         let (heard, grace) = self.silence_of(&key.name, created);
         let pods = self.cluster.pods.by_index(BY_NODE, &key.name).into_iter().map(|pod| pod.view.clone()).collect();
-        let mut others = self.cluster.nodes.list().into_iter().filter(|other| other.key != *key);
-        let others_ready = others.any(|other| is_ready(&other.view));
+        let others_ready = {
+            let census = self.census.lock();
+            census.ready.len() > usize::from(census.ready.contains(key))
+        };
         Some(View { node, heard, grace, pods, others_ready, held_until: self.held_until() })
     }
 

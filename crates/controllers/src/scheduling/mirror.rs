@@ -69,8 +69,10 @@ impl Mirror {
             }
             Some((pod, Some(node))) => {
                 self.waiting.remove(key);
-                self.assumed.remove(key);
+                let as_assumed =
+                    self.assumed.remove(key) && self.columns.place_of(&key.namespace, &key.name) == Some(node.as_str());
                 if before.as_ref() != Some(&node)
+                    && !as_assumed
                     && let Some(demand) = demand(pod)
                 {
                     self.columns.set_pod(&node, demand);
