@@ -7,7 +7,8 @@
 //!
 //! The helper runs in a session of its own, is told everything through a unix socket ([`Request`]), and keeps what it
 //! was told on disk, so that it can be started anew by anybody at any time. The daemon finds it by its socket
-//! ([`Helper`]), adopts it when it speaks the same version, replaces it otherwise, and starts it again when it died.
+//! ([`Helper`]), adopts it when it is of the same program, has another one take over otherwise, and starts it again when it
+//! died.
 //!
 //! Inside pods, `127.0.0.11` answers as well (the address Docker's resolver has, which programs are configured with).
 //! The helper opens sockets *in the pod's namespace*, on ports of the kernel's choice, and two rules there lead port 53
@@ -18,7 +19,8 @@ mod process;
 mod protocol;
 mod redirect;
 mod relay;
+mod succession;
 
 pub use client::{Helper, HelperConfig, HelperError, HelperProgram, HelperState};
 pub use process::{HelperOptions, helper_main, serve};
-pub use protocol::{HELPER_VERSION, PodResolver, Relay, Reply, Request};
+pub use protocol::{PodResolver, Relay, Reply, Request, helper_version};

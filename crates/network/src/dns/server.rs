@@ -48,11 +48,28 @@ struct Inner {
 #[derive(Debug)]
 pub struct Listener {
     tasks: [JoinHandle<()>; 2],
+    udp: Arc<UdpSocket>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// How long what has arrived may take to be read before a socket closes.
+const LAST: Duration = Duration::from_millis(100);
+
+impl Listener {
+    /// Takes no more questions, answers those that have arrived, and closes. For sockets whose address a successor has
+    /// bound as well.
+    pub async fn retire(self) {
+        // A socket that belongs to one peer is given nobody else's questions any more. Answers are addressed each.
+        if let Ok(mut own) = self.udp.local_addr() {
+            own.set_port(9);
+            let _ = self.udp.connect(own).await;
+        }
+        tokio::time::sleep(LAST).await;
     }
 }
 
@@ -88,9 +105,9 @@ impl DnsServer {
         let udp = Arc::new(UdpSocket::from_std(udp)?);
         let tcp = TcpListener::from_std(tcp)?;
         let asker = asker.map(IpAddr::V4);
-        Ok(Listener {
-            tasks: [tokio::spawn(self.clone().serve_udp(udp, asker)), tokio::spawn(self.clone().serve_tcp(tcp, asker))],
-        })
+        let tasks =
+            [tokio::spawn(self.clone().serve_udp(udp.clone(), asker)), tokio::spawn(self.clone().serve_tcp(tcp, asker))];
+        Ok(Listener { tasks, udp })
     }
 
     async fn serve_udp(self, socket: Arc<UdpSocket>, asker: Option<IpAddr>) {

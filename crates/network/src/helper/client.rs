@@ -19,8 +19,8 @@ use crate::PodUid;
 use crate::dns::Zone;
 
 use super::process::HelperOptions;
-use super::protocol::{HELPER_VERSION, PodResolver, Relay, Reply, Request};
-use super::redirect;
+use super::protocol::{PodResolver, Relay, Reply, Request, helper_version};
+use super::{redirect, succession};
 
 /// How long a helper may take to start, and to answer its oldest question. It may have to wait for its share of a machine
 /// on which a hundred pods start at once.
@@ -363,21 +363,30 @@ impl Task {
         }
     }
 
-    /// Adopts the helper that is there, replaces one of another version, or starts one.
+    /// Adopts the helper that is there, has another one take over from one of another program, or starts one.
     async fn reach(&mut self) -> io::Result<(Line, u32)> {
-        if let Ok((mut line, version, pid)) = Line::open(&self.config.options.socket).await {
-            if version == HELPER_VERSION {
+        let mut before = None;
+        if let Ok((line, version, pid)) = Line::open(&self.config.options.socket).await {
+            if version == helper_version() && succession::is_of(pid, &self.config.program.path) {
                 return Ok((line, pid));
             }
-            tracing::info!(pid, version, "replacing a helper of another version");
-            line.hang_up_and_end(pid).await;
+            tracing::info!(pid, version, "replacing a helper of another program");
+            before = Some((line, pid));
+        } else {
+            self.reap().await?;
         }
-        self.reap().await?;
         self.child = Some(self.spawn()?);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Line::open(&self.config.options.socket).await {
-                Ok((line, _, pid)) => return Ok((line, pid)),
+                // The one from before answers until the new one has taken over.
+                Ok((.., pid)) if before.as_ref().is_some_and(|(_, before)| *before == pid) => {}
+                Ok((line, _, pid)) => {
+                    if let Some((old, pid)) = before {
+                        old.make_retire(pid).await;
+                    }
+                    return Ok((line, pid));
+                }
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 Err(_) => {}
             }
@@ -385,6 +394,9 @@ impl Task {
                 && let Some(status) = child.try_wait()?
             {
                 return Err(io::Error::other(format!("it ended at once ({status})")));
+            }
+            if Instant::now() >= deadline {
+                return Err(io::Error::other("the new one does not take over"));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -394,6 +406,8 @@ impl Task {
         let HelperConfig { program, options, log } = &self.config;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
         Command::new(&program.path)
+            // The program may be given by a path that says nothing to who lists processes.
+            .arg0("naru")
             .args(&program.args)
             .args(options.to_args())
             .current_dir("/")
@@ -446,11 +460,12 @@ impl Line {
         serde_json::from_str(&line).map_err(io::Error::other)
     }
 
-    /// Ends a helper that speaks another version. What it remembers stays for its successor.
-    async fn hang_up_and_end(&mut self, pid: u32) {
-        signal(pid, rustix::process::Signal::TERM);
-        // Its side of the conversation closes when it is gone.
-        let _ = tokio::time::timeout(PATIENCE, self.read.next_line()).await;
+    /// Makes sure that a helper whose place is taken ends: its successor has asked it to, and one that is too old to
+    /// understand that is ended by signal.
+    async fn make_retire(mut self, pid: u32) {
+        if let Ok(Reply::Failed { .. }) = self.ask(&Request::Retire).await {
+            signal(pid, rustix::process::Signal::TERM);
+        }
     }
 }
 

@@ -20,7 +20,8 @@ use crate::PodUid;
 use crate::dns::{DnsServer, Listener, Names, Upstream, Zone};
 use crate::wireguard::userspace::{Told, Userspace};
 
-use super::protocol::{HELPER_VERSION, PodResolver, Relay, Reply, Request};
+use super::protocol::{PodResolver, Relay, Reply, Request, helper_version};
+use super::succession::{Predecessor, Retirement};
 use super::{redirect, relay};
 
 /// How long changes gather before they are written to disk.
@@ -122,6 +123,8 @@ enum Begun {
     Opening(PodResolver, JoinHandle<Opened>),
     /// The tunnel is being read or changed.
     Tunnel(JoinHandle<Reply>),
+    /// Another one takes over.
+    Retire,
     Nonsense(String),
 }
 
@@ -142,6 +145,9 @@ struct State {
     tunnel: Arc<Userspace>,
     changed: Arc<Notify>,
     stop: Notify,
+    /// The DNS service's sockets, until this process retires.
+    listener: Mutex<Option<Listener>>,
+    retirement: Retirement,
 }
 
 /// Serves names and relays until told to stop.
@@ -159,13 +165,26 @@ pub async fn serve(options: HelperOptions) -> io::Result<()> {
         tunnel: Arc::new(Userspace::new(Arc::new(move || told.notify_one()))),
         changed,
         stop: Notify::new(),
+        listener: Mutex::new(None),
+        retirement: Retirement::default(),
         options: options.clone(),
     });
-    let pods = state.restore();
+    let (pods, rest) = state.restore_names();
     let (udp, tcp) = bind_dns(options.dns)?;
-    let _listener = state.dns.serve(udp, tcp, None)?;
+    *state.listener.lock() = Some(state.dns.serve(udp, tcp, None)?);
+    match Predecessor::find(&options.socket).await {
+        // Names first, which two can answer; then what only one can hold.
+        Some(predecessor) => {
+            state.clone().reopen(pods).await;
+            predecessor.retire().await;
+            state.restore_rest(rest);
+        }
+        None => {
+            state.restore_rest(rest);
+            tokio::spawn(state.clone().reopen(pods));
+        }
+    }
     let control = bind_control(&options.socket)?;
-    tokio::spawn(state.clone().reopen(pods));
     tokio::select! {
         () = state.clone().accept(control) => {}
         () = state.clone().remember() => {}
@@ -173,6 +192,8 @@ pub async fn serve(options: HelperOptions) -> io::Result<()> {
             std::fs::remove_file(&options.snapshot).ok();
             std::fs::remove_file(&options.socket).ok();
         }
+        // What is on disk, the socket too, is the successor's.
+        () = state.retirement.over(|| state.pods.lock().clear()) => {}
     }
     Ok(())
 }
@@ -265,6 +286,7 @@ impl State {
                 let tunnel = self.tunnel.clone();
                 Begun::Tunnel(tokio::task::spawn_blocking(move || tunnel.answer(question)))
             }
+            Ok(Request::Retire) => Begun::Retire,
             Ok(request) => Begun::Asked(request),
             Err(error) => Begun::Nonsense(error.to_string()),
         }
@@ -274,6 +296,7 @@ impl State {
         let reply = match begun {
             Begun::Nonsense(error) => return Reply::Failed { reason: format!("not understood: {error}") },
             Begun::Asked(request) => self.answer(request),
+            Begun::Retire => return self.retire().await,
             Begun::Tunnel(reply) => match reply.await {
                 // Looked at often, and nothing to remember.
                 Ok(reply @ Reply::Tunnel(_)) => return reply,
@@ -298,14 +321,14 @@ impl State {
     fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Hello => {
-                return Reply::Hello { version: HELPER_VERSION.to_owned(), pid: std::process::id() };
+                return Reply::Hello { version: helper_version(), pid: std::process::id() };
             }
             Request::Zone(zone) => {
                 self.dns.set_names(Names::new(zone.clone()));
                 self.told.lock().zone = zone;
             }
             // Answered by `finish`, which has the sockets.
-            Request::Attach(_) | Request::Tunnel(_) => {}
+            Request::Attach(_) | Request::Tunnel(_) | Request::Retire => {}
             Request::Detach(uid) => {
                 self.pods.lock().remove(&uid);
                 self.told.lock().pods.retain(|pod| pod.uid != uid);
@@ -319,6 +342,23 @@ impl State {
             Request::Stop => self.stop.notify_one(),
         }
         Reply::Done
+    }
+
+    /// Lets go of what only one process can hold: the tunnel, the DNS service's address, ports that are relayed. Pods'
+    /// questions that are on their way are still answered, and connections carried.
+    async fn retire(&self) -> Reply {
+        self.retirement.begin();
+        let tunnel = self.tunnel.clone();
+        let closed = tokio::task::spawn_blocking(move || tunnel.answer(crate::wireguard::Ask::Close));
+        let listener = self.listener.lock().take();
+        if let Some(listener) = listener {
+            listener.retire().await;
+        }
+        self.relays.lock().clear();
+        match closed.await {
+            Ok(reply) => reply,
+            Err(error) => Reply::Failed { reason: error.to_string() },
+        }
     }
 
     fn reopened(&self) -> bool {
@@ -359,21 +399,25 @@ impl State {
         failed
     }
 
-    /// Takes up what an earlier process was told, and says in which pods it is to answer again.
-    fn restore(&self) -> Vec<PodResolver> {
-        let Ok(text) = std::fs::read(&self.options.snapshot) else { return Vec::new() };
-        let Ok(snapshot) = serde_json::from_slice::<Snapshot>(&text) else { return Vec::new() };
+    /// Takes up the names that an earlier process was told; says in which pods it is to answer again, and what else there
+    /// is to take up.
+    fn restore_names(&self) -> (Vec<PodResolver>, Snapshot) {
+        let Ok(text) = std::fs::read(&self.options.snapshot) else { return Default::default() };
+        let Ok(mut snapshot) = serde_json::from_slice::<Snapshot>(&text) else { return Default::default() };
         self.dns.set_names(Names::new(snapshot.zone.clone()));
         let mut told = self.told.lock();
-        told.zone = snapshot.zone;
-        told.pods.clone_from(&snapshot.pods);
-        drop(told);
+        told.zone = std::mem::take(&mut snapshot.zone);
+        told.pods = std::mem::take(&mut snapshot.pods);
+        (told.pods.clone(), snapshot)
+    }
+
+    /// Takes up what only one process can hold.
+    fn restore_rest(&self, snapshot: Snapshot) {
         self.set_relays(snapshot.relays);
         // Without it there is no way to other nodes, and the daemon, which looks, says so and makes it anew.
         if let Err(reason) = self.tunnel.restore(snapshot.tunnel) {
             tracing::warn!(reason, "the encrypted tunnel is not open");
         }
-        snapshot.pods
     }
 
     /// Opens the resolvers of these pods again, beside whatever is asked meanwhile.
@@ -399,6 +443,9 @@ impl State {
         loop {
             self.changed.notified().await;
             tokio::time::sleep(GATHER).await;
+            if self.retirement.has_begun() {
+                continue;
+            }
             let told = Snapshot { tunnel: self.tunnel.told(), ..self.told.lock().clone() };
             let text = serde_json::to_vec(&told);
             let path = &self.options.snapshot;

@@ -10,8 +10,11 @@ use crate::dns::Zone;
 use crate::model::Protocol;
 use crate::wireguard::{Ask, SeenDevice};
 
-/// The version of the helper. A daemon with another one replaces the helper instead of adopting it.
-pub const HELPER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
+/// The version of the helper: the program's, and that of what is said here. A daemon with another one replaces the helper
+/// instead of adopting it.
+pub fn helper_version() -> String {
+    format!("{}/3", naru_api::version())
+}
 
 /// What the daemon asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +34,9 @@ pub enum Request {
     Relays(Vec<Relay>),
     /// What concerns the encrypted tunnel to other nodes.
     Tunnel(Ask),
+    /// Another helper takes over: let go of everything that only one can hold, remember nothing any more, and end when
+    /// the last connection that is carried does.
+    Retire,
     /// End, and forget what is on disk.
     Stop,
 }
@@ -41,7 +47,7 @@ pub enum Request {
 pub enum Reply {
     /// Its version and process.
     Hello {
-        /// Its [`HELPER_VERSION`].
+        /// Its [`helper_version`].
         version: String,
         /// Its process.
         pid: u32,

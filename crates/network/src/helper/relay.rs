@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -19,6 +20,30 @@ use super::Relay;
 const AT_ONCE: usize = 1024;
 /// How long a UDP flow may be silent before it is forgotten.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// Connections that this process carries.
+static CARRIED: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+struct Carried;
+
+impl Carried {
+    fn one() -> Self {
+        CARRIED.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        CARRIED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many connections are carried now.
+pub(super) fn carried() -> usize {
+    CARRIED.load(Ordering::Relaxed)
+}
 
 /// A relay at work; dropping it stops accepting. Connections that are carried already live on.
 #[derive(Debug)]
@@ -41,6 +66,8 @@ pub(super) fn start(relay: Relay) -> io::Result<Running> {
         // IPv4 is translated in the kernel, which keeps the client's address.
         socket.set_only_v6(true)?;
     }
+    // A successor binds it while this process still lives.
+    socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
@@ -62,6 +89,7 @@ async fn carry_connections(listener: TcpListener, to: SocketAddr) {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((mut client, _)) => {
+                let one = Carried::one();
                 tokio::spawn(async move {
                     if let Ok(mut server) = TcpStream::connect(to).await {
                         client.set_nodelay(true).ok();
@@ -71,7 +99,7 @@ async fn carry_connections(listener: TcpListener, to: SocketAddr) {
                         // Nobody answers: the client is to see what a direct connection would: a reset.
                         client.set_zero_linger().ok();
                     }
-                    drop(permit);
+                    drop((permit, one));
                 });
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, Query, ResponseCode};
@@ -19,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("names::pods_find_services_over_udp_and_tcp", pods_find_services_over_udp_and_tcp),
     ("names::docker_s_resolver_address_answers_and_leaves_port_53_free", docker_s_resolver_address_answers),
     ("names::names_survive_the_daemon_and_the_helper_comes_back", names_survive_the_daemon_and_the_helper_comes_back),
+    ("names::another_program_takes_over_and_no_question_is_lost", another_program_takes_over),
     ("names::foreign_names_are_asked_upstream", foreign_names_are_asked_upstream),
     ("names::published_ports_answer_on_ipv6", published_ports_answer_on_ipv6),
     ("names::strangers_get_no_answer", strangers_get_no_answer),
@@ -54,8 +56,13 @@ impl Running {
     }
 
     fn reach(&self, world: &World) -> Helper {
+        self.reach_of(world, std::env::current_exe().unwrap())
+    }
+
+    /// The same by a daemon of this program.
+    fn reach_of(&self, world: &World, program: PathBuf) -> Helper {
         let config = HelperConfig {
-            program: HelperProgram { path: std::env::current_exe().unwrap(), args: vec!["helper".into()] },
+            program: HelperProgram { path: program, args: vec!["helper".into()] },
             options: self.options(),
             log: self.dir.path().join("helper.log"),
         };
@@ -102,14 +109,15 @@ impl Drop for Running {
 
 fn zone(pods: &[&TestPod]) -> Zone {
     let members =
-        pods.iter().map(|pod| Member { address: pod.address, hostname: None, ready: true, terminating: false });
+        pods.iter().map(|pod| Member { address: pod.address.into(), hostname: None, ready: true, terminating: false });
     Zone {
         domain: "cluster.local".into(),
         host: Some(Ipv4Addr::new(10, 42, 0, 1)),
+        host6: None,
         services: vec![ServiceNames {
             namespace: "shop".into(),
             name: "web".into(),
-            addresses: vec![VIP],
+            addresses: vec![VIP.into()],
             members: members.collect(),
             ..ServiceNames::default()
         }],
@@ -186,7 +194,7 @@ fn pods_find_services_over_udp_and_tcp(world: &mut World) {
         assert_eq!(missing, (ResponseCode::NXDomain, vec![]));
     }
     let mut changed = zone(&[&web, &client]);
-    changed.services[0].addresses = vec![Ipv4Addr::new(10, 43, 4, 5)];
+    changed.services[0].addresses = vec![Ipv4Addr::new(10, 43, 4, 5).into()];
     running.tell(world, 2, changed);
     assert_eq!(lookup(&client.netns, DNS, "web", false), found(&[Ipv4Addr::new(10, 43, 4, 5)]));
 }
@@ -263,6 +271,71 @@ fn names_survive_the_daemon_and_the_helper_comes_back(world: &mut World) {
     let options = running.options();
     eventually("the helper is gone", || !Path::new(&options.socket).exists() && !options.snapshot.exists());
     assert_eq!(lookup(&client.netns, DNS, "web.shop", false), None);
+}
+
+/// What a pod that asks all the time notices of another helper.
+#[derive(Default)]
+struct Asked {
+    questions: usize,
+    lost: usize,
+    longest: Duration,
+}
+
+fn ask_until(netns: &Netns, server: Ipv4Addr, tcp: bool, stop: &AtomicBool) -> Asked {
+    let mut asked = Asked::default();
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        asked.lost += usize::from(lookup(netns, server, "web.shop", tcp) != found(&[VIP]));
+        asked.longest = asked.longest.max(begun.elapsed());
+        asked.questions += 1;
+    }
+    asked
+}
+
+fn another_program_takes_over(world: &mut World) {
+    let (web, client) = (world.pod("web"), world.pod("client"));
+    let mut running = Running::start(world);
+    running.tell(world, 1, zone(&[&web]));
+    world.block_on(running.helper().attach(resolver(&client), PATIENCE)).unwrap();
+    let first = running.wait(world, |state| state.pid.is_some());
+    let snapshot = running.options().snapshot;
+    eventually("the names are on disk", || {
+        std::fs::read_to_string(&snapshot).is_ok_and(|text| text.contains("\"web\"") && text.contains("netns"))
+    });
+    let other = running.dir.path().join("other");
+    std::fs::copy(std::env::current_exe().unwrap(), &other).unwrap();
+    let stop = AtomicBool::new(false);
+    let docker = Ipv4Addr::new(127, 0, 0, 11);
+    let (mut before, mut turns) = (first, 0);
+    std::thread::scope(|scope| {
+        let ask = |server, tcp| {
+            let (netns, stop) = (&client.netns, &stop);
+            scope.spawn(move || ask_until(netns, server, tcp, stop))
+        };
+        let asking = [(DNS, false), (docker, false), (docker, true)].map(|(server, tcp)| (server, tcp, ask(server, tcp)));
+        for program in [other, std::env::current_exe().unwrap()] {
+            running.helper = None;
+            world.block_on(tokio::task::yield_now());
+            running.helper = Some(running.reach_of(world, program.clone()));
+            let pid = running.wait(world, |state| state.pid.is_some_and(|pid| pid != before));
+            assert_eq!(std::fs::read_link(format!("/proc/{pid}/exe")).unwrap(), program);
+            (before, turns) = (pid, turns + 1);
+            let old = format!("/proc/{}", if turns == 1 { first } else { 0 });
+            if turns == 1 {
+                // Its own parent is this test, which collects nothing.
+                eventually("the old one ends", || {
+                    std::fs::read_to_string(format!("{old}/stat")).map_or(true, |stat| stat.contains(") Z"))
+                });
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        for (server, tcp, asking) in asking {
+            let asked = asking.join().unwrap();
+            let way = if tcp { "TCP" } else { "UDP" };
+            eprintln!("{way} {server}: {} questions, the longest took {:?}", asked.questions, asked.longest);
+            assert_eq!(asked.lost, 0, "{way} {server}: of {} questions", asked.questions);
+        }
+    });
 }
 
 fn foreign_names_are_asked_upstream(world: &mut World) {
