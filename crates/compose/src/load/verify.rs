@@ -24,6 +24,22 @@ pub(super) fn verify(tree: &Node, disabled: &BTreeSet<String>, files: &dyn Files
     check.drivers();
 }
 
+/// What a constraint may be about, for words.
+const NODE_PROPERTIES: &str =
+    "node.id, node.hostname, node.role, node.platform.os, node.platform.arch, node.labels.NAME, engine.labels.NAME";
+
+/// Whether it is one of these; a label's bare name is one, too.
+fn is_node_property(key: &str) -> bool {
+    let label = key.strip_prefix("node.labels.").or_else(|| key.strip_prefix("engine.labels."));
+    match label {
+        Some(label) => !label.is_empty(),
+        None if key.starts_with("node.") || key.starts_with("engine.") => {
+            ["node.id", "node.hostname", "node.role", "node.platform.os", "node.platform.arch"].contains(&key)
+        }
+        None => !key.is_empty(),
+    }
+}
+
 struct Check<'a> {
     tree: &'a Node,
     disabled: &'a BTreeSet<String>,
@@ -55,6 +71,7 @@ impl<'a> Check<'a> {
         self.references(&path, service);
         self.words(&path, service);
         self.replicas(&path, service);
+        self.placement(&path, service);
         for (at, mount) in list(service, "volumes").iter().enumerate() {
             self.mount(&format!("{path}.volumes[{at}]"), mount);
         }
@@ -199,6 +216,32 @@ impl<'a> Check<'a> {
         {
             let problem = "not supported: `global-job`; use `replicated-job`";
             self.fault(&mode.at, format!("{path}.deploy.mode"), problem);
+        }
+    }
+
+    /// A constraint that is not understood would let containers run anywhere.
+    fn placement(&mut self, path: &str, service: &'a Node) {
+        let Some(placement) = service.get("deploy").and_then(|deploy| deploy.get("placement")) else { return };
+        for constraint in list(placement, "constraints") {
+            let text = constraint.as_text().unwrap_or_default();
+            let parts = text.split_once("!=").or_else(|| text.split_once("=="));
+            let parts = parts.map(|(key, value)| (key.trim(), value.trim()));
+            let known = parts.is_some_and(|(key, value)| is_node_property(key) && !value.is_empty());
+            let role = parts.is_none_or(|(key, value)| key != "node.role" || matches!(value, "manager" | "worker"));
+            if !known || !role {
+                let problem = format!(
+                    "expected KEY==VALUE or KEY!=VALUE, KEY one of {NODE_PROPERTIES}; a role is manager or worker; found {text:?}"
+                );
+                self.fault(&constraint.at, format!("{path}.deploy.placement.constraints"), problem);
+            }
+        }
+        for preference in list(placement, "preferences") {
+            let Some(spread) = preference.get("spread") else { continue };
+            if !is_node_property(spread.as_text().unwrap_or_default()) {
+                let problem =
+                    format!("expected one of {NODE_PROPERTIES}, found {:?}", spread.as_text().unwrap_or_default());
+                self.fault(&spread.at, format!("{path}.deploy.placement.preferences"), problem);
+            }
         }
     }
 

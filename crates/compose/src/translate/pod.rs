@@ -295,6 +295,7 @@ fn placement(spec: &mut Value, service: &Service, labels: &Map<String, Value>) {
         let mut parts = platform.split('/');
         let (os, arch) = (parts.next(), parts.next());
         rules.extend(os.map(|os| json!({"key": "kubernetes.io/os", "operator": "In", "values": [os]})));
+        let arch = arch.map(architecture);
         rules.extend(arch.map(|arch| json!({"key": "kubernetes.io/arch", "operator": "In", "values": [arch]})));
     }
     let placement = service.deploy.as_ref().and_then(|d| d.placement.as_ref());
@@ -304,6 +305,7 @@ fn placement(spec: &mut Value, service: &Service, labels: &Map<String, Value>) {
             (_, Some((key, value))) => (key.trim(), "In", value.trim()),
             _ => continue,
         };
+        let value = if key == "node.platform.arch" { architecture(value) } else { value };
         rules.push(json!({"key": node_label(key), "operator": operator, "values": [value]}));
     }
     if !rules.is_empty() {
@@ -327,14 +329,23 @@ fn placement(spec: &mut Value, service: &Service, labels: &Map<String, Value>) {
     }
 }
 
+/// A processor's name as nodes have it: the kernel's names mean the same.
+fn architecture(name: &str) -> &str {
+    match name {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" | "arm64/v8" => "arm64",
+        other => other,
+    }
+}
+
 /// Swarm's names of a node's properties as labels.
 fn node_label(key: &str) -> String {
     match key {
-        "node.hostname" => n::HOSTNAME.to_owned(),
+        // A node's identifier is its name.
+        "node.hostname" | "node.id" => n::HOSTNAME.to_owned(),
         "node.platform.os" => "kubernetes.io/os".to_owned(),
         "node.platform.arch" => "kubernetes.io/arch".to_owned(),
         "node.role" => "naru.io/role".to_owned(),
-        "node.id" => "naru.io/node-id".to_owned(),
         _ => {
             let label = key.strip_prefix("node.labels.").or_else(|| key.strip_prefix("engine.labels."));
             label.unwrap_or(key).to_owned()

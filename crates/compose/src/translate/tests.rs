@@ -322,6 +322,24 @@ fn owners_and_permissions_go_with_their_volumes() {
 }
 
 #[test]
+fn nodes_are_named_as_swarm_names_them() {
+    let made = objects(
+        "services: {a: {image: a, platform: linux/x86_64, deploy: {placement: {constraints: [node.id == n1, node.platform.arch==x86_64, engine.labels.disk!=hdd]}}}}",
+    );
+    let terms = &made.pod("a")["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(
+        terms["nodeSelectorTerms"][0]["matchExpressions"],
+        json!([
+            {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]},
+            {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+            {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1"]},
+            {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+            {"key": "disk", "operator": "NotIn", "values": ["hdd"]},
+        ])
+    );
+}
+
+#[test]
 fn names_devices_and_placement_reach_the_pod() {
     let made = objects(
         "services: {a: {image: a, hostname: h, domainname: example.org, device_cgroup_rules: ['c 1:3 mr'], ports: [{target: 80, published: '8080', app_protocol: http}], deploy: {placement: {constraints: [node.role == manager, node.labels.z != b], preferences: [{spread: node.labels.zone}], max_replicas_per_node: 2}}}, b: {image: b, uts: host}}",
