@@ -139,11 +139,26 @@ fn failure(error: CommitError<Refusal>) -> Failure {
     })
 }
 
+/// etcd's words for a request beyond its limits.
+fn is_too_large(source: &(dyn std::error::Error + 'static)) -> bool {
+    let text = source.to_string();
+    text.contains("request is too large") || text.contains("too many operations")
+}
+
 /// The answer while the store cannot do its work.
 pub(crate) fn unavailable(error: &StoreError) -> Status {
     let cause = std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default();
     // The store's own log has it, once; here it would stand once a try.
     tracing::debug!(%error, cause, "the store refused");
+    match error {
+        // Client libraries repeat what they are told to repeat, and this may have happened.
+        StoreError::Unknown { .. } => return Status::timeout(format!("{error}{cause}")),
+        StoreError::Refused { source } if is_too_large(source) => {
+            return Status::new(naru_api::Reason::RequestEntityTooLarge, format!("{error}{cause}"));
+        }
+        StoreError::Refused { .. } => return Status::internal(format!("{error}{cause}")),
+        _ => {}
+    }
     let mut status = Status::unavailable(format!("{error}{cause}"));
     // Client libraries try again by themselves when they are told when.
     status.details = Some(Box::new(naru_api::status::Details { retry_after_seconds: 1, ..Default::default() }));

@@ -27,7 +27,7 @@ use crate::engine::log::format::{
 };
 use crate::engine::log::identity::Identity;
 use crate::engine::log::names::{CHECKPOINT_TEMPORARY, Names, checkpoint_name};
-use crate::{ClusterId, CodecError, Key, OpenError, Prefix, Revision, Snapshot, Store};
+use crate::{ClusterId, CodecError, EtcdConfig, Key, OpenError, Prefix, Revision, Snapshot, Store};
 
 /// How far above the backup's revisions those of a store that is made from it begin. At 20,000 transactions a second,
 /// all the time, this is what a cluster issues in 20 months; and it leaves room for 8,000 restorations before a revision
@@ -158,6 +158,20 @@ impl Store {
         let (folder, _holder) = Folder::hold(dir)?;
         import(&folder, backup, issued)
     }
+
+    /// As [`Store::import`], into etcd, where there must be nothing under the prefix. Reading the backup blocks the
+    /// thread.
+    ///
+    /// # Errors
+    /// As [`Store::import`]. What an import that failed has written must be deleted by hand: nothing takes it for a store.
+    pub async fn import_into(
+        etcd: &EtcdConfig,
+        backup: impl Read,
+        issued: Option<Revision>,
+    ) -> Result<Backup, ImportError> {
+        let client = naru_etcd::Client::new(&etcd.connection).map_err(|source| OpenError::EtcdConfig { source })?;
+        crate::remote::import(&client, &etcd.prefix, backup, issued).await
+    }
 }
 
 fn put(
@@ -210,14 +224,14 @@ pub(crate) fn import(disk: &dyn Disk, backup: &mut dyn Read, issued: Option<Revi
 }
 
 /// A backup being read and checked.
-struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     from: &'a mut dyn Read,
-    header: Header,
-    at: u64,
+    pub header: Header,
+    pub at: u64,
 }
 
 impl Reading<'_> {
-    fn begin(from: &mut dyn Read) -> Result<Reading<'_>, ImportError> {
+    pub fn begin(from: &mut dyn Read) -> Result<Reading<'_>, ImportError> {
         let mut bytes = [0; HEADER];
         let mut at = 0;
         fill(from, &mut bytes, &mut at)?;
@@ -230,7 +244,7 @@ impl Reading<'_> {
     }
 
     /// The next frame of objects, when there were so many before it; `None` at the end.
-    fn next(&mut self, objects: u64) -> Result<Option<(FrameHead, Vec<u8>)>, ImportError> {
+    pub fn next(&mut self, objects: u64) -> Result<Option<(FrameHead, Vec<u8>)>, ImportError> {
         let start = self.at;
         let damaged = |what| ImportError::Damaged { offset: start, what };
         let mut fixed = [0; FRAME];

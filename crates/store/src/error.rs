@@ -69,6 +69,26 @@ pub enum StoreError {
         #[source]
         source: std::sync::Arc<io::Error>,
     },
+    /// etcd cannot be reached, or cannot agree with itself. Nothing was changed; it works again when it is back.
+    #[error("the store in etcd cannot be reached, nothing was changed")]
+    Unavailable {
+        /// What is known.
+        #[source]
+        source: naru_etcd::Error,
+    },
+    /// etcd refused. Nothing was changed.
+    #[error("the store was refused, nothing was changed")]
+    Refused {
+        /// Its words.
+        #[source]
+        source: naru_etcd::Error,
+    },
+    /// A change was sent and never answered.
+    #[error("nobody knows whether the change was made ({why}): read again before you repeat it")]
+    Unknown {
+        /// What is known.
+        why: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -125,6 +145,29 @@ pub enum OpenError {
         /// What is wrong with it.
         #[source]
         source: CodecError,
+    },
+    /// The settings for etcd cannot work.
+    #[error("the store in etcd cannot be set up")]
+    EtcdConfig {
+        /// What is wrong with them.
+        #[source]
+        source: naru_etcd::ConfigError,
+    },
+    /// etcd does not do what it is asked.
+    #[error("the store in etcd cannot be opened")]
+    Etcd {
+        /// What is known.
+        #[source]
+        source: naru_etcd::Error,
+    },
+    /// What is in etcd is not a store.
+    #[error(
+        "etcd holds keys under {prefix} that are no whole store, perhaps of an import that was cut off: choose another \
+         prefix, or delete them with `etcdctl del --prefix {prefix}`"
+    )]
+    Foreign {
+        /// What the keys begin with.
+        prefix: String,
     },
     /// The system refused.
     #[error("cannot {doing} {path}")]

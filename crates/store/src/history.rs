@@ -124,18 +124,20 @@ impl Published {
             let Some(frame) = past.frames.iter().rev().find(|f| f.root.revision <= revision) else {
                 return Err(past.compacted(revision));
             };
-            let skip = (frame.root.revision.0 - past.oldest().0) as usize;
-            let take = (revision.0 - frame.root.revision.0) as usize;
-            let replay: Vec<Arc<Batch>> = past.ring.range(skip..skip + take).map(|(b, _)| b.clone()).collect();
+            // Counted, not computed: where others write to the engine, too, not every revision is a transaction here.
+            let start = past.ring.partition_point(|(batch, _)| batch.revision <= frame.root.revision);
+            let end = past.ring.partition_point(|(batch, _)| batch.revision <= revision);
+            let replay: Vec<Arc<Batch>> = past.ring.range(start..end).map(|(b, _)| b.clone()).collect();
             (frame.root.clone(), replay)
         };
-        if replay.is_empty() {
+        if base.revision == revision {
             return Ok(base);
         }
         let mut root = Root::clone(&base);
         for change in replay.iter().flat_map(|b| b.changes.iter()) {
             root.apply(change);
         }
+        root.revision = revision;
         let root = Arc::new(root);
         let mut rebuilt = self.rebuilt.lock();
         rebuilt.push_back(root.clone());
@@ -155,8 +157,8 @@ impl Published {
         };
         // Only what the topic does not know yet is looked for: subscribing must not cost the whole ring.
         if after < known_after {
-            let (oldest, ring) = (past.oldest(), &past.ring);
-            let at = |revision: Revision| (revision.0.saturating_sub(oldest.0) as usize).min(ring.len());
+            let ring = &past.ring;
+            let at = |revision: Revision| ring.partition_point(|(batch, _)| batch.revision <= revision);
             let missing = ring.range(at(after)..at(known_after)).flat_map(|(batch, _)| batch.changes.iter());
             topic.reach_back(after, missing.filter(|change| scope.contains(change)).cloned().collect());
         }
@@ -180,6 +182,20 @@ impl Published {
     pub fn settled<T>(&self, f: impl FnOnce(Revision) -> T) -> T {
         let past = self.past.read();
         f(past.newest())
+    }
+
+    /// Begins anew from a state between which and the last one nobody knows what happened: the past is forgotten, and
+    /// watchers from before it fall behind.
+    pub fn reset(&self, root: Root) {
+        let root = Arc::new(root);
+        let past = &mut *self.past.write();
+        self.head.store(root.clone());
+        past.ring.clear();
+        past.weight = 0;
+        let revision = root.revision;
+        past.frames = VecDeque::from([Frame { root, transactions: 0, weight: 0, at: Instant::now() }]);
+        past.topics.all().for_each(|topic| topic.break_off(revision));
+        self.rebuilt.lock().clear();
     }
 
     pub fn close(&self) {

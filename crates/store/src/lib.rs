@@ -12,6 +12,7 @@
 //! | `root` | all objects at one revision, in persistent maps |
 //! | `history`, `topic`, `scope`, `watch` | the published past and who follows what of it |
 //! | `backup` | taking everything out of a running store, and a new store of it |
+//! | `remote` | in the sequencer's place where others write, too: etcd |
 //! | `engine` | the port to what keeps transactions: memory, the log, and how a remote engine fits |
 //! | `disk` | the file layer under the log, real and simulated |
 //!
@@ -26,6 +27,7 @@ mod error;
 mod history;
 mod key;
 mod options;
+mod remote;
 mod revision;
 mod root;
 mod scope;
@@ -43,6 +45,7 @@ pub use entry::{Change, Entry, FrameCache};
 pub use error::{CommitError, Compacted, OpenError, StoreError};
 pub use key::{Key, Prefix};
 pub use options::{EngineConfig, History, MAX_VALUE, Options};
+pub use remote::EtcdConfig;
 pub use revision::Revision;
 pub use scope::Scope;
 pub use snapshot::Snapshot;

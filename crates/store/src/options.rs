@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Codec, Revision};
+use crate::{Codec, EtcdConfig, Revision};
 
 /// The largest value an engine takes, in bytes (1.5 MiB, etcd's default, so that moving engines never meets one too
 /// large).
@@ -40,6 +40,13 @@ impl Options {
     }
 }
 
+impl Options {
+    /// A store in etcd.
+    pub fn etcd(config: EtcdConfig, codec: Arc<dyn Codec>) -> Options {
+        Options { engine: EngineConfig::Etcd(config), ..Options::memory(codec) }
+    }
+}
+
 /// Where a store is kept.
 #[derive(Clone, Debug)]
 pub enum EngineConfig {
@@ -50,6 +57,8 @@ pub enum EngineConfig {
         /// The folder; only one process can use it.
         dir: PathBuf,
     },
+    /// In etcd, which other servers use as well.
+    Etcd(EtcdConfig),
 }
 
 /// How much of the past is kept in memory, for reading old revisions and for watchers that resume or are slow. The

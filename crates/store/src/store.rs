@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::engine::{self, ClusterId, Loaded, Memory, Opening};
 use crate::history::Published;
+use crate::remote::{Kv, Remote};
 use crate::root::Root;
 use crate::sequencer::{Sequencer, Verdict, Write};
 use crate::{
@@ -21,11 +22,22 @@ use crate::{
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    sequencer: Arc<Sequencer>,
+    order: Order,
     published: Arc<Published>,
     codec: Arc<dyn Codec>,
     cluster: ClusterId,
     offset: u64,
+}
+
+/// Who decides the order.
+pub(crate) enum Order {
+    Local(Local),
+    Remote(Remote),
+}
+
+/// This process alone.
+pub(crate) struct Local {
+    sequencer: Arc<Sequencer>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -49,7 +61,19 @@ impl Store {
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 }
             }
+            EngineConfig::Etcd(ref config) => {
+                let client = naru_etcd::Client::new(&config.connection);
+                let client = client.map_err(|source| OpenError::EtcdConfig { source })?;
+                Store::follow(Arc::new(client), &config.prefix, &options).await
+            }
         }
+    }
+
+    /// A store whose order is decided elsewhere.
+    pub(crate) async fn follow(kv: Arc<dyn Kv>, prefix: &str, options: &Options) -> Result<Store, OpenError> {
+        let (remote, published, offset) = Remote::open(kv, prefix, options).await?;
+        let (cluster, codec) = (remote.cluster(), options.codec.clone());
+        Ok(Store(Arc::new(Inner { order: Order::Remote(remote), published, codec, cluster, offset })))
     }
 
     pub(crate) fn start(opening: Opening, options: &Options) -> Result<Store, OpenError> {
@@ -83,7 +107,8 @@ impl Store {
                 })?)
             }
         };
-        Ok(Store(Arc::new(Inner { sequencer, published, codec, cluster, offset, writer: Mutex::new(writer) })))
+        let order = Order::Local(Local { sequencer, writer: Mutex::new(writer) });
+        Ok(Store(Arc::new(Inner { order, published, codec, cluster, offset })))
     }
 
     /// The newest durable state.
@@ -104,7 +129,10 @@ impl Store {
     /// # Errors
     /// When the engine cannot be asked. The local ones need no question: who was told, was told after publishing.
     pub async fn confirm(&self) -> Result<Snapshot, StoreError> {
-        Ok(self.snapshot())
+        match &self.0.order {
+            Order::Local(_) => Ok(self.snapshot()),
+            Order::Remote(remote) => remote.confirm().await,
+        }
     }
 
     /// Runs a transaction: `f` reads and writes through [`Txn`], and either all of it happens, durable when this
@@ -116,13 +144,21 @@ impl Store {
     ///
     /// # Errors
     /// [`CommitError::Rejected`] with what `f` returned; the others when a value cannot be stored or the engine fails.
-    /// Nothing was changed then.
+    /// Nothing was changed then, unless it is [`StoreError::Unknown`].
     pub async fn commit<T, E>(
         &self,
         mut f: impl FnMut(&mut Txn<'_>) -> Result<T, E> + Send,
     ) -> Result<Committed<T>, CommitError<E>> {
+        let local = match &self.0.order {
+            Order::Local(local) => local,
+            Order::Remote(remote) => {
+                let prepare = |root: &Root, writes| self.prepare(writes, root.revision.next());
+                // In a box, so that local commits do not carry the room that this one needs.
+                return Box::pin(remote.commit(f, prepare)).await;
+            }
+        };
         for run in 0.. {
-            let (result, verdict) = self.attempt(&mut f, run >= OPTIMISTIC_RUNS)?;
+            let (result, verdict) = self.attempt(local, &mut f, run >= OPTIMISTIC_RUNS)?;
             let Verdict::Placed { revision, changes, done } = verdict else { continue };
             match (result, done.wait().await) {
                 (Ok(value), Ok(())) => return Ok(Committed { value, revision, changes }),
@@ -139,10 +175,11 @@ impl Store {
     /// Runs the closure once and tries to take a place with what it did.
     fn attempt<T, E>(
         &self,
+        local: &Local,
         f: &mut impl FnMut(&mut Txn<'_>) -> Result<T, E>,
         exclusively: bool,
     ) -> Result<(Result<T, E>, Verdict), CommitError<E>> {
-        let sequencer = &self.0.sequencer;
+        let sequencer = &local.sequencer;
         let mut held = exclusively.then(|| sequencer.lock());
         let view = held.as_ref().map_or_else(|| sequencer.view(), |place| place.view());
         let mut txn = Txn::new(&view.root);
@@ -204,8 +241,12 @@ impl Store {
     /// Closes the store: transactions that have their place become durable, later ones are refused, watches end.
     /// Snapshots stay readable. Dropping the last handle does the same but blocks the thread it happens on.
     pub async fn close(&self) {
-        self.0.sequencer.close();
-        let writer = self.0.writer.lock().take();
+        let local = match &self.0.order {
+            Order::Local(local) => local,
+            Order::Remote(remote) => return remote.close().await,
+        };
+        local.sequencer.close();
+        let writer = local.writer.lock().take();
         if let Some(writer) = writer {
             // No result to look at: a panic there ends the process.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
@@ -213,7 +254,7 @@ impl Store {
     }
 }
 
-impl Drop for Inner {
+impl Drop for Local {
     fn drop(&mut self) {
         self.sequencer.close();
         if let Some(writer) = self.writer.get_mut().take() {
@@ -223,7 +264,7 @@ impl Drop for Inner {
 }
 
 /// The root of everything that an engine found.
-fn load(loaded: Loaded, codec: &dyn Codec) -> Result<Root, OpenError> {
+pub(crate) fn load(loaded: Loaded, codec: &dyn Codec) -> Result<Root, OpenError> {
     let mut root = Root::default();
     for object in &loaded.objects {
         let (created, modified) = (loaded.revision(object.created), loaded.revision(object.modified));
@@ -234,6 +275,13 @@ fn load(loaded: Loaded, codec: &dyn Codec) -> Result<Root, OpenError> {
     }
     root.revision = loaded.revision(loaded.sequence);
     Ok(root)
+}
+
+#[cfg(test)]
+impl Store {
+    pub(crate) fn order(&self) -> &Order {
+        &self.0.order
+    }
 }
 
 #[cfg(test)]

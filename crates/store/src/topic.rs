@@ -70,6 +70,16 @@ impl Topic {
         }
     }
 
+    /// Everyone who has not seen everything up to `revision` falls behind.
+    pub fn break_off(&self, revision: Revision) {
+        {
+            let mut recent = self.recent.write();
+            recent.changes.clear();
+            recent.complete_after = revision;
+        }
+        self.wake();
+    }
+
     /// Resolves at the next wake-up after this call (not after the first poll).
     pub fn woken(&self) -> tokio::sync::futures::Notified<'_> {
         self.notify.notified()

@@ -71,6 +71,16 @@ impl<'a> Txn<'a> {
 }
 
 impl Reads {
+    /// The objects that were read, and when they had been written last.
+    pub fn keys(&self) -> &[(Key, Option<Revision>)] {
+        &self.keys
+    }
+
+    /// The collections that were listed; `None` is all of them.
+    pub fn collections(&self) -> impl Iterator<Item = Option<&str>> {
+        self.collections.iter().map(Option::as_deref)
+    }
+
     /// Whether a transaction that read this from `base` would read the same from `now`.
     pub fn still_hold(&self, base: &Root, now: &Root) -> bool {
         base.revision == now.revision

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::clock;
+use crate::fault::Fault;
 use crate::http::{Answer, get_here};
 use crate::images::{self, Image};
 use crate::lan::{Lan, Port};
@@ -135,6 +137,52 @@ impl Host {
     /// When it is not on a wire with others.
     pub fn mend(&self) {
         self.port.as_ref().expect("a host on a wire").set(true);
+    }
+
+    /// Loses what it sends and fits `rule`, in nftables' words (everything when that is empty), until the value is dropped.
+    ///
+    /// # Panics
+    /// When it is not on a wire with others, or the rule is none.
+    #[track_caller]
+    pub fn loses_sent(&self, rule: &str) -> Fault {
+        self.port.as_ref().expect("a host on a wire").loses_sent(rule).expect("a rule")
+    }
+
+    /// The same with what it would receive.
+    ///
+    /// # Panics
+    /// When the rule is none.
+    #[track_caller]
+    pub fn loses_received(&self, rule: &str) -> Fault {
+        Fault::begin(&self.node, "eth0", rule).expect("a rule")
+    }
+
+    /// Sets the clock of every program that is started here from now on, or was since this was first called: by so many
+    /// seconds it is ahead. `None` (said loudly) where that cannot be done.
+    pub fn set_clock(&self, seconds: i64) -> Option<()> {
+        if let Err(why) = clock::library() {
+            return require::skipped(&format!("a clock cannot be set: {why}"));
+        }
+        clock::set(&self.clock_path(), seconds);
+        Some(())
+    }
+
+    fn clock_path(&self) -> PathBuf {
+        self.folder.join("clock")
+    }
+
+    /// Puts a filesystem of so many MiB below a folder of its state folder (the whole when that is empty): a small disk.
+    /// Nothing may run here yet.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    #[track_caller]
+    pub fn small_disk(&self, below: &str, mebibytes: u32) {
+        let path = if below.is_empty() { self.state_dir() } else { self.state_dir().join(below) };
+        fs::create_dir_all(&path).expect("a folder");
+        let mut mount = self.command("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=0700"), "none"]).arg(&path);
+        self.run(mount, b"").ok();
     }
 
     /// Kills everything that runs here: the program, what it keeps running, and containers, as a loss of power does.
@@ -285,6 +333,9 @@ impl Host {
             .env("HOME", self.folder.join("home"))
             .env_remove("NO_COLOR")
             .current_dir(&self.folder);
+        if let (true, Ok(library)) = (self.clock_path().exists(), clock::library()) {
+            command.env("LD_PRELOAD", library).env("TEST_CLOCK", self.clock_path());
+        }
     }
 
     /// Runs a command of [`Self::command`] or [`Self::program`] to its end. What is piped never holds escape codes.

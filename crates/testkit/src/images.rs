@@ -109,13 +109,13 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-fn is_fresh(archive: &Path, sources: &[PathBuf]) -> bool {
+pub(crate) fn is_fresh(archive: &Path, sources: &[PathBuf]) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     time(archive).is_some_and(|made| sources.iter().all(|source| time(source).is_none_or(|changed| changed < made)))
 }
 
 /// Where what is slow to make is kept.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     std::env::var_os("NARU_CACHE").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache/naru"),
         PathBuf::from,

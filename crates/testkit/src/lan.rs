@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::fault::Fault;
 use crate::namespace::Namespace;
 use crate::require;
 
@@ -80,6 +81,11 @@ impl Port {
 
     pub fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(198, 18, 7, 10 + self.number)
+    }
+
+    /// Loses what its host sends and fits a rule.
+    pub fn loses_sent(&self, rule: &str) -> Result<Fault, String> {
+        Fault::begin(&self.lan.0.router, &self.name(), rule)
     }
 
     /// Pulls the cable, or puts it back.

@@ -10,11 +10,16 @@
 //! what users type.
 
 mod address;
+mod clock;
+mod cluster;
+mod etcd;
+mod fault;
 mod host;
 mod http;
 mod images;
 mod lan;
 mod leaks;
+mod load;
 mod namespace;
 mod process;
 mod project;
@@ -22,11 +27,15 @@ mod require;
 mod wait;
 
 pub use address::{NEIGHBOUR, NODE};
+pub use cluster::{Cluster, SeenPod};
+pub use etcd::{Etcd, EtcdSetup};
+pub use fault::Fault;
 pub use host::{Host, HostOptions, shared_host};
 pub use http::{Answer, get_here};
 pub use images::Image;
 pub use lan::{Lan, ROUTER};
 pub use leaks::Leaks;
+pub use load::{Load, under_load};
 pub use process::{Output, Running};
 pub use project::Project;
 pub use require::{missing, skipped};

@@ -8,6 +8,15 @@ use super::*;
 use crate::engine::{Engine, FIRST, Record};
 use crate::{CodecError, IndexName, Prefix, WatchEnd};
 
+impl Inner {
+    fn sequencer(&self) -> &Sequencer {
+        match &self.order {
+            Order::Local(local) => &local.sequencer,
+            Order::Remote(_) => panic!("a store of these tests is local"),
+        }
+    }
+}
+
 /// An engine that waits at each append until the test says how it ends.
 #[derive(Clone, Default)]
 struct Gate(Arc<GateState>);
@@ -107,7 +116,7 @@ fn create(store: &Store, name: &'static str) -> tokio::task::JoinHandle<Put> {
 }
 
 fn queued(store: &Store) -> usize {
-    store.0.sequencer.queued()
+    store.0.sequencer().queued()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,7 +185,7 @@ async fn a_closure_that_saw_what_was_lost_runs_again() {
         let (store, gate) = gated();
         let lost = create(&store, "a");
         gate.until_appending().await;
-        let (runs, inner, seen) = (Arc::new(Mutex::new(0)), store.clone(), store.0.sequencer.view().root.revision);
+        let (runs, inner, seen) = (Arc::new(Mutex::new(0)), store.clone(), store.0.sequencer().view().root.revision);
         let task = tokio::spawn({
             let (store, gate, runs) = (store.clone(), gate.clone(), runs.clone());
             async move {
@@ -188,15 +197,15 @@ async fn a_closure_that_saw_what_was_lost_runs_again() {
                         gate.answer(false);
                         // The runtime must go on with the others meanwhile.
                         tokio::task::block_in_place(|| {
-                            while inner.0.sequencer.epoch() == 0 {
+                            while inner.0.sequencer().epoch() == 0 {
                                 std::thread::yield_now();
                             }
                             create(&inner, if refuses { "other" } else { "a" });
-                            while inner.0.sequencer.view().root.revision < seen {
+                            while inner.0.sequencer().view().root.revision < seen {
                                 std::thread::yield_now();
                             }
                             // Else it could share a group with what this closure writes when it runs again.
-                            while inner.0.sequencer.queued() > 0 {
+                            while inner.0.sequencer().queued() > 0 {
                                 std::thread::yield_now();
                             }
                         });
@@ -231,7 +240,7 @@ async fn closing_finishes_what_has_its_place() {
         let store = store.clone();
         async move { store.close().await }
     });
-    until(|| store.0.sequencer.is_closed()).await;
+    until(|| store.0.sequencer().is_closed()).await;
     assert!(matches!(create(&store, "b").await.unwrap(), Err(CommitError::Store(StoreError::Closed))));
     gate.answer(true);
     closing.await.unwrap();
