@@ -19,10 +19,10 @@ fn zone() -> Zone {
     let services = (0..SERVICES).map(|n| ServiceNames {
         namespace: format!("ns-{}", n % 20),
         name: format!("svc-{n}"),
-        addresses: vec![Ipv4Addr::new(10, 43, (n / 250) as u8, (n % 250) as u8)],
+        addresses: vec![Ipv4Addr::new(10, 43, (n / 250) as u8, (n % 250) as u8).into()],
         members: (0..3)
             .map(|m| Member {
-                address: Ipv4Addr::new(10, 42, (n / 80) as u8, (n % 80 * 3 + m) as u8),
+                address: Ipv4Addr::new(10, 42, (n / 80) as u8, (n % 80 * 3 + m) as u8).into(),
                 hostname: None,
                 ready: true,
                 terminating: false,

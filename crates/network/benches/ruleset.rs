@@ -20,12 +20,15 @@ fn desired(moved: usize) -> Desired {
     let address = |n: usize| Ipv4Addr::new(10, 42, (n / 250) as u8, (n % 250 + 2) as u8);
     let services = (0..SERVICES).map(|n| {
         let last = if n == moved { ENDPOINTS - 1 } else { ENDPOINTS };
-        let endpoint =
-            |e: usize| Endpoint { address: address(n * ENDPOINTS + e), local: true, state: EndpointState::Ready };
+        let endpoint = |e: usize| Endpoint {
+            address: address(n * ENDPOINTS + e).into(),
+            local: true,
+            state: EndpointState::Ready,
+        };
         Service {
             namespace: format!("ns-{}", n % 20),
             name: format!("svc-{n}"),
-            cluster_ips: vec![Ipv4Addr::new(10, 43, (n / 250) as u8, (n % 250 + 1) as u8)],
+            cluster_ips: vec![Ipv4Addr::new(10, 43, (n / 250) as u8, (n % 250 + 1) as u8).into()],
             ports: vec![ServicePort {
                 protocol: Protocol::Tcp,
                 port: 80,
@@ -38,6 +41,7 @@ fn desired(moved: usize) -> Desired {
     let pods = (0..SERVICES * ENDPOINTS).map(|n| Pod {
         uid: PodUid::from(format!("uid-{n}")),
         address: address(n),
+        address6: None,
         local: true,
         networks: Default::default(),
         host_ports: Vec::new(),
@@ -104,6 +108,7 @@ fn attach(node: &NodeConfig) {
         service_cidr: node.service_cidr,
         dns: node.dns,
         gateway: node.gateway,
+        six: node.six,
     })
     .expect("links");
     let mut times = Vec::new();

@@ -41,10 +41,12 @@ pub use helper::{
 };
 pub use ipam::{Ipam, IpamError, second_address};
 pub use links::{
-    Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_INTERFACE,
+    Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_GATEWAY6,
+    POD_INTERFACE,
     PodAddress, PodAttach, interface_name,
 };
-pub use node::{HostRecord, uninstall};
+pub use node::{HostRecord, Ipv6Record, uninstall};
 pub use ports::{PortHolder, port_holders};
 pub use report::chain;
+pub use sysctl::has_ipv6;
 pub use uid::PodUid;

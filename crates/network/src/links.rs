@@ -4,7 +4,8 @@
 //! times as much), a /32 address, and a link-local gateway that exists nowhere: both ends know the other's hardware
 //! address for ever (permanent neighbour entries), so there is no ARP, no proxy and no broadcast domain. Every packet
 //! between two pods of a node is therefore routed and meets the same rules, whatever `bridge-nf-call-iptables` says.
-//! The alternative refused is a bridge: its traffic skips the firewall on most machines and meets it on some.
+//! The alternative refused is a bridge: its traffic skips the firewall on most machines and meets it on some. IPv6 is the
+//! same with a /128 and fe80::1; no end has an address that the kernel chose, so routers announce nothing here.
 //!
 //! Everything is idempotent: attaching twice is attaching once, and what a dead process left is found by [`Links::list`].
 
@@ -16,16 +17,20 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::PodUid;
+use crate::model::Ipv6Config;
 use crate::netlink::{NetlinkError, Socket};
 
 pub(crate) use attach::is_pod_link;
+pub(crate) use host::FORWARDING6;
 pub use host::HostLinks;
 
 /// The gateway every pod has: link-local, the same for all, never on the wire.
 pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The same for IPv6.
+pub const POD_GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// The name of a pod's interface inside its namespace.
 pub const POD_INTERFACE: &str = "eth0";
 /// The interface that carries the node's own addresses: the pod gateway address and the DNS service.
@@ -35,7 +40,7 @@ pub(crate) const HOST_MAC: [u8; 6] = [0xee; 6];
 /// Marks our routes in `ip route` (`proto 110`).
 pub(crate) const ROUTE_PROTOCOL: u8 = 110;
 
-/// The addresses of a pod. IPv6 is carried from the start so that dual stack changes no signature.
+/// The addresses of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PodAddress {
     /// The pod's IPv4 address, used as a /32.
@@ -129,6 +134,8 @@ pub struct LinkConfig {
     pub dns: Ipv4Addr,
     /// The node's own address towards its pods.
     pub gateway: Ipv4Addr,
+    /// The same of the second family.
+    pub six: Option<Ipv6Config>,
 }
 
 /// Makes and removes the links of pods. Calls block for about a millisecond: run them on a blocking thread.
@@ -186,10 +193,10 @@ impl Links {
 
     /// Takes everything down that this module ever made in this namespace: pods' links, the node's interface, routes.
     /// Kernel parameters are the caller's ([`crate::uninstall`]).
-    pub fn uninstall(pod_subnet: Ipv4Net) -> Result<(), LinkError> {
+    pub fn uninstall(pod_subnet: Ipv4Net, second: Option<Ipv6Net>) -> Result<(), LinkError> {
         let names: Vec<String> = attach::list()?.into_iter().map(|link| link.interface).collect();
         attach::delete(&names)?;
-        HostLinks::remove(pod_subnet)
+        HostLinks::remove(pod_subnet, second)
     }
 }
 

@@ -5,10 +5,10 @@
 //! sides are small pure functions with golden tests, and a model can be printed and compared.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::PodUid;
@@ -34,6 +34,9 @@ pub struct Desired {
 pub struct PeerNode {
     /// Its address towards pods, which what it sends on behalf of others comes from.
     pub gateway: Ipv4Addr,
+    /// The same of the second family, when it has one.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
     /// Where it is reached, and its tunnel's packets come from.
     pub address: Ipv4Addr,
 }
@@ -71,6 +74,9 @@ pub struct NodeConfig {
     pub node_ports: RangeInclusive<u16>,
     /// Interfaces between which nothing may be forwarded, because forwarding was off before this node began.
     pub guarded: Vec<String>,
+    /// The same for IPv6.
+    #[serde(default)]
+    pub guarded6: Vec<String>,
     /// The tunnel between nodes.
     #[serde(default)]
     pub tunnel: Tunnel,
@@ -104,6 +110,7 @@ impl Default for NodeConfig {
             gateway: Ipv4Addr::new(10, 42, 0, 1),
             node_ports: 30000..=32767,
             guarded: Vec::new(),
+            guarded6: Vec::new(),
             tunnel: Tunnel::default(),
             six: None,
         }
@@ -151,14 +158,14 @@ pub struct Service {
     /// Its name.
     pub name: String,
     /// Its virtual addresses.
-    pub cluster_ips: Vec<Ipv4Addr>,
+    pub cluster_ips: Vec<IpAddr>,
     /// Addresses that others route to this node for it.
-    pub external_ips: Vec<Ipv4Addr>,
+    pub external_ips: Vec<IpAddr>,
     /// Whether its ports also answer on the host's own addresses (type LoadBalancer).
     pub load_balancer: bool,
     /// Who may come through its balanced ports; everybody when empty.
     #[serde(default)]
-    pub source_ranges: Vec<Ipv4Net>,
+    pub source_ranges: Vec<IpNet>,
     /// The virtual address answers on every port (Compose services without ports).
     pub all_ports: bool,
     /// Every address that answers for it, in a stable order; used by `all_ports` and `published`.
@@ -201,7 +208,7 @@ pub struct Backend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Whether it is on this node.
     pub local: bool,
     /// Ready, or only serving while it terminates (used when nobody is ready).
@@ -220,8 +227,8 @@ pub enum EndpointState {
 /// A host port that leads to a service's endpoints, or to one pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Published {
-    /// The host address it answers on; every one when `None`.
-    pub host_ip: Option<Ipv4Addr>,
+    /// The host address it answers on; every one when `None`, every one of its family when unspecified.
+    pub host_ip: Option<IpAddr>,
     /// The host's port.
     pub host_port: u16,
     /// Its protocol.
@@ -237,12 +244,22 @@ pub struct Pod {
     pub uid: PodUid,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address, when it has one.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// Whether it is on this node.
     pub local: bool,
     /// The networks it belongs to; none means the flat network of all pods without one.
     pub networks: BTreeSet<String>,
     /// Host ports that lead to it.
     pub host_ports: Vec<Published>,
+}
+
+impl Pod {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        std::iter::once(self.address.into()).chain(self.address6.map(IpAddr::V6))
+    }
 }
 
 /// A network that isolates its members from everybody else.
@@ -262,7 +279,7 @@ pub struct Policy {
     /// Its name.
     pub name: String,
     /// The local pods it applies to.
-    pub pods: BTreeSet<Ipv4Addr>,
+    pub pods: BTreeSet<IpAddr>,
     /// What may come in; `None` when the policy says nothing about ingress.
     pub ingress: Option<Vec<PolicyRule>>,
     /// What may go out; `None` when the policy says nothing about egress.
@@ -286,7 +303,7 @@ pub enum Peers {
     /// These pods and these blocks of addresses.
     Of {
         /// Addresses of the pods selected.
-        pods: BTreeSet<Ipv4Addr>,
+        pods: BTreeSet<IpAddr>,
         /// Blocks of addresses.
         blocks: Vec<IpBlock>,
     },
@@ -296,9 +313,9 @@ pub enum Peers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpBlock {
     /// The block.
-    pub cidr: Ipv4Net,
+    pub cidr: IpNet,
     /// The holes.
-    pub except: Vec<Ipv4Net>,
+    pub except: Vec<IpNet>,
 }
 
 /// A port of a policy rule.
@@ -309,5 +326,5 @@ pub enum PolicyPort {
     /// Ports by number.
     Range(Protocol, RangeInclusive<u16>),
     /// A port by name, resolved to the destinations that have it.
-    Named(Protocol, BTreeSet<(Ipv4Addr, u16)>),
+    Named(Protocol, BTreeSet<(IpAddr, u16)>),
 }

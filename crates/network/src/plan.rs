@@ -19,9 +19,13 @@
 //! A packet between pods of two nodes passes `forward` on both and keeps its addresses. The sender's node judges what
 //! may go out, the receiver's what may come in; each knows the members of networks and the peers of policies everywhere.
 //!
+//! Where pods have IPv6 addresses too, everything that holds addresses exists a second time under its name with a 6, and
+//! rules of both families stand side by side (`family`).
+//!
 //! Traffic between the node and its own pods is never filtered (probes must arrive), as Kubernetes specifies.
 
 mod base;
+mod family;
 mod networks;
 mod nodes;
 mod policies;
@@ -44,7 +48,7 @@ pub fn compile(node: &NodeConfig, desired: &Desired) -> Table {
     services::compile(&mut table, node, desired);
     nodes::compile(&mut table, node, desired);
     networks::compile(&mut table, node, desired);
-    policies::compile(&mut table, desired);
+    policies::compile(&mut table, node, desired);
     table
 }
 

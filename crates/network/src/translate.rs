@@ -12,7 +12,7 @@ mod policies;
 mod services;
 mod zone;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use ipnet::Ipv4Net;
 
 use crate::dns::Zone;
 use crate::helper::Relay;
-use crate::model::{Desired, Network, Pod, Protocol, Published};
+use crate::model::{Desired, Ipv6Config, Network, Pod, Protocol, Published};
 
 use facts::{HostPort, NamespaceFacts, NetworkFacts, NodeFacts, PodFacts, PolicyFacts, ServiceFacts, SliceFacts};
 
@@ -52,8 +52,28 @@ pub struct Viewpoint {
     pub pod_subnet: Ipv4Net,
     /// Its own address towards its pods.
     pub gateway: Ipv4Addr,
+    /// The same of the second family.
+    pub six: Option<Ipv6Config>,
     /// The cluster's domain.
     pub domain: String,
+}
+
+impl Viewpoint {
+    /// Whether an address is one that pods of this node get.
+    pub fn is_here(&self, address: &IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.pod_subnet.contains(address),
+            IpAddr::V6(address) => self.six.is_some_and(|six| six.pod_subnet.contains(address)),
+        }
+    }
+
+    /// The IPv4 address of the pod of this node that has `address`: itself, or what its IPv6 address ends with.
+    pub fn pod_at(&self, address: &IpAddr) -> Option<Ipv4Addr> {
+        match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(six) => self.is_here(address).then(|| Ipv4Addr::from(u128::from(*six) as u32)),
+        }
+    }
 }
 
 /// What the network of a node should be.
@@ -112,7 +132,8 @@ fn pods(cluster: &Cluster, viewpoint: &Viewpoint, relays: &mut BTreeSet<Relay>) 
             Vec::new()
         };
         let networks = facts.networks.iter().map(|membership| membership.network.clone()).collect();
-        pods.push(Pod { uid: facts.uid.clone(), address, local, networks, host_ports });
+        let address6 = facts.address6;
+        pods.push(Pod { uid: facts.uid.clone(), address, address6, local, networks, host_ports });
     }
     pods.sort_by_key(|pod| pod.address);
     pods
@@ -120,8 +141,10 @@ fn pods(cluster: &Cluster, viewpoint: &Viewpoint, relays: &mut BTreeSet<Relay>) 
 
 /// A host port in the kernel's terms, and the relay that IPv6 clients need.
 ///
-/// Where the host address is an IPv6 one, the relay needs an IPv4 door of its own: the same port of the loopback.
-fn published(host: HostPort, protocol: Protocol, target_port: u16, relays: &mut BTreeSet<Relay>) -> Option<Published> {
+/// The relay stands also where the kernel leads IPv6 clients to the pods themselves: it answers those of the kernel's
+/// blind spot, ::1, and everybody while no pod behind the port has an IPv6 address. Where the host address is an IPv6
+/// one, it needs an IPv4 door of its own: the same port of the loopback.
+fn published(host: HostPort, protocol: Protocol, target_port: u16, relays: &mut BTreeSet<Relay>) -> Vec<Published> {
     let make = |host_ip| Published { host_ip, host_port: host.port, protocol, target_port };
     let relay = |listen: IpAddr| Relay {
         listen: SocketAddr::new(listen, host.port),
@@ -132,37 +155,43 @@ fn published(host: HostPort, protocol: Protocol, target_port: u16, relays: &mut 
     match host.ip {
         None => {
             relays.extend(relayed.then(|| relay(Ipv6Addr::UNSPECIFIED.into())));
-            Some(make(None))
+            vec![make(None)]
         }
-        Some(IpAddr::V4(ip)) if ip.is_unspecified() => Some(make(None)),
-        Some(IpAddr::V4(ip)) => Some(make(Some(ip))),
-        Some(IpAddr::V6(ip)) => {
-            relays.extend(relayed.then(|| relay(ip.into())));
-            relayed.then(|| make(Some(Ipv4Addr::LOCALHOST)))
+        Some(ip @ IpAddr::V4(_)) => vec![make(Some(ip))],
+        Some(ip @ IpAddr::V6(six)) => {
+            relays.extend(relayed.then(|| relay(ip)));
+            let door = relayed.then(|| make(Some(Ipv4Addr::LOCALHOST.into())));
+            let own = (!six.is_loopback()).then(|| make(Some(ip)));
+            door.into_iter().chain(own).collect()
         }
+    }
+}
+
+/// The addresses that a published port stands for, all those of a family being one.
+fn claims(port: &Published) -> Vec<IpAddr> {
+    match port.host_ip {
+        Some(ip) => vec![ip],
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
     }
 }
 
 /// The first of several owners of a host port keeps it; the others are told.
 fn drop_taken_ports(services: &mut [crate::model::Service], pods: &mut [Pod], problems: &mut Vec<String>) {
-    let mut taken: std::collections::BTreeMap<(Protocol, u16, Option<Ipv4Addr>), String> = Default::default();
+    let mut taken: BTreeMap<(Protocol, u16, IpAddr), String> = BTreeMap::new();
     let mut claim = |who: String, port: &Published| {
-        let key = (port.protocol, port.host_port, port.host_ip);
-        match taken.get(&key) {
-            Some(holder) if *holder != who => {
-                let at = port.host_ip.map(|ip| format!("{ip}:")).unwrap_or_default();
-                problems.push(format!(
-                    "host port {at}{}/{} asked for by {who} belongs to {holder}; publish another port",
-                    port.host_port,
-                    port.protocol.name()
-                ));
-                false
-            }
-            _ => {
-                taken.insert(key, who);
-                true
-            }
+        let keys: Vec<_> = claims(port).into_iter().map(|ip| (port.protocol, port.host_port, ip)).collect();
+        if let Some(holder) = keys.iter().find_map(|key| taken.get(key).filter(|holder| **holder != who)) {
+            let at = port.host_ip.filter(|ip| !ip.is_unspecified());
+            let at = at.map(|ip| SocketAddr::new(ip, port.host_port).to_string());
+            problems.push(format!(
+                "host port {}/{} asked for by {who} belongs to {holder}; publish another port",
+                at.unwrap_or_else(|| port.host_port.to_string()),
+                port.protocol.name()
+            ));
+            return false;
         }
+        taken.extend(keys.into_iter().map(|key| (key, who.clone())));
+        true
     };
     for service in services {
         let who = format!("service {}/{}", service.namespace, service.name);
@@ -172,6 +201,13 @@ fn drop_taken_ports(services: &mut [crate::model::Service], pods: &mut [Pod], pr
         let who = format!("pod {}", pod.uid);
         pod.host_ports.retain(|port| claim(who.clone(), port));
     }
+}
+
+/// The other address of every pod that has two.
+fn siblings(cluster: &Cluster) -> BTreeMap<IpAddr, IpAddr> {
+    let pods = cluster.pods.iter().filter(|pod| pod.connected());
+    let pairs = pods.filter_map(|pod| Some((IpAddr::V4(pod.address?), IpAddr::V6(pod.address6?))));
+    pairs.flat_map(|(four, six)| [(four, six), (six, four)]).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use naru_network::translate::Viewpoint;
 use naru_network::translate::facts::PodFacts;
 use naru_network::{
     Applied, Applier, Helper, HelperConfig, HelperOptions, HostRecord, Ipam, IpamError, LinkConfig, Links,
-    NetworkClaim, PodAddress, PodAttach, PodResolver, PodUid,
+    NetworkClaim, PodAddress, PodAttach, PodResolver, PodUid, has_ipv6, second_address,
 };
 use naru_runtime::pod::PodUid as RuntimeUid;
 use tokio::sync::watch;
@@ -82,8 +82,15 @@ impl Dataplane {
             fs::create_dir_all(dir).map_err(state)?;
         }
         fits(&config, &dir)?;
-        let record = HostRecord::open(&dir).map_err(|source| DataplaneError::State { path: dir.clone(), source })?;
+        if config.node.six.is_some() && !has_ipv6() {
+            tracing::warn!("this machine has no IPv6 (module ipv6): its pods have IPv4 addresses alone");
+            config.node.six = None;
+        }
+        let second = config.node.six.map(|six| six.pod_subnet);
+        let record =
+            HostRecord::open(&dir, second).map_err(|source| DataplaneError::State { path: dir.clone(), source })?;
         config.node.guarded = record.guarded;
+        config.node.guarded6 = record.six.map(|six| six.guarded).unwrap_or_default();
         let node = config.node.clone();
         let ipam = Arc::new(Ipam::open(&dir.join("addresses"), node.pod_subnet)?);
         let links = Arc::new(Links::open(LinkConfig {
@@ -91,6 +98,7 @@ impl Dataplane {
             service_cidr: node.service_cidr,
             dns: node.dns,
             gateway: node.gateway,
+            six: node.six,
         })?);
         let helper = Arc::new(Helper::start(helper_config(&config, &dir)));
         let applier = Arc::new(Applier::start(node.clone()));
@@ -105,6 +113,7 @@ impl Dataplane {
                 node: config.node_name.clone(),
                 pod_subnet: node.pod_subnet,
                 gateway: node.gateway,
+                six: node.six,
                 domain: config.domain.clone(),
             },
             applier: applier.clone(),
@@ -193,7 +202,17 @@ impl Dataplane {
 
     /// Returns when no service leads new connections to `address` any more.
     pub async fn withdrawn(&self, address: Ipv4Addr) {
-        let _ = self.applied.clone().wait_for(|applied| !leads_to(applied, address)).await;
+        let addresses = self.addresses(address);
+        let _ = self.applied.clone().wait_for(|applied| !leads_to(applied, &addresses)).await;
+    }
+
+    /// The pod's IPv6 address, where pods have such.
+    fn second(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        self.config.node.six.map(|six| second_address(six.pod_subnet, address))
+    }
+
+    fn addresses(&self, address: Ipv4Addr) -> Vec<IpAddr> {
+        std::iter::once(IpAddr::V4(address)).chain(self.second(address).map(IpAddr::V6)).collect()
     }
 
     /// Gives a pod its address and asks for its rules, which are made while its namespace and link are.
@@ -203,7 +222,7 @@ impl Dataplane {
             self.attached.pods.lock().get(uid).is_some_and(|(known, facts)| *known == address && facts.is_some());
         if !known {
             let mut facts = PodFacts::parse(&serde_json::to_vec(&pod.to_value())?)?;
-            facts.address = Some(address);
+            (facts.address, facts.address6) = (Some(address), self.second(address));
             facts.node.get_or_insert_with(|| self.config.node_name.clone());
             self.attached.pods.lock().insert(uid.clone(), (address, Some(Arc::new(facts))));
             self.attached.changed.notify_one();
@@ -222,7 +241,7 @@ impl Dataplane {
         let Attachment { netns, pod, warn, .. } = attachment;
         let uid = PodUid::from(attachment.uid.to_string());
         let address = self.announce(&uid, &pod)?;
-        let address_pair = PodAddress { v4: address, v6: None };
+        let address_pair = PodAddress { v4: address, v6: self.second(address) };
         let attach =
             PodAttach { uid: uid.clone(), netns: netns.clone(), address: address_pair, mtu: self.packet_size().await };
         let links = self.links.clone();
@@ -261,13 +280,13 @@ impl Dataplane {
             tracing::warn!(pod = %uid, "{text}");
             warn(NOT_READY, text);
         }
-        Ok(vec![IpAddr::V4(address)])
+        Ok(self.addresses(address))
     }
 
     /// Marks a pod as leaving and waits until the kernel leads nothing new to it.
     async fn part(&self, pod: &PodUid) -> bool {
         let Some(address) = self.attached.pods.lock().get(pod).map(|(address, _)| *address) else { return false };
-        let served = leads_to(&self.applied.borrow(), address);
+        let served = leads_to(&self.applied.borrow(), &self.addresses(address));
         if self.attached.leaving.lock().insert(pod.clone()) {
             self.attached.changed.notify_one();
         }
@@ -286,13 +305,13 @@ impl Dataplane {
     }
 }
 
-/// Whether a service leads new connections to an address; nobody knows before the first rules are made.
-fn leads_to(applied: &Applied, address: Ipv4Addr) -> bool {
+/// Whether a service leads new connections to one of these addresses; nobody knows before the first rules are made.
+fn leads_to(applied: &Applied, addresses: &[IpAddr]) -> bool {
     applied.desired.as_ref().is_none_or(|desired| {
         desired.services.iter().any(|service| {
             let backends = service.ports.iter().flat_map(|port| &port.backends).map(|b| &b.endpoint);
             service.endpoints.iter().chain(backends).any(|endpoint| {
-                endpoint.address == address && endpoint.state == naru_network::model::EndpointState::Ready
+                addresses.contains(&endpoint.address) && endpoint.state == naru_network::model::EndpointState::Ready
             })
         })
     })
@@ -300,10 +319,7 @@ fn leads_to(applied: &Applied, address: Ipv4Addr) -> bool {
 
 /// Whether services lead to every pod of a service that has a virtual address.
 pub(super) fn all_reached(applied: &Applied, balanced: &BTreeSet<String>, pods: &[(String, IpAddr)]) -> bool {
-    pods.iter().filter(|(service, _)| balanced.contains(service)).all(|(_, address)| match address {
-        IpAddr::V4(address) => leads_to(applied, *address),
-        IpAddr::V6(_) => true,
-    })
+    pods.iter().filter(|(service, _)| balanced.contains(service)).all(|(_, address)| leads_to(applied, &[*address]))
 }
 
 impl PodNetwork for Dataplane {
@@ -395,6 +411,7 @@ fn overlay_config(config: &DataplaneConfig) -> OverlayConfig {
         cluster_cidr: node.cluster_cidr,
         service_cidr: node.service_cidr,
         gateway: node.gateway,
+        six: node.six,
         vni: node.tunnel.vni,
         port: node.tunnel.port,
     }
@@ -404,7 +421,6 @@ fn helper_config(config: &DataplaneConfig, dir: &Path) -> HelperConfig {
     let socket: PathBuf = config.run_dir.join("helper.sock");
     HelperConfig {
         program: config.helper.clone(),
-        six: node.six,
         options: HelperOptions {
             socket,
             snapshot: dir.join("helper.json"),
@@ -431,7 +447,7 @@ mod tests {
             let desired = Desired { services, ..Desired::default() };
             Applied { desired: Some(Arc::new(desired)), ..Applied::default() }
         };
-        let endpoint = |state| Endpoint { address, local: true, state };
+        let endpoint = |state| Endpoint { address: address.into(), local: true, state };
         assert!(!all_reached(&with(Vec::new()), &balanced, &pods));
         assert!(!all_reached(&with(vec![endpoint(EndpointState::Draining)]), &balanced, &pods));
         assert!(all_reached(&with(vec![endpoint(EndpointState::Ready)]), &balanced, &pods));

@@ -1,7 +1,7 @@
 //! The task that keeps rules and names as the newest state wants them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ use super::sources::Sources;
 const GATHER: Duration = Duration::from_millis(2);
 /// How often the doors that other firewalls provide are looked at: Docker or ufw may have been started or reloaded.
 const DOORS: Duration = Duration::from_secs(30);
+/// For how long after a change to other firewalls more of it gathers.
+const RELOAD: Duration = Duration::from_millis(500);
 
 /// What is known of a pod here: its address, and its facts unless only the address is known.
 pub(super) type Here = (Ipv4Addr, Option<Arc<PodFacts>>);
@@ -164,11 +166,12 @@ pub(super) fn correct(
         if pod.node.as_deref() != Some(&viewpoint.node) || pod.host_network {
             return true;
         }
-        let Some((address, _)) = attached.get(&pod.uid) else { return false };
+        let Some((address, facts)) = attached.get(&pod.uid) else { return false };
         known.insert(pod.uid.clone());
-        if pod.address != Some(*address) {
+        let address6 = facts.as_ref().and_then(|facts| facts.address6).or(pod.address6);
+        if pod.address != Some(*address) || pod.address6 != address6 {
             let mut corrected = (**pod).clone();
-            corrected.address = Some(*address);
+            (corrected.address, corrected.address6) = (Some(*address), address6);
             *pod = Arc::new(corrected);
         }
         true
@@ -178,14 +181,16 @@ pub(super) fn correct(
     cluster.pods.extend(early);
     let alive: BTreeSet<Ipv4Addr> = attached.values().map(|(address, _)| *address).collect();
     let subnet: Ipv4Net = viewpoint.pod_subnet;
-    let dead =
-        |address: &Ipv4Addr| subnet.contains(address) && *address != viewpoint.gateway && !alive.contains(address);
+    let dead = |address: &IpAddr| {
+        let here = viewpoint.pod_at(address).filter(|address| subnet.contains(address));
+        here.is_some_and(|address| address != viewpoint.gateway && !alive.contains(&address))
+    };
     let addresses = |pods: &BTreeSet<PodUid>| -> BTreeSet<Ipv4Addr> {
         pods.iter().filter_map(|pod| attached.get(pod)).map(|(address, _)| *address).collect()
     };
     let (leaving, lost) = (addresses(&parting.leaving), addresses(&parting.lost));
     let within = |set: &BTreeSet<Ipv4Addr>, endpoint: &EndpointFacts| {
-        endpoint.addresses.iter().any(|address| set.contains(address))
+        endpoint.addresses.iter().filter_map(|address| viewpoint.pod_at(address)).any(|address| set.contains(&address))
     };
     for slice in &mut cluster.slices {
         if slice.endpoints.iter().any(|endpoint| within(&leaving, endpoint) || within(&lost, endpoint)) {
@@ -213,6 +218,8 @@ pub(super) fn correct(
 /// Keeps our doors in other firewalls open.
 pub(super) async fn keep_doors_open(pods: Ipv4Net) {
     let mut complained = None;
+    // Without the kernel's news they are looked at by the clock alone.
+    let mut changes = naru_network::firewall::Changes::open().ok();
     loop {
         let placed = tokio::task::spawn_blocking(move || naru_network::firewall::allow_pods(pods)).await;
         if let Ok(Err(error)) = placed {
@@ -222,7 +229,16 @@ pub(super) async fn keep_doors_open(pods: Ipv4Net) {
                 complained = Some(text);
             }
         }
-        tokio::time::sleep(DOORS).await;
+        let changed = async {
+            match &mut changes {
+                Some(changes) => changes.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        // One reload is many changes.
+        if tokio::time::timeout(DOORS, changed).await.is_ok() {
+            tokio::time::sleep(RELOAD).await;
+        }
     }
 }
 
@@ -237,6 +253,7 @@ mod tests {
             node: "n1".into(),
             pod_subnet: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 24),
             gateway: ip(1),
+            six: None,
             domain: "cluster.local".into(),
         }
     }
@@ -275,20 +292,53 @@ mod tests {
 
     #[test]
     fn endpoints_nobody_has_are_dropped_at_once() {
-        let endpoint = |address| EndpointFacts { addresses: vec![address], ready: true, ..EndpointFacts::default() };
+        let endpoint =
+            |address| EndpointFacts { addresses: vec![IpAddr::V4(address)], ready: true, ..EndpointFacts::default() };
         let all = [ip(1), ip(2), ip(9), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)];
         let slice = SliceFacts { endpoints: all.map(endpoint).to_vec(), ..SliceFacts::default() };
         let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };
         let attached = BTreeMap::from([(PodUid::from("a"), (ip(2), None))]);
         correct(&mut cluster, &attached, &Parting::default(), &viewpoint());
-        let left: Vec<Ipv4Addr> = cluster.slices[0].endpoints.iter().map(|e| e.addresses[0]).collect();
-        assert_eq!(left, [ip(1), ip(2), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)]);
+        let left: Vec<IpAddr> = cluster.slices[0].endpoints.iter().map(|e| e.addresses[0]).collect();
+        let kept = [ip(1), ip(2), Ipv4Addr::new(10, 42, 1, 9), Ipv4Addr::new(192, 0, 2, 2)];
+        assert_eq!(left, kept.map(IpAddr::V4));
+    }
+
+    #[test]
+    fn the_second_address_of_a_pod_is_as_dead_as_the_first() {
+        let six = naru_network::model::Ipv6Config {
+            pod_subnet: "fd00:42::/64".parse().unwrap(),
+            cluster_cidr: "fd00:42::/48".parse().unwrap(),
+            service_cidr: "fd00:43::/112".parse().unwrap(),
+            gateway: "fd00:42::a2a:1".parse().unwrap(),
+        };
+        let viewpoint = Viewpoint { six: Some(six), ..viewpoint() };
+        let all = ["fd00:42::a2a:1", "fd00:42::a2a:2", "fd00:42::a2a:9", "fd00:42:0:1::a2a:109", "2001:db8::1"];
+        let endpoint = |address: &str| EndpointFacts {
+            addresses: vec![address.parse().unwrap()],
+            ready: true,
+            ..EndpointFacts::default()
+        };
+        let slice = SliceFacts { endpoints: all.map(endpoint).to_vec(), ..SliceFacts::default() };
+        let mut cluster = Cluster { slices: vec![Arc::new(slice)], ..Cluster::default() };
+        let mut facts = (*pod("a", "n1", Some(ip(2)))).clone();
+        facts.address6 = Some("fd00:42::a2a:2".parse().unwrap());
+        cluster.pods.push(pod("a", "n1", None));
+        let attached = BTreeMap::from([(PodUid::from("a"), (ip(2), Some(Arc::new(facts))))]);
+        let parting = Parting { leaving: BTreeSet::from([PodUid::from("a")]), ..Parting::default() };
+        correct(&mut cluster, &attached, &parting, &viewpoint);
+        let left: Vec<(String, bool)> =
+            cluster.slices[0].endpoints.iter().map(|e| (e.addresses[0].to_string(), e.ready)).collect();
+        let is = |address: &str, ready| (address.to_owned(), ready);
+        let kept = [is(all[0], true), is(all[1], false), is(all[3], true), is(all[4], true)];
+        assert_eq!(left, kept, "and as leaving");
+        assert_eq!(cluster.pods[0].address6, Some("fd00:42::a2a:2".parse().unwrap()), "also before its status says so");
     }
 
     #[test]
     fn a_pod_that_is_leaving_takes_nothing_new() {
         let endpoint = |address| EndpointFacts {
-            addresses: vec![address],
+            addresses: vec![IpAddr::V4(address)],
             ready: true,
             serving: true,
             ..EndpointFacts::default()
@@ -311,7 +361,7 @@ mod tests {
         let ready = |attached: &Attached, run, ready| {
             let told = PodFacts { run, ready, ..(*pod("lost", "n1", Some(ip(2)))).clone() };
             let endpoint = |address| EndpointFacts {
-                addresses: vec![address],
+                addresses: vec![IpAddr::V4(address)],
                 ready: true,
                 serving: true,
                 ..EndpointFacts::default()

@@ -1,7 +1,7 @@
 //! Making connection tracking forget flows that lead to the dead.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::netlink::{Message, NetlinkError, Reply, Socket, attributes, flag};
 use crate::plan::Stale;
@@ -9,8 +9,8 @@ use crate::plan::Stale;
 const NEW: u16 = 0x0100;
 const GET: u16 = 0x0101;
 const DELETE: u16 = 0x0102;
-/// `nfgenmsg` for IPv4.
-const HEADER: [u8; 4] = [2, 0, 0, 0];
+/// `nfgenmsg` for IPv4 and for IPv6.
+const FAMILIES: [[u8; 4]; 2] = [[2, 0, 0, 0], [10, 0, 0, 0]];
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const ZONE: u16 = 18;
@@ -31,20 +31,33 @@ impl From<NetlinkError> for ConntrackError {
 /// One direction of a tracked flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tuple {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     protocol: u8,
     source_port: u16,
     destination_port: u16,
 }
 
-/// Deletes every tracked flow that `stale` names and returns how many there were. Blocks: one dump of the table.
+/// Deletes every tracked flow that `stale` names and returns how many there were. Blocks: one dump of the table for each
+/// family concerned.
 pub fn forget(stale: &BTreeSet<Stale>) -> Result<usize, ConntrackError> {
     let socket = Socket::netfilter()?;
-    let flows = socket.dump(Message::new(GET, flag::DUMP, &HEADER))?;
+    let six = stale.iter().any(|stale| match stale {
+        Stale::Address(address) | Stale::UdpEndpoint(address, _) => address.is_ipv6(),
+        Stale::UdpHostPort(_) => true,
+    });
+    let mut forgotten = forget_of(&socket, &FAMILIES[0], stale)?;
+    if six {
+        forgotten += forget_of(&socket, &FAMILIES[1], stale)?;
+    }
+    Ok(forgotten)
+}
+
+fn forget_of(socket: &Socket, family: &[u8; 4], stale: &BTreeSet<Stale>) -> Result<usize, ConntrackError> {
+    let flows = socket.dump(Message::new(GET, flag::DUMP, family))?;
     let mut forgotten = 0;
     for flow in &flows {
-        let Some((original, reply, key)) = parse(flow) else { continue };
+        let Some((original, reply, key)) = parse(flow, family) else { continue };
         if !stale.iter().any(|stale| matches(stale, &original, &reply)) {
             continue;
         }
@@ -80,7 +93,7 @@ fn matches(stale: &Stale, original: &Tuple, reply: &Tuple) -> bool {
 }
 
 /// Reads a flow's two directions, and prepares the message that deletes exactly it.
-fn parse(flow: &Reply) -> Option<(Tuple, Tuple, Message)> {
+fn parse(flow: &Reply, family: &[u8; 4]) -> Option<(Tuple, Tuple, Message)> {
     if flow.kind != NEW {
         return None;
     }
@@ -94,7 +107,7 @@ fn parse(flow: &Reply) -> Option<(Tuple, Tuple, Message)> {
         }
     }
     const NESTED: u16 = 1 << 15;
-    let mut key = Message::new(DELETE, 0, &HEADER).bytes(TUPLE_ORIG | NESTED, original?);
+    let mut key = Message::new(DELETE, 0, family).bytes(TUPLE_ORIG | NESTED, original?);
     if let Some(zone) = zone {
         key = key.bytes(ZONE, zone);
     }
@@ -104,26 +117,24 @@ fn parse(flow: &Reply) -> Option<(Tuple, Tuple, Message)> {
 fn parse_tuple(bytes: &[u8]) -> Option<Tuple> {
     const IP: u16 = 1;
     const PROTO: u16 = 2;
-    let mut tuple = Tuple {
-        source: Ipv4Addr::UNSPECIFIED,
-        destination: Ipv4Addr::UNSPECIFIED,
-        protocol: 0,
-        source_port: 0,
-        destination_port: 0,
-    };
-    let address = |value: &[u8]| Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?));
+    let (mut source, mut destination) = (None, None);
+    let (mut protocol, mut source_port, mut destination_port) = (0, 0, 0);
+    let four = |value: &[u8]| Some(IpAddr::from(<[u8; 4]>::try_from(value).ok()?));
+    let six = |value: &[u8]| Some(IpAddr::from(<[u8; 16]>::try_from(value).ok()?));
     let port = |value: &[u8]| Some(u16::from_be_bytes(value.try_into().ok()?));
     for (kind, value) in attributes(bytes) {
         for (inner, value) in attributes(value) {
             match (kind, inner) {
-                (IP, 1) => tuple.source = address(value)?,
-                (IP, 2) => tuple.destination = address(value)?,
-                (PROTO, 1) => tuple.protocol = *value.first()?,
-                (PROTO, 2) => tuple.source_port = port(value)?,
-                (PROTO, 3) => tuple.destination_port = port(value)?,
+                (IP, 1) => source = four(value),
+                (IP, 2) => destination = four(value),
+                (IP, 3) => source = six(value),
+                (IP, 4) => destination = six(value),
+                (PROTO, 1) => protocol = *value.first()?,
+                (PROTO, 2) => source_port = port(value)?,
+                (PROTO, 3) => destination_port = port(value)?,
                 _ => {}
             }
         }
     }
-    (tuple.source != Ipv4Addr::UNSPECIFIED).then_some(tuple)
+    Some(Tuple { source: source?, destination: destination?, protocol, source_port, destination_port })
 }

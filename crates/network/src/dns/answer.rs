@@ -1,9 +1,9 @@
 //! From a question to a message, purely.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, CNAME, PTR, SOA, SRV};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::names::Names;
@@ -73,10 +73,7 @@ fn answer_forward(names: &Names, client: IpAddr, question: &Query, mut response:
     let wanted = question.query_type();
     let text = lower(name);
     let labels: Vec<&str> = text.split('.').filter(|label| !label.is_empty()).collect();
-    let asker = match client {
-        IpAddr::V4(address) => names.pod_at(address),
-        IpAddr::V6(_) => None,
-    };
+    let asker = names.pod_at(client);
     match resolve(names, asker, &labels) {
         Found::Foreign => Outcome::Forward,
         Found::Alias(target) => answer_alias(names, asker, target, response, turn),
@@ -101,18 +98,19 @@ fn complete(
 ) -> Message {
     let takes = |kind| wanted == kind || wanted == RecordType::ANY;
     match found {
-        Found::Addresses { addresses, volatile } if takes(RecordType::A) => {
+        Found::Addresses { addresses, volatile } if addresses.iter().any(|address| takes(kind_of(address))) => {
             let ttl = if volatile { TTL_VOLATILE } else { TTL };
-            let turn = turn % addresses.len().max(1);
-            let (later, first) = addresses.split_at(turn);
-            response.answers.extend(first.iter().chain(later).map(|address| a_record(name.clone(), ttl, *address)));
+            let wanted: Vec<&IpAddr> = addresses.iter().filter(|address| takes(kind_of(address))).collect();
+            let (later, first) = wanted.split_at(turn % wanted.len().max(1));
+            let records = first.iter().chain(later).map(|address| address_record(name.clone(), ttl, **address));
+            response.answers.extend(records);
         }
         Found::Hosts(hosts) if takes(RecordType::SRV) => add_hosts(name, &hosts, &mut response),
         Found::Nothing => {
             response.metadata.response_code = ResponseCode::NXDomain;
             add_soa(names, &mut response);
         }
-        // The name exists, but not with this type: IPv6 above all.
+        // The name exists, but not with this type: IPv6 above all, where services have IPv4 alone.
         _ => add_soa(names, &mut response),
     }
     response.metadata.authoritative = true;
@@ -167,9 +165,8 @@ fn add_hosts(name: &Name, hosts: &[Host], response: &mut Message) {
         let Ok(target) = Name::from_utf8(format!("{}.", host.name)) else { continue };
         let srv = SRV::new(0, weight, host.port, target.clone());
         response.answers.push(Record::from_rdata(name.clone(), TTL, RData::SRV(srv)));
-        if let Some(address) = host.address {
-            response.additionals.push(a_record(target, TTL, address));
-        }
+        let records = host.addresses.iter().map(|address| address_record(target.clone(), TTL, *address));
+        response.additionals.extend(records);
     }
 }
 
@@ -186,8 +183,16 @@ fn add_soa(names: &Names, response: &mut Message) {
     response.authorities.push(Record::from_rdata(zone, TTL, RData::SOA(soa)));
 }
 
-fn a_record(name: Name, ttl: u32, address: Ipv4Addr) -> Record {
-    Record::from_rdata(name, ttl, RData::A(A(address)))
+fn address_record(name: Name, ttl: u32, address: IpAddr) -> Record {
+    let data = match address {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    };
+    Record::from_rdata(name, ttl, data)
+}
+
+fn kind_of(address: &IpAddr) -> RecordType {
+    if address.is_ipv4() { RecordType::A } else { RecordType::AAAA }
 }
 
 fn refuse(mut response: Message, code: ResponseCode) -> Outcome {
@@ -207,12 +212,21 @@ fn lower(name: &Name) -> String {
     text
 }
 
-/// The address in a name below `in-addr.arpa`.
-fn address_of(name: &Name) -> Option<Ipv4Addr> {
+/// The address in a name below `in-addr.arpa` or `ip6.arpa`.
+fn address_of(name: &Name) -> Option<IpAddr> {
     let text = lower(name);
+    if let Some(reversed) = text.strip_suffix(".ip6.arpa") {
+        let digits: Vec<u32> = reversed
+            .split('.')
+            .rev()
+            .map(|digit| (digit.len() == 1).then(|| u32::from_str_radix(digit, 16).ok()).flatten())
+            .collect::<Option<_>>()?;
+        let whole = digits.iter().fold(0u128, |whole, digit| whole << 4 | u128::from(*digit));
+        return (digits.len() == 32).then(|| Ipv6Addr::from(whole).into());
+    }
     let reversed = text.strip_suffix(".in-addr.arpa")?;
     let octets: Vec<u8> = reversed.split('.').rev().map(|octet| octet.parse().ok()).collect::<Option<_>>()?;
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?))
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).into())
 }
 
 /// Encodes `message` into at most `limit` bytes: what does not fit is left out and the client told to ask over TCP.

@@ -1,7 +1,7 @@
 //! The zone, indexed for answering. Built anew for every change: a thousand services take well under a millisecond.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::zone::{Member, PodNames, ServiceNames, Zone};
 
@@ -11,13 +11,13 @@ pub struct Names {
     zone: Zone,
     domain: Vec<String>,
     services: HashMap<String, HashMap<String, usize>>,
-    pods: HashMap<Ipv4Addr, usize>,
+    pods: HashMap<IpAddr, usize>,
     /// Pods by namespace and own name.
     pod_names: HashMap<String, HashMap<String, usize>>,
     /// Pods by network and alias.
     aliases: HashMap<String, HashMap<String, Vec<usize>>>,
     /// Services by virtual address, and by member with the member's name.
-    reverse: HashMap<Ipv4Addr, (usize, Option<String>)>,
+    reverse: HashMap<IpAddr, (usize, Option<String>)>,
 }
 
 impl Names {
@@ -37,7 +37,7 @@ impl Names {
             }
         }
         for (index, pod) in zone.pods.iter().enumerate() {
-            if let Some(address) = pod.address {
+            for address in pod.addresses() {
                 names.pods.insert(address, index);
             }
             let known = names.pod_names.entry(pod.namespace.clone()).or_default();
@@ -73,7 +73,7 @@ impl Names {
         self.zone.services.get(*index)
     }
 
-    pub(super) fn pod_at(&self, address: Ipv4Addr) -> Option<&PodNames> {
+    pub(super) fn pod_at(&self, address: IpAddr) -> Option<&PodNames> {
         self.zone.pods.get(*self.pods.get(&address)?)
     }
 
@@ -94,7 +94,7 @@ impl Names {
     }
 
     /// The service that has `address`, and the member's name when it is a member's.
-    pub(super) fn reverse(&self, address: Ipv4Addr) -> Option<(&ServiceNames, Option<&str>)> {
+    pub(super) fn reverse(&self, address: IpAddr) -> Option<(&ServiceNames, Option<&str>)> {
         let (index, hostname) = self.reverse.get(&address)?;
         Some((self.zone.services.get(*index)?, hostname.as_deref()))
     }

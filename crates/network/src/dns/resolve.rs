@@ -1,6 +1,6 @@
 //! From a name to what it stands for.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::Protocol;
 
@@ -10,8 +10,8 @@ use super::zone::{PodNames, ServiceNames};
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// These addresses; they may change within seconds when `volatile`.
-    Addresses { addresses: Vec<Ipv4Addr>, volatile: bool },
+    /// These addresses, of either family; they may change within seconds when `volatile`.
+    Addresses { addresses: Vec<IpAddr>, volatile: bool },
     /// These hosts and ports.
     Hosts(Vec<Host>),
     /// Another name, elsewhere.
@@ -30,7 +30,7 @@ pub(super) struct Host {
     /// Its full name without the closing dot.
     pub name: String,
     pub port: u16,
-    pub address: Option<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Names that lead to the node from inside a pod.
@@ -44,13 +44,15 @@ pub(super) fn resolve(names: &Names, asker: Option<&PodNames>, labels: &[&str]) 
     }
     let whole = labels.join(".");
     if NODE_NAMES.contains(&whole.as_str()) {
-        return match names.zone().host {
-            Some(host) => Found::Addresses { addresses: vec![host], volatile: false },
-            None => Found::Nothing,
-        };
+        let zone = names.zone();
+        let own = zone.host.map(IpAddr::V4).into_iter().chain(zone.host6.map(IpAddr::V6));
+        let addresses: Vec<IpAddr> = own.collect();
+        return if addresses.is_empty() { Found::Nothing } else { Found::Addresses { addresses, volatile: false } };
     }
     if whole == "localhost" || whole.ends_with(".localhost") {
-        return Found::Addresses { addresses: vec![Ipv4Addr::LOCALHOST], volatile: false };
+        let six = names.zone().host6.map(|_| Ipv6Addr::LOCALHOST.into());
+        let addresses = std::iter::once(Ipv4Addr::LOCALHOST.into()).chain(six).collect();
+        return Found::Addresses { addresses, volatile: false };
     }
     if let Some(asker) = asker {
         let aliased = names.aliased(asker, &whole);
@@ -117,9 +119,9 @@ fn shortened(names: &Names, asker: Option<&PodNames>, labels: &[&str]) -> Found 
         if let ([name], Some(asker)) = (labels, asker)
             && let Some(pod) = names.pod_named(namespace, name)
             && may_talk(asker, pod)
-            && let Some(address) = pod.address
+            && pod.address.is_some()
         {
-            return Found::Addresses { addresses: vec![address], volatile: true };
+            return Found::Addresses { addresses: pod.addresses().collect(), volatile: true };
         }
         // It exists, but not for this asker: no upstream server is asked for it.
         if let [name] = labels
@@ -151,7 +153,7 @@ fn alias(names: &Names, asker: &PodNames, pods: &[&PodNames]) -> Found {
     {
         return whole_service(service);
     }
-    let addresses: Vec<Ipv4Addr> = pods.iter().filter_map(|pod| pod.address).collect();
+    let addresses: Vec<IpAddr> = pods.iter().flat_map(|pod| pod.addresses()).collect();
     if addresses.is_empty() { Found::Empty } else { Found::Addresses { addresses, volatile: true } }
 }
 
@@ -159,7 +161,7 @@ fn whole_service(service: &ServiceNames) -> Found {
     if let Some(name) = &service.external_name {
         return Found::Alias(name.clone());
     }
-    let members: Vec<Ipv4Addr> = Names::published(service).map(|member| member.address).collect();
+    let members: Vec<IpAddr> = Names::published(service).map(|member| member.address).collect();
     let headless = service.addresses.is_empty();
     let addresses = match (headless, members.is_empty()) {
         (false, true) if service.compose && !service.members.is_empty() => return tasks(service),
@@ -183,11 +185,10 @@ fn tasks(service: &ServiceNames) -> Found {
 }
 
 fn member(service: &ServiceNames, hostname: &str) -> Found {
-    let dashed = |address: Ipv4Addr| address.to_string().replace('.', "-");
-    let addresses: Vec<Ipv4Addr> = Names::published(service)
+    let addresses: Vec<IpAddr> = Names::published(service)
         .filter(|member| match &member.hostname {
             Some(name) => name.eq_ignore_ascii_case(hostname),
-            None => dashed(member.address) == hostname,
+            None => member_label(None, member.address) == hostname,
         })
         .map(|member| member.address)
         .collect();
@@ -200,21 +201,23 @@ fn hosts(names: &Names, service: &ServiceNames, port: &str, protocol: &str) -> F
         return Found::Nothing;
     };
     let base = full_name(names, service);
-    if let Some(address) = service.addresses.first() {
-        return Found::Hosts(vec![Host { name: base, port: port.port, address: Some(*address) }]);
+    if !service.addresses.is_empty() {
+        return Found::Hosts(vec![Host { name: base, port: port.port, addresses: service.addresses.clone() }]);
     }
     let hosts: Vec<Host> = Names::published(service)
         .map(|member| Host {
             name: format!("{}.{base}", member_label(member.hostname.as_deref(), member.address)),
             port: port.port,
-            address: Some(member.address),
+            addresses: vec![member.address],
         })
         .collect();
     if hosts.is_empty() { Found::Nothing } else { Found::Hosts(hosts) }
 }
 
 fn pod_by_address(names: &Names, namespace: &str, dashed: &str) -> Found {
-    let address = dashed.replace('-', ".").parse::<Ipv4Addr>().ok();
+    let four = || dashed.replace('-', ".").parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+    let six = || dashed.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    let address = four().or_else(six);
     match address.filter(|address| names.pod_at(*address).is_some_and(|pod| pod.namespace == namespace)) {
         Some(address) => Found::Addresses { addresses: vec![address], volatile: true },
         None => Found::Nothing,
@@ -222,7 +225,7 @@ fn pod_by_address(names: &Names, namespace: &str, dashed: &str) -> Found {
 }
 
 /// The name that belongs to `address`, when it is one of ours.
-pub(super) fn reverse(names: &Names, address: Ipv4Addr) -> Option<String> {
+pub(super) fn reverse(names: &Names, address: IpAddr) -> Option<String> {
     if let Some((service, hostname)) = names.reverse(address) {
         let base = full_name(names, service);
         return Some(match hostname {
@@ -239,8 +242,20 @@ pub(super) fn reverse(names: &Names, address: Ipv4Addr) -> Option<String> {
     })
 }
 
-fn member_label(hostname: Option<&str>, address: Ipv4Addr) -> String {
-    hostname.map_or_else(|| address.to_string().replace('.', "-"), str::to_owned)
+/// A name below a service's or a namespace's: dashes stand for what separates an address's parts. One that begins or ends
+/// with a separator gets a zero there, because no label begins or ends with a dash.
+fn member_label(hostname: Option<&str>, address: IpAddr) -> String {
+    let dashed = || {
+        let mut text = address.to_string().replace(['.', ':'], "-");
+        if text.starts_with('-') {
+            text.insert(0, '0');
+        }
+        if text.ends_with('-') {
+            text.push('0');
+        }
+        text
+    };
+    hostname.map_or_else(dashed, str::to_owned)
 }
 
 fn full_name(names: &Names, service: &ServiceNames) -> String {

@@ -17,7 +17,7 @@ fn vip(last: u8) -> Ipv4Addr {
 }
 
 fn member(last: u8, ready: bool) -> Member {
-    Member { address: ip(last), hostname: None, ready, terminating: false }
+    Member { address: ip(last).into(), hostname: None, ready, terminating: false }
 }
 
 fn pod(namespace: &str, name: &str, last: u8, networks: &[(&str, &[&str])]) -> PodNames {
@@ -40,7 +40,7 @@ fn service(namespace: &str, name: &str, addresses: &[u8], members: Vec<Member>) 
     ServiceNames {
         namespace: namespace.into(),
         name: name.into(),
-        addresses: addresses.iter().map(|last| vip(*last)).collect(),
+        addresses: addresses.iter().map(|last| vip(*last).into()).collect(),
         ports: vec![PortName { name: "http".into(), protocol: Protocol::Tcp, port: 80 }],
         members,
         ..ServiceNames::default()
@@ -75,6 +75,7 @@ fn names() -> Names {
     Names::new(Zone {
         domain: "cluster.local".into(),
         host: Some(Ipv4Addr::new(10, 42, 0, 1)),
+        host6: None,
         services: vec![
             service("default", "web", &[1], vec![member(10, true)]),
             service("data", "api", &[2], vec![member(11, true)]),
@@ -267,6 +268,50 @@ fn addresses_have_names() {
     assert_eq!(ptr(ip(30)), "shop-front-1.");
     assert_eq!(ptr(ip(10)), "10-42-0-10.default.pod.cluster.local.");
     assert_eq!(ptr(Ipv4Addr::new(8, 8, 8, 8)), "forward");
+}
+
+#[test]
+fn both_families_have_names() {
+    let six = |last: u8| -> IpAddr { format!("fd00:42::a2a:{last:x}").parse().unwrap() };
+    let mut both = service("data", "both", &[3], vec![member(11, true)]);
+    let vip6: IpAddr = "fd00:43::3".parse().unwrap();
+    both.addresses.push(vip6);
+    let mut zone = names().zone().clone();
+    let members = [member(20, true), Member { address: six(20), ..member(20, true) }];
+    zone.services.extend([both, service("data", "members", &[], members.to_vec())]);
+    zone.host6 = Some("fd00:42::a2a:1".parse().unwrap());
+    for pod in &mut zone.pods {
+        pod.address6 = pod.address.map(|address| format!("fd00:42::a2a:{:x}", address.octets()[3]).parse().unwrap());
+    }
+    let names = Names::new(zone);
+    let ask = |kind: RecordType, name: &str| match answer(&names, ip(DATA).into(), &query(name, kind), 0) {
+        Outcome::Answer(message) => message.answers.iter().map(|record| record.data.to_string()).collect(),
+        _ => vec!["elsewhere".to_owned()],
+    };
+    assert_eq!(ask(RecordType::AAAA, "both"), ["fd00:43::3"]);
+    assert_eq!(ask(RecordType::A, "both"), ["10.43.0.3"]);
+    assert_eq!(ask(RecordType::AAAA, "api"), Vec::<String>::new(), "a service of one family has one");
+    assert_eq!(ask(RecordType::AAAA, "members"), [six(20).to_string()]);
+    assert_eq!(ask(RecordType::AAAA, "fd00-42--a2a-14.members"), [six(20).to_string()]);
+    assert_eq!(ask(RecordType::AAAA, "fd00-42--a2a-b.data.pod.cluster.local"), [six(11).to_string()]);
+    assert_eq!(ask(RecordType::AAAA, "host.docker.internal"), ["fd00:42::a2a:1"]);
+    assert_eq!(ask(RecordType::AAAA, "localhost"), ["::1"]);
+    let ptr = |address: IpAddr| {
+        let IpAddr::V6(address) = address else { panic!("{address}") };
+        let digits: Vec<String> =
+            address.octets().iter().rev().flat_map(|o| [format!("{:x}", o & 15), format!("{:x}", o >> 4)]).collect();
+        ask(RecordType::PTR, &format!("{}.ip6.arpa.", digits.join(".")))
+    };
+    assert_eq!(ptr(vip6), ["both.data.svc.cluster.local."]);
+    assert_eq!(ptr(six(11)), ["fd00-42--a2a-b.data.pod.cluster.local."]);
+    assert_eq!(ptr("2001:db8::1".parse().unwrap()), ["elsewhere"]);
+    assert_eq!(ask(RecordType::PTR, "1.0.ip6.arpa."), ["elsewhere"], "a part of an address is none");
+    // Who asks is known by either address: names of networks are for members alone.
+    let asked = |from: IpAddr| match answer(&names, from, &query("front", RecordType::A), 0) {
+        Outcome::Answer(message) => message.answers.len(),
+        _ => 0,
+    };
+    assert_eq!((asked(six(FRONT)), asked(six(BACK))), (1, 0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The names of a cluster as data: what the daemon sends to the helper, and what lies on disk between them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,9 @@ pub struct Zone {
     pub domain: String,
     /// What `host.docker.internal` is: the node's own address towards its pods.
     pub host: Option<Ipv4Addr>,
+    /// The same of the second family.
+    #[serde(default)]
+    pub host6: Option<Ipv6Addr>,
     /// The services.
     pub services: Vec<ServiceNames>,
     /// The pods that have names.
@@ -27,7 +30,7 @@ pub struct ServiceNames {
     /// Its name.
     pub name: String,
     /// Its virtual addresses; none when it is headless.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// The foreign name it stands for (type ExternalName).
     pub external_name: Option<String>,
     /// Its named ports.
@@ -56,7 +59,7 @@ pub struct PortName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its name below the service's.
     pub hostname: Option<String>,
     /// Whether it takes connections.
@@ -74,12 +77,22 @@ pub struct PodNames {
     pub name: String,
     /// Its address.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address, when it has one.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// The Compose service it belongs to.
     pub service: Option<String>,
     /// Further names for it alone (`shop-web-1`), known in its namespace.
     pub names: Vec<String>,
     /// The networks it belongs to.
     pub networks: Vec<Membership>,
+}
+
+impl PodNames {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.address.map(IpAddr::V4).into_iter().chain(self.address6.map(IpAddr::V6))
+    }
 }
 
 /// A pod's part in a network.

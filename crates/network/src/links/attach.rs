@@ -1,10 +1,10 @@
 //! One pod's veth: made, addressed, routed, listed, deleted.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::PodUid;
 use crate::netlink::{NetlinkError, Socket};
@@ -12,8 +12,8 @@ use crate::sysctl;
 
 use super::message::{self, Link, VethEnd};
 use super::{
-    Attached, HOST_MAC, LinkConfig, LinkError, LinkRecord, POD_GATEWAY, POD_INTERFACE, PodAttach, interface_name,
-    route_socket,
+    Attached, HOST_MAC, LinkConfig, LinkError, LinkRecord, POD_GATEWAY, POD_GATEWAY6, POD_INTERFACE, PodAddress,
+    PodAttach, interface_name, route_socket,
 };
 
 /// Links waiting to be deleted together are gathered in this interface group ("naru").
@@ -28,30 +28,63 @@ pub(super) fn attach(pod: &PodAttach, config: &LinkConfig, mtu: u32) -> Result<A
         path: pod.netns.clone(),
         source,
     })?;
-    let inside = Socket::within(netns.as_fd(), Socket::route)
-        .map_err(LinkError::kernel(format!("enter the network namespace of pod {}", pod.uid)))?;
+    // A machine without IPv6 has pods without, whatever the cluster gives them.
+    let second = pod.address.v6.zip(config.six).filter(|_| sysctl::has_ipv6());
+    let (inside, second) = Socket::within(netns.as_fd(), || {
+        let second = second.filter(|_| prepare_ipv6());
+        Ok((Socket::route()?, second))
+    })
+    .map_err(LinkError::kernel(format!("enter the network namespace of pod {}", pod.uid)))?;
+    let address = PodAddress { v4: pod.address.v4, v6: second.map(|(address, _)| address) };
     let host = route_socket()?;
     let mac = pod_mac(pod.address.v4);
     let step = |what: &str| format!("{what} of pod {} ({name})", pod.uid);
 
     let peer = make_pair(&host, &inside, &name, mac, netns.as_raw_fd(), mtu)
         .map_err(LinkError::kernel(step("make the veth")))?;
-    configure_inside(&inside, peer, pod.address.v4).map_err(LinkError::kernel(step("configure the inside")))?;
+    configure_inside(&inside, peer, address).map_err(LinkError::kernel(step("configure the inside")))?;
 
     let outer = find(&host, &name).map_err(LinkError::kernel(step("find the veth")))?;
-    let mut messages = Vec::with_capacity(5);
+    let mut messages = Vec::with_capacity(7);
     if sysctl::has_ipv6() {
         messages.push(message::without_ipv6_autoconf(outer));
     }
     messages.push(message::set_alias(outer, pod.uid.as_str()));
     messages.push(message::set_up(outer));
-    messages.push(message::permanent_neighbour(outer, pod.address.v4, mac));
-    messages.push(message::route_to_link(Ipv4Net::from(pod.address.v4), outer, Some(config.gateway)));
+    messages.push(message::permanent_neighbour(outer, pod.address.v4.into(), mac));
+    let to = Ipv4Net::from(pod.address.v4).into();
+    messages.push(message::route_to_link(to, outer, Some(config.gateway.into())));
+    if let Some((address, six)) = second {
+        sysctl::enable_ipv6(&name)?;
+        messages.push(message::permanent_neighbour(outer, address.into(), mac));
+        messages.push(message::route_to_link(Ipv6Net::from(address).into(), outer, Some(six.gateway.into())));
+    }
     host.request_all(messages).map_err(LinkError::kernel(step("route to the veth")))?;
     // Lets connections to 127.0.0.1 be translated to this pod. Packets *from* the pod towards 127.0.0.0/8 are dropped
     // by the rules before routing sees them.
     sysctl::write(&format!("net.ipv4.conf.{name}.route_localnet"), "1")?;
-    Ok(Attached { interface: name, address: pod.address })
+    Ok(Attached { interface: name, address })
+}
+
+/// Prepares the calling thread's namespace for a link with IPv6 that nobody may announce anything on; `false` where the
+/// pod's own parameters turn IPv6 off.
+fn prepare_ipv6() -> bool {
+    let read = |name: &str| sysctl::read(&format!("net.ipv6.conf.{name}"));
+    if read("all.disable_ipv6").as_deref() == Some("1") {
+        return false;
+    }
+    for interface in ["default", POD_INTERFACE] {
+        for (parameter, value) in [("disable_ipv6", "0"), ("accept_ra", "0")] {
+            let name = format!("{interface}.{parameter}");
+            // The interface is there when this is done again, and else has what is the default as it is made.
+            if read(&name).is_some_and(|now| now != value)
+                && sysctl::write(&format!("net.ipv6.conf.{name}"), value).is_err()
+            {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Makes the veth and returns the index of its inner end. One that is already there is kept when its inner end is in
@@ -83,18 +116,24 @@ fn make_pair(
     find(inside, POD_INTERFACE)
 }
 
-fn configure_inside(inside: &Socket, index: u32, address: Ipv4Addr) -> Result<(), NetlinkError> {
+fn configure_inside(inside: &Socket, index: u32, address: PodAddress) -> Result<(), NetlinkError> {
     const LOOPBACK: u32 = 1;
-    let mut messages = Vec::with_capacity(7);
+    let mut messages = Vec::with_capacity(10);
     if sysctl::has_ipv6() {
         messages.push(message::without_ipv6_autoconf(index));
     }
     messages.push(message::set_up(LOOPBACK));
     messages.push(message::set_up(index));
-    messages.push(message::add_address(index, address));
-    messages.push(message::permanent_neighbour(index, POD_GATEWAY, HOST_MAC));
-    messages.push(message::route_to_link(Ipv4Net::from(POD_GATEWAY), index, None));
-    messages.push(message::default_route(POD_GATEWAY, index));
+    messages.push(message::add_address(index, address.v4.into()));
+    messages.push(message::permanent_neighbour(index, POD_GATEWAY.into(), HOST_MAC));
+    messages.push(message::route_to_link(Ipv4Net::from(POD_GATEWAY).into(), index, None));
+    messages.push(message::default_route(POD_GATEWAY.into(), index));
+    if let Some(address) = address.v6 {
+        let gateway = IpAddr::V6(POD_GATEWAY6);
+        messages.push(message::add_address(index, address.into()));
+        messages.push(message::permanent_neighbour(index, gateway, HOST_MAC));
+        messages.push(message::default_route(gateway, index));
+    }
     inside.request_all(messages)
 }
 

@@ -1,8 +1,8 @@
 //! The route messages used, each as one constructor. Numbers are those of `<linux/if_link.h>` and `<linux/rtnetlink.h>`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::netlink::route::*;
 use crate::netlink::{Message, Reply, attributes, flag};
@@ -99,58 +99,64 @@ pub(super) fn list_routes() -> Message {
     Message::new(GETROUTE, flag::DUMP, &header)
 }
 
-pub(super) fn add_address(index: u32, address: Ipv4Addr) -> Message {
-    let mut header = [AF_INET, 32, 0, SCOPE_UNIVERSE, 0, 0, 0, 0];
+/// A single address. One of IPv6 is there at once: nobody else can have it, so nobody is asked (a second, otherwise).
+pub(super) fn add_address(index: u32, address: IpAddr) -> Message {
+    const NO_DETECTION: u8 = 2;
+    let (bits, flags) = if address.is_ipv4() { (32, 0) } else { (128, NO_DETECTION) };
+    let mut header = [family(&address), bits, flags, SCOPE_UNIVERSE, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
-    Message::new(NEWADDR, flag::CREATE | flag::REPLACE, &header).bytes(1, &address.octets()).bytes(2, &address.octets())
+    let octets = octets(&address);
+    Message::new(NEWADDR, flag::CREATE | flag::REPLACE, &header).bytes(1, &octets).bytes(2, &octets)
 }
 
-fn route_header(to: Ipv4Net, scope: u8, kind: u8, flags: u32) -> [u8; 12] {
-    let mut header = [AF_INET, to.prefix_len(), 0, 0, TABLE_MAIN, ROUTE_PROTOCOL, scope, kind, 0, 0, 0, 0];
+fn route_header(to: IpNet, scope: u8, kind: u8, flags: u32) -> [u8; 12] {
+    let family = family(&to.addr());
+    let mut header = [family, to.prefix_len(), 0, 0, TABLE_MAIN, ROUTE_PROTOCOL, scope, kind, 0, 0, 0, 0];
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     header
 }
 
 /// `to` is directly behind the interface; packets the host itself sends there come from `source`.
-pub(super) fn route_to_link(to: Ipv4Net, index: u32, source: Option<Ipv4Addr>) -> Message {
+pub(super) fn route_to_link(to: IpNet, index: u32, source: Option<IpAddr>) -> Message {
     let message = Message::new(NEWROUTE, flag::CREATE | flag::REPLACE, &route_header(to, SCOPE_LINK, TYPE_UNICAST, 0))
-        .bytes(RTA_DST, &to.network().octets())
+        .bytes(RTA_DST, &octets(&to.network()))
         .u32(RTA_OIF, index);
     match source {
-        Some(source) => message.bytes(RTA_PREFSRC, &source.octets()),
+        Some(source) => message.bytes(RTA_PREFSRC, &octets(&source)),
         None => message,
     }
 }
 
 /// Everything else goes to `gateway`, which need not be in any known subnet.
-pub(super) fn default_route(gateway: Ipv4Addr, index: u32) -> Message {
-    let header = route_header(Ipv4Net::default(), SCOPE_UNIVERSE, TYPE_UNICAST, ONLINK);
+pub(super) fn default_route(gateway: IpAddr, index: u32) -> Message {
+    let everywhere = if gateway.is_ipv4() { IpNet::V4(Default::default()) } else { IpNet::V6(Default::default()) };
+    let header = route_header(everywhere, SCOPE_UNIVERSE, TYPE_UNICAST, ONLINK);
     Message::new(NEWROUTE, flag::CREATE | flag::REPLACE, &header)
-        .bytes(RTA_GATEWAY, &gateway.octets())
+        .bytes(RTA_GATEWAY, &octets(&gateway))
         .u32(RTA_OIF, index)
 }
 
 /// Addresses in `to` that no pod has answer "unreachable" at once instead of leaking to the default route.
-pub(super) fn unreachable(to: Ipv4Net) -> Message {
+pub(super) fn unreachable(to: IpNet) -> Message {
     Message::new(NEWROUTE, flag::CREATE | flag::REPLACE, &route_header(to, SCOPE_UNIVERSE, TYPE_UNREACHABLE, 0))
-        .bytes(RTA_DST, &to.network().octets())
+        .bytes(RTA_DST, &octets(&to.network()))
         .u32(RTA_PRIORITY, NOWHERE_PRIORITY)
 }
 
-pub(super) fn delete_unreachable(to: Ipv4Net) -> Message {
+pub(super) fn delete_unreachable(to: IpNet) -> Message {
     Message::new(DELROUTE, 0, &route_header(to, SCOPE_UNIVERSE, TYPE_UNREACHABLE, 0))
-        .bytes(RTA_DST, &to.network().octets())
+        .bytes(RTA_DST, &octets(&to.network()))
         .u32(RTA_PRIORITY, NOWHERE_PRIORITY)
 }
 
 /// A neighbour that is never asked for and never forgotten.
-pub(super) fn permanent_neighbour(index: u32, address: Ipv4Addr, mac: [u8; 6]) -> Message {
+pub(super) fn permanent_neighbour(index: u32, address: IpAddr, mac: [u8; 6]) -> Message {
     const PERMANENT: u16 = 0x80;
     let mut header = [0u8; 12];
-    header[0] = AF_INET;
+    header[0] = family(&address);
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..10].copy_from_slice(&PERMANENT.to_ne_bytes());
-    Message::new(NEWNEIGH, flag::CREATE | flag::REPLACE, &header).bytes(1, &address.octets()).bytes(2, &mac)
+    Message::new(NEWNEIGH, flag::CREATE | flag::REPLACE, &header).bytes(1, &octets(&address)).bytes(2, &mac)
 }
 
 /// What we read of a link.

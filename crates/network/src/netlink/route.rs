@@ -1,6 +1,8 @@
 //! What route messages of links and of tunnels have in common. Numbers are those of `<linux/if_link.h>` and
 //! `<linux/rtnetlink.h>`.
 
+use std::net::IpAddr;
+
 pub const NEWLINK: u16 = 16;
 pub const DELLINK: u16 = 17;
 pub const GETLINK: u16 = 18;
@@ -37,4 +39,17 @@ pub fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     header[12..16].copy_from_slice(&change.to_ne_bytes());
     header
+}
+
+/// The family of an address.
+pub fn family(address: &IpAddr) -> u8 {
+    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+/// An address as attributes have it.
+pub fn octets(address: &IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }

@@ -1,9 +1,12 @@
 //! The chains that are the same whatever runs on the node.
 
+use ipnet::IpNet;
+
 use crate::model::NodeConfig;
 use crate::peers::VXLAN_INTERFACE;
 
 use super::Table;
+use super::family::{Side, V4, sides};
 
 /// Service addresses by port: `address . protocol . port`.
 pub(super) const SERVICE_PORTS: &str = "service_ports";
@@ -33,58 +36,75 @@ pub(super) const NODES: &str = "nodes";
 pub(super) const TUNNELS: &str = "tunnels";
 /// Interfaces between which nothing is forwarded.
 const GUARDED: &str = "guarded";
-
-/// `address . protocol . port`.
-const ENDPOINT_KEY: &str = "type ipv4_addr . inet_proto . inet_service;";
-const ENDPOINT_MAP: &str = "type ipv4_addr . inet_proto . inet_service : verdict;";
+/// The same for IPv6, which may have been forwarded before when IPv4 was not, and the other way round.
+const GUARDED6: &str = "guarded6";
 
 /// Destinations on the loopback that belong to the machine's own resolver and are never published over.
 const RESOLVED_STUBS: &str = "{ 127.0.0.53, 127.0.0.54 }";
 
 pub(super) fn compile(table: &mut Table, node: &NodeConfig) {
-    table.map(SERVICE_PORTS, ENDPOINT_MAP);
-    table.map(SERVICE_ALL, "type ipv4_addr : verdict;");
-    table.map(HOST_PORTS, "type inet_proto . inet_service : verdict;");
-    table.map(POD_NETWORKS, "type ipv4_addr : verdict;");
-    table.map(EGRESS, "type ipv4_addr : verdict;");
-    table.map(INGRESS, "type ipv4_addr : verdict;");
-    table.set(REFUSED, ENDPOINT_KEY);
-    table.set(HAIRPIN, "type ipv4_addr . ipv4_addr;");
-    table.set(REMOTE, "type ipv4_addr;");
-    table.set(NETWORKED, "type ipv4_addr;");
-    table.set(INTERNAL, "type ipv4_addr;");
-    table.set(NODES, "type ipv4_addr;");
-    table.set(TUNNELS, "type ipv4_addr;");
+    let sides = sides(node);
+    for Side { family, .. } in &sides {
+        table.map(&family.name(SERVICE_PORTS), family.by_endpoint);
+        table.map(&family.name(SERVICE_ALL), family.by_address);
+        table.map(&family.name(HOST_PORTS), "type inet_proto . inet_service : verdict;");
+        table.map(&family.name(POD_NETWORKS), family.by_address);
+        table.map(&family.name(EGRESS), family.by_address);
+        table.map(&family.name(INGRESS), family.by_address);
+        table.set(&family.name(REFUSED), family.endpoints);
+        table.set(&family.name(HAIRPIN), family.pairs);
+        for name in [REMOTE, NETWORKED, INTERNAL, NODES] {
+            table.set(&family.name(name), family.addresses);
+        }
+    }
+    table.set(TUNNELS, V4.addresses);
     table.set(GUARDED, "type ifname;");
     for interface in &node.guarded {
         table.element(GUARDED, format!("\"{interface}\""));
     }
-    guard(table, node);
-    nat(table, node);
-    filter(table, node);
+    if node.six.is_some() {
+        table.set(GUARDED6, "type ifname;");
+        for interface in &node.guarded6 {
+            table.element(GUARDED6, format!("\"{interface}\""));
+        }
+    }
+    guard(table, node, &sides);
+    nat(table, &sides);
+    filter(table, node, &sides);
+}
+
+/// A rule of each family, one after the other.
+fn each(sides: &[Side], rule: impl Fn(&Side) -> String) -> Vec<String> {
+    sides.iter().map(rule).collect()
 }
 
 /// Links of pods have `route_localnet`, and so have those towards other nodes, so that loopback connections can be
 /// translated to them: nothing with a loopback address may enter through any. A pod's source must be its own address,
 /// and that of another node's pod must come the way that leads to that node: both are what the routing table says of the
 /// interface. Tunnels are nobody's but the other nodes'; their packets need no tracking, the ones inside have it.
-fn guard(table: &mut Table, node: &NodeConfig) {
+///
+/// Neighbour discovery needs no exception: a pod's neighbour is permanent on both ends, and the kernel itself drops IPv6
+/// packets with loopback addresses that come through any other interface.
+fn guard(table: &mut Table, node: &NodeConfig, sides: &[Side]) {
     let tunnel = format!("udp dport {} @th,96,24 {}", node.tunnel.port, node.tunnel.vni);
-    table.hook(
-        "guard",
-        "type filter hook prerouting priority -310; policy accept;",
-        vec![
-            "iifname != \"lo\" ip daddr 127.0.0.0/8 drop".into(),
-            "iifname != \"lo\" ip saddr 127.0.0.0/8 drop".into(),
-            "iifname \"naru*\" meta nfproto ipv4 fib saddr . iif oif missing drop".into(),
-            format!(
-                "iifname != \"naru*\" iifname != \"lo\" ip saddr {} fib saddr . iif oif missing drop",
-                node.cluster_cidr
-            ),
-            format!("{tunnel} ip saddr != @{TUNNELS} drop"),
-            format!("{tunnel} notrack"),
-        ],
-    );
+    let mut rules = vec![
+        "iifname != \"lo\" ip daddr 127.0.0.0/8 drop".into(),
+        "iifname != \"lo\" ip saddr 127.0.0.0/8 drop".into(),
+    ];
+    for Side { family, cluster, .. } in sides {
+        rules.push(format!("iifname \"naru*\" meta nfproto {} fib saddr . iif oif missing drop", family.protocol));
+        rules.push(format!(
+            "iifname != \"naru*\" iifname != \"lo\" {} saddr {cluster} fib saddr . iif oif missing drop",
+            family.ip
+        ));
+    }
+    if node.six.is_none() {
+        // Pods without IPv6 addresses could only pretend to be routers.
+        rules.push("iifname \"naru*\" meta nfproto ipv6 drop".into());
+    }
+    rules.push(format!("{tunnel} ip saddr != @{TUNNELS} drop"));
+    rules.push(format!("{tunnel} notrack"));
+    table.hook("guard", "type filter hook prerouting priority -310; policy accept;", rules);
     table.hook(
         "untracked",
         "type filter hook output priority -310; policy accept;",
@@ -92,19 +112,26 @@ fn guard(table: &mut Table, node: &NodeConfig) {
     );
 }
 
-fn nat(table: &mut Table, node: &NodeConfig) {
-    let NodeConfig { service_cidr, cluster_cidr, pod_subnet, gateway, .. } = node;
-    table.chain(
-        "services",
-        vec![
-            format!("ip daddr . meta l4proto . th dport vmap @{SERVICE_PORTS}"),
-            format!("ip daddr vmap @{SERVICE_ALL}"),
-            format!(
-                "ip daddr != {service_cidr} ip daddr != {RESOLVED_STUBS} fib daddr type local \
-                 meta l4proto . th dport vmap @{HOST_PORTS}"
-            ),
-        ],
-    );
+/// A destination that host ports are not for: the loopback's name servers, and ::1, to which the kernel has no way back
+/// from a pod (the helper's relay answers there).
+fn not_published(side: &Side) -> &'static str {
+    if side.family.has(&std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)) { RESOLVED_STUBS } else { "::1" }
+}
+
+fn nat(table: &mut Table, sides: &[Side]) {
+    let mut services = Vec::new();
+    for side in sides {
+        let (ip, name) = (side.family.ip, |name| side.family.name(name));
+        services.push(format!("{ip} daddr . meta l4proto . th dport vmap @{}", name(SERVICE_PORTS)));
+        services.push(format!("{ip} daddr vmap @{}", name(SERVICE_ALL)));
+        services.push(format!(
+            "{ip} daddr != {} {ip} daddr != {} fib daddr type local meta l4proto . th dport vmap @{}",
+            side.service,
+            not_published(side),
+            name(HOST_PORTS)
+        ));
+    }
+    table.chain("services", services);
     table.hook(
         "nat_prerouting",
         "type nat hook prerouting priority -105; policy accept;",
@@ -112,100 +139,150 @@ fn nat(table: &mut Table, node: &NodeConfig) {
         vec!["ip daddr 127.0.0.0/8 return".into(), "jump services".into()],
     );
     table.hook("nat_output", "type nat hook output priority -105; policy accept;", vec!["jump services".into()]);
-    table.hook(
-        "nat_postrouting",
-        "type nat hook postrouting priority 95; policy accept;",
-        vec![
-            // Loopback addresses mean nothing inside a pod.
-            format!("oifname \"naru*\" ip saddr 127.0.0.0/8 snat ip to {gateway}"),
-            // A pod would answer itself directly, past the translation.
-            format!("oifname \"naru*\" ip saddr . ip daddr @{HAIRPIN} snat ip to {gateway}"),
-            format!("ip daddr {cluster_cidr} ip daddr != {pod_subnet} goto elsewhere"),
-            // Pod addresses mean nothing outside the cluster.
-            format!("oifname != \"naru*\" ip saddr {pod_subnet} masquerade"),
-            // An endpoint elsewhere must answer through this node.
-            format!("oifname != \"naru*\" ct status dnat ip daddr @{REMOTE} masquerade"),
-        ],
-    );
-    // Towards pods of other nodes. Pods keep their addresses; whatever else is led there must come back through here,
-    // and says so with the address by which the other nodes know this one. What strangers merely route through here
-    // keeps its address too, and is judged by it.
+    let mut rules = Vec::new();
+    for side in sides {
+        rules.extend(postrouting(side));
+        elsewhere(table, side);
+    }
+    table.hook("nat_postrouting", "type nat hook postrouting priority 95; policy accept;", rules);
+}
+
+/// The rules for what leaves towards pods or the world.
+fn postrouting(side: &Side) -> Vec<String> {
+    let Side { family, pods, cluster, gateway, .. } = side;
+    let (ip, name) = (family.ip, |name| family.name(name));
+    let mut rules = Vec::new();
+    if gateway.is_ipv4() {
+        // Loopback addresses mean nothing inside a pod.
+        rules.push(format!("oifname \"naru*\" ip saddr 127.0.0.0/8 snat ip to {gateway}"));
+    }
+    // A pod would answer itself directly, past the translation.
+    rules.push(format!("oifname \"naru*\" {ip} saddr . {ip} daddr @{} snat {ip} to {gateway}", name(HAIRPIN)));
+    rules.push(format!("{ip} daddr {cluster} {ip} daddr != {pods} goto {}", name("elsewhere")));
+    if private(cluster) {
+        // Pod addresses mean nothing outside the cluster.
+        rules.push(format!("oifname != \"naru*\" {ip} saddr {pods} masquerade"));
+    }
+    // An endpoint elsewhere must answer through this node.
+    rules.push(format!("oifname != \"naru*\" ct status dnat {ip} daddr @{} masquerade", name(REMOTE)));
+    rules
+}
+
+/// Whether nobody outside knows the way to such addresses. IPv6 ranges that are not unique local ones (RFC 4193) were
+/// given by somebody who routes them here.
+fn private(range: &IpNet) -> bool {
+    match range {
+        IpNet::V4(_) => true,
+        IpNet::V6(range) => range.addr().is_unique_local(),
+    }
+}
+
+/// Towards pods of other nodes. Pods keep their addresses; whatever else is led there must come back through here,
+/// and says so with the address by which the other nodes know this one. What strangers merely route through here
+/// keeps its address too, and is judged by it.
+fn elsewhere(table: &mut Table, side: &Side) {
+    let Side { family, cluster, service, gateway, .. } = side;
+    let ip = family.ip;
     table.chain(
-        "elsewhere",
+        &family.name("elsewhere"),
         vec![
-            format!("ct status dnat ct original ip daddr != {service_cidr} snat ip to {gateway}"),
-            format!("ct status dnat ip saddr != {cluster_cidr} snat ip to {gateway}"),
-            format!("ip saddr != {gateway} fib saddr type local snat ip to {gateway}"),
+            format!("ct status dnat ct original {ip} daddr != {service} snat {ip} to {gateway}"),
+            format!("ct status dnat {ip} saddr != {cluster} snat {ip} to {gateway}"),
+            format!("{ip} saddr != {gateway} fib saddr type local snat {ip} to {gateway}"),
         ],
     );
 }
 
-fn filter(table: &mut Table, node: &NodeConfig) {
-    let NodeConfig { service_cidr, cluster_cidr, pod_subnet, dns, .. } = node;
-    let tunnel = VXLAN_INTERFACE;
+fn filter(table: &mut Table, node: &NodeConfig, sides: &[Side]) {
+    forward(table, sides);
+    judges(table, sides);
     table.hook(
-        "forward",
-        "type filter hook forward priority 0; policy accept;",
-        vec![
-            // Pods of before the tunnel think that larger packets pass.
-            format!("oifname \"{tunnel}\" tcp flags syn tcp option maxseg size set rt mtu"),
-            "ct state established,related accept".into(),
-            // Other nodes send to pods only; this one is no router for them.
-            format!("iifname \"{tunnel}\" ip daddr != {pod_subnet} drop"),
-            // What a port of this host leads to another node may leave where it came in.
-            format!("ct status dnat ip daddr {cluster_cidr} goto pods"),
-            format!("iifname @{GUARDED} oifname @{GUARDED} drop"),
-            // Translated addresses are gone by now: what still bears a service address has nobody to answer.
-            format!("ip daddr {service_cidr} goto refuse"),
-            format!("ip daddr . meta l4proto . th dport @{REFUSED} goto refuse"),
-            "iifname \"naru*\" goto pods".into(),
-            "oifname \"naru*\" goto pods".into(),
-        ],
+        "input",
+        "type filter hook input priority 0; policy accept;",
+        vec![format!("iifname != \"naru*\" iifname != \"lo\" ip daddr {} drop", node.dns)],
     );
-    table.chain(
-        "pods",
-        vec![
-            format!("ip saddr . ip daddr @{HAIRPIN} accept"),
-            format!("ct status dnat ct original ip daddr != {service_cidr} goto published"),
-            "jump isolation".into(),
-            "goto outgoing".into(),
-        ],
-    );
-    table.chain(
-        "published",
-        vec![format!("ip daddr @{INTERNAL} drop"), format!("ip saddr @{INTERNAL} goto deny"), "goto outgoing".into()],
-    );
-    table.chain(
-        "isolation",
-        vec![
+    let mut output = vec![format!("ip daddr {} accept", node.dns)];
+    output.extend(unanswered(sides));
+    table.hook("output", "type filter hook output priority 0; policy accept;", output);
+}
+
+/// Translated addresses are gone by now: what still bears a service address has nobody to answer.
+fn unanswered(sides: &[Side]) -> Vec<String> {
+    let rules = sides.iter().flat_map(|Side { family, service, .. }| {
+        let ip = family.ip;
+        [
+            format!("{ip} daddr {service} goto refuse"),
+            format!("{ip} daddr . meta l4proto . th dport @{} goto refuse", family.name(REFUSED)),
+        ]
+    });
+    rules.collect()
+}
+
+fn forward(table: &mut Table, sides: &[Side]) {
+    let tunnel = VXLAN_INTERFACE;
+    let mut rules = vec![
+        // Pods of before the tunnel think that larger packets pass.
+        format!("oifname \"{tunnel}\" tcp flags syn tcp option maxseg size set rt mtu"),
+        // Among them packets that were too big, and what else ICMP tells of flows.
+        "ct state established,related accept".into(),
+    ];
+    // Other nodes send to pods only; this one is no router for them.
+    rules.extend(each(sides, |side| format!("iifname \"{tunnel}\" {} daddr != {} drop", side.family.ip, side.pods)));
+    // What a port of this host leads to another node may leave where it came in.
+    rules.extend(each(sides, |side| format!("ct status dnat {} daddr {} goto pods", side.family.ip, side.cluster)));
+    if sides.len() > 1 {
+        rules.push(format!("meta nfproto ipv6 iifname @{GUARDED6} oifname @{GUARDED6} drop"));
+        rules.push(format!("meta nfproto ipv4 iifname @{GUARDED} oifname @{GUARDED} drop"));
+    } else {
+        rules.push(format!("iifname @{GUARDED} oifname @{GUARDED} drop"));
+    }
+    rules.extend(unanswered(sides));
+    rules.push("iifname \"naru*\" goto pods".into());
+    rules.push("oifname \"naru*\" goto pods".into());
+    table.hook("forward", "type filter hook forward priority 0; policy accept;", rules);
+}
+
+/// The chains that decide about packets of pods.
+fn judges(table: &mut Table, sides: &[Side]) {
+    let mut pods = each(sides, |Side { family, .. }| {
+        format!("{0} saddr . {0} daddr @{1} accept", family.ip, family.name(HAIRPIN))
+    });
+    pods.extend(each(sides, |side| {
+        format!("ct status dnat ct original {} daddr != {} goto published", side.family.ip, side.service)
+    }));
+    pods.extend(["jump isolation".into(), "goto outgoing".into()]);
+    table.chain("pods", pods);
+    let mut published =
+        each(sides, |Side { family, .. }| format!("{} daddr @{} drop", family.ip, family.name(INTERNAL)));
+    published
+        .extend(each(sides, |Side { family, .. }| format!("{} saddr @{} goto deny", family.ip, family.name(INTERNAL))));
+    published.push("goto outgoing".into());
+    table.chain("published", published);
+    let isolation = sides.iter().flat_map(|Side { family, cluster, .. }| {
+        let (ip, networked) = (family.ip, family.name(NETWORKED));
+        [
             // Other nodes, for themselves or for clients of published ports.
-            format!("ip saddr @{NODES} return"),
-            format!("ip saddr vmap @{POD_NETWORKS}"),
-            format!("ip daddr @{NETWORKED} ip saddr {cluster_cidr} goto deny"),
-            format!("ip daddr @{NETWORKED} drop"),
-        ],
-    );
-    table.chain("outgoing", vec![format!("ip saddr vmap @{EGRESS}"), "goto incoming".into()]);
-    table.chain("incoming", vec![format!("ip daddr vmap @{INGRESS}"), "accept".into()]);
+            format!("{ip} saddr @{} return", family.name(NODES)),
+            format!("{ip} saddr vmap @{}", family.name(POD_NETWORKS)),
+            format!("{ip} daddr @{networked} {ip} saddr {cluster} goto deny"),
+            format!("{ip} daddr @{networked} drop"),
+        ]
+    });
+    table.chain("isolation", isolation.collect());
+    let mut outgoing = each(sides, |Side { family, .. }| format!("{} saddr vmap @{}", family.ip, family.name(EGRESS)));
+    outgoing.push("goto incoming".into());
+    table.chain("outgoing", outgoing);
+    let mut incoming = each(sides, |Side { family, .. }| format!("{} daddr vmap @{}", family.ip, family.name(INGRESS)));
+    incoming.push("accept".into());
+    table.chain("incoming", incoming);
     table.chain(
         "refuse",
         vec!["meta l4proto tcp reject with tcp reset".into(), "reject with icmpx type port-unreachable".into()],
     );
     // Pods are told at once that something forbids the connection; strangers are told nothing.
-    table
-        .chain("deny", vec![format!("ip saddr {cluster_cidr} reject with icmpx type admin-prohibited"), "drop".into()]);
-    table.hook(
-        "input",
-        "type filter hook input priority 0; policy accept;",
-        vec![format!("iifname != \"naru*\" iifname != \"lo\" ip daddr {dns} drop")],
-    );
-    table.hook(
-        "output",
-        "type filter hook output priority 0; policy accept;",
-        vec![
-            format!("ip daddr {dns} accept"),
-            format!("ip daddr {service_cidr} goto refuse"),
-            format!("ip daddr . meta l4proto . th dport @{REFUSED} goto refuse"),
-        ],
-    );
+    let mut deny = each(sides, |Side { family, cluster, .. }| {
+        format!("{} saddr {cluster} reject with icmpx type admin-prohibited", family.ip)
+    });
+    deny.push("drop".into());
+    table.chain("deny", deny);
 }

@@ -1,11 +1,14 @@
 //! NetworkPolicy: pods with the same policies share one chain of allowances that ends in a refusal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::model::{Desired, IpBlock, Peers, Policy, PolicyPort, PolicyRule, Protocol};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::model::{Desired, IpBlock, NodeConfig, Peers, Policy, PolicyPort, PolicyRule, Protocol};
 
 use super::base::{EGRESS, INGRESS};
+use super::family::{Family, V4, V6};
 use super::{Table, named};
 
 /// Which way a packet goes, seen from the pod the policy protects.
@@ -54,23 +57,33 @@ impl Direction {
     }
 }
 
-pub(super) fn compile(table: &mut Table, desired: &Desired) {
+pub(super) fn compile(table: &mut Table, node: &NodeConfig, desired: &Desired) {
+    let families: &[&'static Family] = if node.six.is_some() { &[&V4, &V6] } else { &[&V4] };
     for direction in [Direction::Ingress, Direction::Egress] {
-        let mut by_pod: BTreeMap<Ipv4Addr, Vec<&Policy>> = BTreeMap::new();
+        let mut by_pod: BTreeMap<IpAddr, Vec<&Policy>> = BTreeMap::new();
         for policy in desired.policies.iter().filter(|policy| direction.rules(policy).is_some()) {
             for pod in &policy.pods {
                 by_pod.entry(*pod).or_default().push(policy);
             }
         }
         for (pod, policies) in by_pod {
-            let chain = group_chain(table, direction, policies);
-            table.verdict(direction.map(), pod.to_string(), format!("goto {chain}"));
+            let family = Family::of(&pod);
+            if !families.iter().any(|known| std::ptr::eq(*known, family)) {
+                continue;
+            }
+            let chain = group_chain(table, families, direction, policies);
+            table.verdict(&family.name(direction.map()), pod.to_string(), format!("goto {chain}"));
         }
     }
 }
 
 /// The chain of all pods that exactly these policies select.
-fn group_chain(table: &mut Table, direction: Direction, mut policies: Vec<&Policy>) -> String {
+fn group_chain(
+    table: &mut Table,
+    families: &[&'static Family],
+    direction: Direction,
+    mut policies: Vec<&Policy>,
+) -> String {
     policies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     let key: Vec<String> = policies.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name)).collect();
     let name = named(direction.chain(), &key.join("\n"));
@@ -81,10 +94,10 @@ fn group_chain(table: &mut Table, direction: Direction, mut policies: Vec<&Polic
     for policy in policies {
         for (index, rule) in direction.rules(policy).unwrap_or_default().iter().enumerate() {
             let key = format!("{}/{}/{}/{index}", policy.namespace, policy.name, direction.chain());
-            let ports = port_matches(table, &key, &rule.ports);
-            for peer in peer_matches(table, &key, direction, &rule.peers) {
-                for port in &ports {
-                    rules.push(format!("{peer}{port}{}", direction.allowed()));
+            let ports = port_matches(table, families, &key, &rule.ports);
+            for peer in peer_matches(table, families, &key, direction, &rule.peers) {
+                for port in ports.iter().filter(|port| peer.meets(port)) {
+                    rules.push(format!("{}{}{}", peer.text, port.text, direction.allowed()));
                 }
             }
         }
@@ -94,56 +107,98 @@ fn group_chain(table: &mut Table, direction: Direction, mut policies: Vec<&Polic
     name
 }
 
-/// The alternatives of the peer side, each a match that ends in a space, or empty for everybody.
-fn peer_matches(table: &mut Table, key: &str, direction: Direction, peers: &Peers) -> Vec<String> {
-    let Peers::Of { pods, blocks } = peers else { return vec![String::new()] };
-    let mut matches = Vec::new();
-    if !pods.is_empty() {
-        let set = named("peers", key);
-        table.set(&set, "type ipv4_addr;");
-        for pod in pods {
-            table.element(&set, pod.to_string());
-        }
-        matches.push(format!("ip {} @{set} ", direction.peer()));
+/// A condition of a rule, which ends in a space unless it is empty.
+struct Match {
+    text: String,
+    /// The family it is of; none when packets of both can meet it.
+    family: Option<&'static Family>,
+}
+
+impl Match {
+    fn any(text: String) -> Self {
+        Self { text, family: None }
     }
+
+    /// Whether one packet can meet both: a rule that names both families is refused as a whole.
+    fn meets(&self, other: &Self) -> bool {
+        self.family.zip(other.family).is_none_or(|(mine, theirs)| std::ptr::eq(mine, theirs))
+    }
+}
+
+/// The alternatives of the peer side; one of no words for everybody.
+fn peer_matches(
+    table: &mut Table,
+    families: &[&'static Family],
+    key: &str,
+    direction: Direction,
+    peers: &Peers,
+) -> Vec<Match> {
+    let Peers::Of { pods, blocks } = peers else { return vec![Match::any(String::new())] };
+    let mut matches = Vec::new();
+    for family in families {
+        let mut pods = pods.iter().filter(|pod| family.has(pod)).peekable();
+        if pods.peek().is_some() {
+            let set = named(&family.name("peers"), key);
+            table.set(&set, family.addresses);
+            for pod in pods {
+                table.element(&set, pod.to_string());
+            }
+            let text = format!("{} {} @{set} ", family.ip, direction.peer());
+            matches.push(Match { text, family: Some(family) });
+        }
+    }
+    // Blocks of a family that nobody has match nothing.
     matches.extend(blocks.iter().map(|block| block_match(direction, block)));
     matches
 }
 
-fn block_match(direction: Direction, block: &IpBlock) -> String {
-    let side = direction.peer();
-    let except: Vec<String> = minimal(&block.except).iter().map(ToString::to_string).collect();
+fn block_match(direction: Direction, block: &IpBlock) -> Match {
+    let (family, side) = (Family::of(&block.cidr.addr()), direction.peer());
+    let ip = family.ip;
+    let except = minimal(&block.except, family);
     // A match on 0.0.0.0/0 says nothing and is refused by some versions of nft.
-    let mut text =
-        if block.cidr.prefix_len() == 0 { "meta nfproto ipv4 ".into() } else { format!("ip {side} {} ", block.cidr) };
+    let mut text = match block.cidr.prefix_len() {
+        0 => format!("meta nfproto {} ", family.protocol),
+        _ => format!("{ip} {side} {} ", block.cidr),
+    };
     if !except.is_empty() {
-        text.push_str(&format!("ip {side} != {{ {} }} ", except.join(", ")));
+        text.push_str(&format!("{ip} {side} != {{ {} }} ", except.join(", ")));
     }
-    text
+    Match { text, family: Some(family) }
 }
 
-/// Drops blocks that lie inside others: overlapping intervals are refused in a set.
-fn minimal(blocks: &[ipnet::Ipv4Net]) -> Vec<ipnet::Ipv4Net> {
-    ipnet::Ipv4Net::aggregate(&blocks.to_vec())
+/// The blocks of a family without those that lie inside others: overlapping intervals are refused in a set.
+fn minimal(blocks: &[IpNet], family: &'static Family) -> Vec<String> {
+    let (mut four, mut six) = (Vec::new(), Vec::new());
+    for block in blocks.iter().filter(|block| family.has(&block.addr())) {
+        match block {
+            IpNet::V4(block) => four.push(*block),
+            IpNet::V6(block) => six.push(*block),
+        }
+    }
+    let four = Ipv4Net::aggregate(&four).into_iter().map(|block| block.to_string());
+    four.chain(Ipv6Net::aggregate(&six).into_iter().map(|block| block.to_string())).collect()
 }
 
-/// The alternatives of the port side, each a match that ends in a space, or one empty match for all ports.
-fn port_matches(table: &mut Table, key: &str, ports: &[PolicyPort]) -> Vec<String> {
+/// The alternatives of the port side; one of no words for all ports.
+fn port_matches(table: &mut Table, families: &[&'static Family], key: &str, ports: &[PolicyPort]) -> Vec<Match> {
     if ports.is_empty() {
-        return vec![String::new()];
+        return vec![Match::any(String::new())];
     }
     let mut matches = Vec::new();
     let mut ranges: BTreeMap<Protocol, BTreeSet<(u16, u16)>> = BTreeMap::new();
-    let mut named_ports: BTreeSet<String> = BTreeSet::new();
+    let mut named_ports: BTreeSet<(IpAddr, String)> = BTreeSet::new();
     for port in ports {
         match port {
-            PolicyPort::All(protocol) => matches.push(format!("meta l4proto {} ", protocol.name())),
+            PolicyPort::All(protocol) => matches.push(Match::any(format!("meta l4proto {} ", protocol.name()))),
             PolicyPort::Range(protocol, range) => {
                 ranges.entry(*protocol).or_default().insert((*range.start(), *range.end()));
             }
             PolicyPort::Named(protocol, destinations) => {
                 named_ports.extend(
-                    destinations.iter().map(|(address, port)| format!("{address} . {} . {port}", protocol.name())),
+                    destinations
+                        .iter()
+                        .map(|(address, port)| (*address, format!("{address} . {} . {port}", protocol.name()))),
                 );
             }
         }
@@ -153,15 +208,19 @@ fn port_matches(table: &mut Table, key: &str, ports: &[PolicyPort]) -> Vec<Strin
             .into_iter()
             .map(|(from, to)| if from == to { from.to_string() } else { format!("{from}-{to}") })
             .collect();
-        matches.push(format!("meta l4proto {} th dport {{ {} }} ", protocol.name(), list.join(", ")));
+        matches.push(Match::any(format!("meta l4proto {} th dport {{ {} }} ", protocol.name(), list.join(", "))));
     }
-    if !named_ports.is_empty() {
-        let set = named("ports", key);
-        table.set(&set, "type ipv4_addr . inet_proto . inet_service;");
-        for element in named_ports {
-            table.element(&set, element);
+    for family in families {
+        let mut destinations = named_ports.iter().filter(|(address, _)| family.has(address)).peekable();
+        if destinations.peek().is_some() {
+            let set = named(&family.name("ports"), key);
+            table.set(&set, family.endpoints);
+            for (_, element) in destinations {
+                table.element(&set, element.clone());
+            }
+            let text = format!("{} daddr . meta l4proto . th dport @{set} ", family.ip);
+            matches.push(Match { text, family: Some(family) });
         }
-        matches.push(format!("ip daddr . meta l4proto . th dport @{set} "));
     }
     matches
 }

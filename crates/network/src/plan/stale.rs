@@ -5,17 +5,17 @@
 //! and a TCP client that retries its first packet) keeps talking to the dead.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::model::{Desired, EndpointState, Protocol};
+use crate::model::{Desired, EndpointState, Pod, Protocol};
 
 /// A kind of tracked connection to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stale {
     /// Everything to or from an address that nobody has any more.
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// UDP flows translated to an endpoint that lives but must get no more.
-    UdpEndpoint(Ipv4Addr, u16),
+    UdpEndpoint(IpAddr, u16),
     /// UDP flows towards a port of this host that was nobody's until now.
     UdpHostPort(u16),
 }
@@ -35,11 +35,11 @@ pub fn stale(previous: &Desired, next: &Desired) -> BTreeSet<Stale> {
     stale
 }
 
-fn addresses(desired: &Desired) -> BTreeSet<Ipv4Addr> {
-    desired.pods.iter().map(|pod| pod.address).collect()
+fn addresses(desired: &Desired) -> BTreeSet<IpAddr> {
+    desired.pods.iter().flat_map(Pod::addresses).collect()
 }
 
-fn udp_endpoints(desired: &Desired) -> BTreeSet<(Ipv4Addr, u16)> {
+fn udp_endpoints(desired: &Desired) -> BTreeSet<(IpAddr, u16)> {
     let ready = |state| state == EndpointState::Ready;
     let mut all = BTreeSet::new();
     for service in &desired.services {

@@ -2,7 +2,7 @@
 //! replacement is held by `tests/kernel/deltas.rs`.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
@@ -15,13 +15,14 @@ fn ip(last: u8) -> Ipv4Addr {
 }
 
 fn endpoint(last: u8) -> Endpoint {
-    Endpoint { address: ip(last), local: true, state: EndpointState::Ready }
+    Endpoint { address: ip(last).into(), local: true, state: EndpointState::Ready }
 }
 
 fn pod(last: u8, networks: &[&str]) -> Pod {
     Pod {
         uid: PodUid::from(format!("uid-{last}")),
         address: ip(last),
+        address6: None,
         local: true,
         networks: networks.iter().map(|name| (*name).to_owned()).collect(),
         host_ports: vec![],
@@ -33,7 +34,7 @@ fn web(endpoints: &[u8]) -> Service {
     Service {
         namespace: "shop".into(),
         name: "web".into(),
-        cluster_ips: vec![Ipv4Addr::new(10, 43, 1, 1)],
+        cluster_ips: vec![Ipv4Addr::new(10, 43, 1, 1).into()],
         endpoints: endpoints.iter().map(|last| endpoint(*last)).collect(),
         ports: vec![ServicePort { protocol: Protocol::Tcp, port: 80, node_port: Some(30080), backends }],
         ..Service::default()
@@ -43,16 +44,21 @@ fn web(endpoints: &[u8]) -> Service {
 fn desired(endpoints: &[u8]) -> Desired {
     let mut published = web(endpoints);
     published.name = "pub".into();
-    published.cluster_ips = vec![Ipv4Addr::new(10, 43, 1, 2)];
+    published.cluster_ips = vec![Ipv4Addr::new(10, 43, 1, 2).into()];
     published.ports.clear();
     published.all_ports = true;
     published.published = vec![
         Published { host_ip: None, host_port: 8080, protocol: Protocol::Tcp, target_port: 80 },
-        Published { host_ip: Some(Ipv4Addr::LOCALHOST), host_port: 5353, protocol: Protocol::Udp, target_port: 53 },
+        Published {
+            host_ip: Some(Ipv4Addr::LOCALHOST.into()),
+            host_port: 5353,
+            protocol: Protocol::Udp,
+            target_port: 53,
+        },
     ];
     let rule = PolicyRule {
         peers: Peers::Of {
-            pods: BTreeSet::from([ip(4)]),
+            pods: BTreeSet::from([ip(4).into()]),
             blocks: vec![IpBlock {
                 cidr: "192.0.2.0/24".parse().unwrap(),
                 except: vec!["192.0.2.64/26".parse().unwrap()],
@@ -61,7 +67,7 @@ fn desired(endpoints: &[u8]) -> Desired {
         ports: vec![
             PolicyPort::Range(Protocol::Tcp, 80..=80),
             PolicyPort::Range(Protocol::Tcp, 8000..=8010),
-            PolicyPort::Named(Protocol::Udp, BTreeSet::from([(ip(2), 53)])),
+            PolicyPort::Named(Protocol::Udp, BTreeSet::from([(ip(2).into(), 53)])),
         ],
     };
     Desired {
@@ -74,11 +80,15 @@ fn desired(endpoints: &[u8]) -> Desired {
         policies: vec![Policy {
             namespace: "shop".into(),
             name: "web".into(),
-            pods: BTreeSet::from([ip(2)]),
+            pods: BTreeSet::from([ip(2).into()]),
             ingress: Some(vec![rule]),
             egress: Some(vec![]),
         }],
-        nodes: vec![PeerNode { gateway: Ipv4Addr::new(10, 42, 1, 1), address: Ipv4Addr::new(192, 0, 2, 11) }],
+        nodes: vec![PeerNode {
+            gateway: Ipv4Addr::new(10, 42, 1, 1),
+            gateway6: None,
+            address: Ipv4Addr::new(192, 0, 2, 11),
+        }],
     }
 }
 
@@ -86,6 +96,99 @@ fn desired(endpoints: &[u8]) -> Desired {
 fn the_whole_table() {
     let node = NodeConfig { guarded: vec!["eth0".into()], ..NodeConfig::default() };
     insta::assert_snapshot!("whole_table", compile(&node, &desired(&[2, 3])).replace());
+}
+
+fn both_families() -> NodeConfig {
+    let six = Ipv6Config {
+        pod_subnet: "fd00:42::/64".parse().unwrap(),
+        cluster_cidr: "fd00:42::/48".parse().unwrap(),
+        service_cidr: "fd00:43::/112".parse().unwrap(),
+        gateway: "fd00:42::a2a:1".parse().unwrap(),
+    };
+    NodeConfig { guarded: vec!["eth0".into()], guarded6: vec!["eth1".into()], six: Some(six), ..NodeConfig::default() }
+}
+
+/// The same with a second address wherever there is a first.
+fn doubled(mut desired: Desired) -> Desired {
+    let six = |address: &IpAddr| -> IpAddr {
+        let IpAddr::V4(address) = address else { panic!("{address}") };
+        let [_, second, _, last] = address.octets();
+        format!("fd00:{second}::{last:x}").parse().unwrap()
+    };
+    for service in &mut desired.services {
+        service.cluster_ips.extend(service.cluster_ips.iter().map(six).collect::<Vec<_>>());
+        let more = service.endpoints.iter().map(|e| Endpoint { address: six(&e.address), ..*e }).collect::<Vec<_>>();
+        service.endpoints.extend(more);
+        for port in &mut service.ports {
+            let more = port.backends.iter().map(|backend| {
+                let endpoint = Endpoint { address: six(&backend.endpoint.address), ..backend.endpoint };
+                Backend { endpoint, ..*backend }
+            });
+            port.backends.extend(more.collect::<Vec<_>>());
+        }
+    }
+    for pod in &mut desired.pods {
+        let IpAddr::V6(address) = six(&pod.address.into()) else { panic!() };
+        pod.address6 = Some(address);
+    }
+    for policy in &mut desired.policies {
+        policy.pods.extend(policy.pods.iter().map(six).collect::<Vec<_>>());
+        for rule in policy.ingress.iter_mut().flatten() {
+            let Peers::Of { pods, blocks } = &mut rule.peers else { continue };
+            pods.extend(pods.iter().map(six).collect::<Vec<_>>());
+            let except = vec!["2001:db8:1::/48".parse().unwrap(), "2001:db8:1:2::/64".parse().unwrap()];
+            blocks.push(IpBlock { cidr: "2001:db8::/32".parse().unwrap(), except });
+            blocks.push(IpBlock { cidr: "::/0".parse().unwrap(), except: vec!["fd00::/8".parse().unwrap()] });
+            for port in &mut rule.ports {
+                let PolicyPort::Named(_, named) = port else { continue };
+                named.extend(named.iter().map(|(address, port)| (six(address), *port)).collect::<Vec<_>>());
+            }
+        }
+    }
+    for node in &mut desired.nodes {
+        node.gateway6 = Some("fd00:42:0:1::a2a:101".parse().unwrap());
+    }
+    desired
+}
+
+#[test]
+fn the_whole_table_of_both_families() {
+    insta::assert_snapshot!("whole_table_both", compile(&both_families(), &doubled(desired(&[2, 3]))).replace());
+}
+
+#[test]
+fn what_is_known_of_the_second_family_changes_nothing_where_it_is_not_used() {
+    let node = NodeConfig { guarded: vec!["eth0".into()], ..NodeConfig::default() };
+    let mut known = doubled(desired(&[2, 3]));
+    for rule in known.policies.iter_mut().flat_map(|policy| policy.ingress.iter_mut().flatten()) {
+        let Peers::Of { blocks, .. } = &mut rule.peers else { continue };
+        blocks.truncate(1);
+    }
+    assert_eq!(compile(&node, &known), compile(&node, &desired(&[2, 3])));
+}
+
+#[test]
+fn ranges_of_one_family_admit_nobody_of_the_other() {
+    let mut state = doubled(desired(&[2, 3]));
+    state.services.truncate(1);
+    state.services[0].load_balancer = true;
+    state.services[0].source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    let text = compile(&both_families(), &state).replace();
+    let map = |name: &str| text.lines().find(|line| line.contains(&format!("map {name} "))).unwrap().to_owned();
+    assert!(map("host_ports").contains("tcp . 80 : goto from_"), "{text}");
+    assert!(!map("host_ports6").contains("tcp . 80 :") && map("host_ports6").contains("tcp . 30080 :"), "{text}");
+}
+
+#[test]
+fn a_range_that_others_route_here_keeps_its_addresses() {
+    let masked = |range: &str| {
+        let mut node = both_families();
+        let six = node.six.as_mut().unwrap();
+        (six.cluster_cidr, six.pod_subnet) =
+            (format!("{range}/48").parse().unwrap(), format!("{range}/64").parse().unwrap());
+        compile(&node, &Desired::default()).replace().contains(&format!("ip6 saddr {range}/64 masquerade"))
+    };
+    assert_eq!((masked("fd00:42::"), masked("2001:db8::")), (true, false));
 }
 
 #[test]
@@ -154,10 +257,14 @@ fn flows_to_the_gone_are_named() {
     before.services[0].ports[0].protocol = Protocol::Udp;
     let mut after = before.clone();
     after.pods.retain(|pod| pod.address != ip(3));
-    after.services[0].ports[0].backends.retain(|backend| backend.endpoint.address != ip(3));
+    after.services[0].ports[0].backends.retain(|backend| backend.endpoint.address != IpAddr::V4(ip(3)));
     after.services[1].endpoints.clear();
     let found = stale(&before, &after);
-    let expected = BTreeSet::from([Stale::Address(ip(3)), Stale::UdpEndpoint(ip(2), 0), Stale::UdpEndpoint(ip(2), 53)]);
+    let expected = BTreeSet::from([
+        Stale::Address(ip(3).into()),
+        Stale::UdpEndpoint(ip(2).into(), 0),
+        Stale::UdpEndpoint(ip(2).into(), 53),
+    ]);
     assert_eq!(found, expected);
     assert!(stale(&after, &after).is_empty());
     assert!(stale(&Desired::default(), &before).contains(&Stale::UdpHostPort(5353)));
@@ -187,8 +294,8 @@ proptest! {
     /// No change is no command; every command names our table; the way there and back names the same chains.
     #[test]
     fn deltas_are_exact(a in any_desired(), b in any_desired()) {
-        let node = NodeConfig::default();
-        let (a, b) = (compile(&node, &a), compile(&node, &b));
+        let node = both_families();
+        let (a, b) = (compile(&node, &doubled(a)), compile(&node, &b));
         prop_assert!(a.delta(&a).is_empty());
         let (there, back) = (a.delta(&b).script(), b.delta(&a).script());
         prop_assert!(there.lines().all(|line| line.contains(" inet naru ")));

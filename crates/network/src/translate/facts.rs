@@ -1,9 +1,9 @@
 //! The few facts of each object that the network needs.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use naru_api::select::LabelSelector;
 
 use crate::PodUid;
@@ -60,6 +60,8 @@ pub struct PodFacts {
     pub node: Option<String>,
     /// Its IPv4 address.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address, when it has one.
+    pub address6: Option<Ipv6Addr>,
     /// It has the host's addresses.
     pub host_network: bool,
     /// It succeeded or failed, and has no processes any more.
@@ -80,6 +82,11 @@ impl PodFacts {
     /// Whether it has an address of its own that somebody may be behind.
     pub fn connected(&self) -> bool {
         !self.host_network && !self.finished && self.address.is_some()
+    }
+
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.address.map(IpAddr::V4).into_iter().chain(self.address6.map(IpAddr::V6))
     }
 }
 
@@ -115,9 +122,9 @@ pub struct ServiceFacts {
     /// The Compose service it was made from.
     pub compose: Option<String>,
     /// Its virtual addresses; none when it is headless or external.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Addresses that others route to the cluster.
-    pub external_ips: Vec<Ipv4Addr>,
+    pub external_ips: Vec<IpAddr>,
     /// The name it stands for.
     pub external_name: Option<String>,
     /// Its ports.
@@ -125,7 +132,7 @@ pub struct ServiceFacts {
     /// Type LoadBalancer: it answers on the host's addresses.
     pub load_balancer: bool,
     /// Who may come through its balanced ports; `None` when it says nothing about that.
-    pub source_ranges: Option<Vec<Ipv4Net>>,
+    pub source_ranges: Option<Vec<IpNet>>,
     /// It answers on every port.
     pub all_ports: bool,
     /// Its published ports: container port, protocol, host port.
@@ -153,7 +160,7 @@ pub struct ServicePortFacts {
     pub node_port: Option<u16>,
 }
 
-/// An EndpointSlice of IPv4 addresses.
+/// An EndpointSlice of addresses, not of names.
 #[derive(Debug, Clone, Default)]
 pub struct SliceFacts {
     /// Its namespace.
@@ -181,7 +188,7 @@ pub struct SlicePort {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointFacts {
     /// Its addresses; all mean the same endpoint.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// It takes connections.
     pub ready: bool,
     /// It answers, though it may be going away.
@@ -249,12 +256,12 @@ pub enum PeerFacts {
     /// Addresses.
     Block {
         /// The block.
-        cidr: Ipv4Net,
+        cidr: IpNet,
         /// Its holes.
-        except: Vec<Ipv4Net>,
+        except: Vec<IpNet>,
     },
-    /// Addresses of another family, which nobody here has.
-    OtherFamily,
+    /// A block that is none, which nobody is in.
+    Nobody,
 }
 
 /// A port a rule speaks of.

@@ -7,7 +7,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use naru_api::naru::names;
 use serde::Deserialize;
 
-use crate::ipam::gateway_of;
+use crate::ipam::{gateway_of, second_address};
 use crate::model::PeerNode;
 use crate::peers::{Peer, Wish};
 
@@ -103,7 +103,11 @@ impl NodeFacts {
 pub(super) fn translate(cluster: &Cluster, viewpoint: &Viewpoint) -> Vec<PeerNode> {
     let others = cluster.nodes.iter().filter(|node| node.name != viewpoint.node);
     let mut nodes: Vec<PeerNode> = others
-        .filter_map(|node| Some(PeerNode { gateway: gateway_of(node.pod_cidr?), address: node.address? }))
+        .filter_map(|node| {
+            let gateway = gateway_of(node.pod_cidr?);
+            let gateway6 = node.pod_cidr6.map(|block| second_address(block, gateway));
+            Some(PeerNode { gateway, gateway6, address: node.address? })
+        })
         .collect();
     nodes.sort();
     nodes.dedup();
@@ -141,10 +145,14 @@ mod tests {
         let seen_from = |node: &str| {
             let pod_subnet = "10.42.0.0/24".parse().unwrap();
             let viewpoint =
-                Viewpoint { node: node.into(), pod_subnet, gateway: gateway_of(pod_subnet), domain: String::new() };
+                Viewpoint { node: node.into(), pod_subnet, gateway: gateway_of(pod_subnet), six: None, domain: String::new() };
             translate(&cluster, &viewpoint)
         };
-        let other = PeerNode { gateway: "10.42.3.1".parse().unwrap(), address: "192.0.2.1".parse().unwrap() };
+        let other = PeerNode {
+            gateway: "10.42.3.1".parse().unwrap(),
+            gateway6: Some("fd00::a2a:301".parse().unwrap()),
+            address: "192.0.2.1".parse().unwrap(),
+        };
         assert_eq!((seen_from("n2"), seen_from("n1")), (vec![other], vec![]));
     }
 }

@@ -1,7 +1,7 @@
 //! Reading each kind's JSON into its facts. Unknown fields are skipped without being kept.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use naru_api::naru::names;
 use naru_api::select::LabelSelector;
@@ -69,6 +69,14 @@ fn ipv4(text: &str) -> Option<Ipv4Addr> {
     text.parse().ok()
 }
 
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok()
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok()
+}
+
 fn protocol(text: &str) -> Option<Protocol> {
     Protocol::parse(text)
 }
@@ -121,6 +129,10 @@ struct PodStatus {
 }
 
 impl PodStatus {
+    fn addresses(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.pod_ip.as_str()).chain(self.pod_ips.iter().map(|ip| ip.ip.as_str()))
+    }
+
     fn run(&self) -> u64 {
         let starts = self.container_statuses.iter().map(|c| format!("{} {}\n", c.container_id, c.restart_count));
         crate::hash::fnv64(starts.collect::<String>().as_bytes())
@@ -163,7 +175,8 @@ impl PodFacts {
         let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
         Ok(Self {
             uid: PodUid::from(pod.metadata.uid.as_str()),
-            address: ipv4(&pod.status.pod_ip).or_else(|| pod.status.pod_ips.iter().find_map(|ip| ipv4(&ip.ip))),
+            address: pod.status.addresses().find_map(ipv4),
+            address6: pod.status.addresses().find_map(ipv6),
             node: pod.spec.node_name.filter(|node| !node.is_empty()),
             host_network: pod.spec.host_network,
             ready: pod.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True"),
@@ -218,15 +231,15 @@ impl ServiceFacts {
         let (meta, spec) = (service.metadata, service.spec);
         let external = spec.r#type == "ExternalName";
         let published: Vec<Port> = meta.json(names::PORTS)?;
-        let mut addresses: Vec<Ipv4Addr> = spec.cluster_ips.iter().filter_map(|ip| ipv4(ip)).collect();
+        let mut addresses: Vec<IpAddr> = spec.cluster_ips.iter().filter_map(|ip| address(ip)).collect();
         if addresses.is_empty() {
-            addresses.extend(ipv4(&spec.cluster_ip));
+            addresses.extend(address(&spec.cluster_ip));
         }
         let compose = meta.label(names::SERVICE).filter(|_| meta.label(names::PROJECT).is_some());
         Ok(Self {
             compose: compose.map(str::to_owned),
             addresses: if external { Vec::new() } else { addresses },
-            external_ips: spec.external_ips.iter().filter_map(|ip| ipv4(ip)).collect(),
+            external_ips: spec.external_ips.iter().filter_map(|ip| address(ip)).collect(),
             external_name: (external && !spec.external_name.is_empty()).then_some(spec.external_name),
             ports: spec
                 .ports
@@ -242,11 +255,7 @@ impl ServiceFacts {
                 .collect(),
             load_balancer: spec.r#type == "LoadBalancer",
             source_ranges: spec.load_balancer_source_ranges.filter(|ranges| !ranges.is_empty()).map(|ranges| {
-                ranges
-                    .iter()
-                    .filter_map(|range| range.trim().parse::<ipnet::Ipv4Net>().ok())
-                    .map(|r| r.trunc())
-                    .collect()
+                ranges.iter().filter_map(|range| range.trim().parse::<ipnet::IpNet>().ok()).map(|r| r.trunc()).collect()
             }),
             all_ports: meta.annotation(names::ALL_PORTS) == Some("true"),
             published: published
@@ -290,10 +299,10 @@ struct Conditions {
 }
 
 impl SliceFacts {
-    /// Reads an EndpointSlice; one of another family than IPv4 has no endpoints here.
+    /// Reads an EndpointSlice; one of names has no endpoints here.
     pub fn parse(json: &[u8]) -> Result<Self, FactsError> {
         let slice: Slice = read("EndpointSlice", json)?;
-        let here = slice.address_type.is_empty() || slice.address_type == "IPv4";
+        let here = matches!(slice.address_type.as_str(), "" | "IPv4" | "IPv6");
         let endpoints = slice.endpoints.filter(|_| here).unwrap_or_default();
         Ok(Self {
             service: slice.metadata.label(names::SLICE_SERVICE).unwrap_or_default().to_owned(),
@@ -313,7 +322,7 @@ impl SliceFacts {
                     // Unset means ready, and serving means ready where it is unset.
                     let ready = endpoint.conditions.ready.unwrap_or(true);
                     EndpointFacts {
-                        addresses: endpoint.addresses.iter().filter_map(|ip| ipv4(ip)).collect(),
+                        addresses: endpoint.addresses.iter().filter_map(|ip| address(ip)).collect(),
                         ready,
                         serving: endpoint.conditions.serving.unwrap_or(ready),
                         terminating: endpoint.conditions.terminating.unwrap_or(false),
@@ -428,7 +437,7 @@ impl Rule {
 impl Peer {
     fn facts(self, object: &str) -> Result<PeerFacts, FactsError> {
         if let Some(block) = self.ip_block {
-            let Ok(cidr) = block.cidr.parse::<ipnet::Ipv4Net>() else { return Ok(PeerFacts::OtherFamily) };
+            let Ok(cidr) = block.cidr.parse::<ipnet::IpNet>() else { return Ok(PeerFacts::Nobody) };
             let except = block.except.unwrap_or_default().iter().filter_map(|cidr| cidr.parse().ok()).collect();
             return Ok(PeerFacts::Block { cidr: cidr.trunc(), except });
         }

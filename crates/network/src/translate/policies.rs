@@ -1,7 +1,7 @@
 //! Policies, with their selectors resolved to the pods there are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::model::{IpBlock, Peers, Policy, PolicyPort, PolicyRule};
 
@@ -47,7 +47,7 @@ fn policy(world: &World<'_>, facts: &PolicyFacts, viewpoint: &Viewpoint) -> Opti
     Some(Policy {
         namespace: facts.namespace.clone(),
         name: facts.name.clone(),
-        pods: selected.iter().filter_map(|pod| pod.address).collect(),
+        pods: selected.iter().flat_map(|pod| pod.addresses()).collect(),
         ingress: rules(&facts.ingress, true),
         egress: rules(&facts.egress, false),
     })
@@ -69,7 +69,7 @@ fn translate_rule(
                 PeerFacts::Block { cidr, except } => Some(IpBlock { cidr: *cidr, except: except.clone() }),
                 _ => None,
             });
-            (Peers::Of { pods: pods.iter().filter_map(|pod| pod.address).collect(), blocks: blocks.collect() }, pods)
+            (Peers::Of { pods: pods.iter().flat_map(|pod| pod.addresses()).collect(), blocks: blocks.collect() }, pods)
         }
     };
     // A named port is the destination's: the protected pod's on the way in, the peer's on the way out.
@@ -91,10 +91,10 @@ fn resolve_port(port: &PortFacts, destinations: &[&PodFacts]) -> PolicyPort {
         PortFacts::All(protocol) => PolicyPort::All(*protocol),
         PortFacts::Range(protocol, from, to) => PolicyPort::Range(*protocol, *from..=*to),
         PortFacts::Named(protocol, name) => {
-            let mut found: BTreeSet<(Ipv4Addr, u16)> = BTreeSet::new();
+            let mut found: BTreeSet<(IpAddr, u16)> = BTreeSet::new();
             for pod in destinations {
                 let ports = pod.ports.iter().filter(|p| p.protocol == *protocol && p.name.as_ref() == Some(name));
-                found.extend(ports.filter_map(|p| Some((pod.address?, p.number))));
+                found.extend(ports.flat_map(|p| pod.addresses().map(|address| (address, p.number))));
             }
             PolicyPort::Named(*protocol, found)
         }

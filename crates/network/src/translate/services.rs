@@ -1,12 +1,13 @@
 //! Services and their endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::helper::Relay;
 use crate::model::{Backend, Endpoint, EndpointState, Service, ServicePort};
 
 use super::facts::{EndpointFacts, ServiceFacts, ServicePortFacts, SliceFacts};
-use super::{Cluster, Viewpoint, published};
+use super::{Cluster, Viewpoint, published, siblings};
 
 /// The slices of every service.
 pub(super) type SlicesByService<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a SliceFacts>>;
@@ -21,6 +22,7 @@ pub(super) fn slices_by_service(cluster: &Cluster) -> SlicesByService<'_> {
 
 pub(super) fn translate(cluster: &Cluster, viewpoint: &Viewpoint, relays: &mut BTreeSet<Relay>) -> Vec<Service> {
     let slices = slices_by_service(cluster);
+    let siblings = siblings(cluster);
     let mut services: Vec<Service> = cluster
         .services
         .iter()
@@ -28,7 +30,7 @@ pub(super) fn translate(cluster: &Cluster, viewpoint: &Viewpoint, relays: &mut B
         .filter(|facts| !facts.addresses.is_empty() || !facts.external_ips.is_empty() || !facts.published.is_empty())
         .map(|facts| {
             let key = (facts.namespace.as_str(), facts.name.as_str());
-            service(facts, slices.get(&key).map(Vec::as_slice).unwrap_or_default(), viewpoint, relays)
+            service(facts, slices.get(&key).map(Vec::as_slice).unwrap_or_default(), viewpoint, &siblings, relays)
         })
         .collect();
     services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -39,13 +41,18 @@ fn service(
     facts: &ServiceFacts,
     slices: &[&SliceFacts],
     viewpoint: &Viewpoint,
+    siblings: &BTreeMap<IpAddr, IpAddr>,
     relays: &mut BTreeSet<Relay>,
 ) -> Service {
     let usable = |slice: &SliceFacts| {
         let endpoints = slice.endpoints.iter().filter_map(|endpoint| usable(facts, endpoint, viewpoint));
         endpoints.flatten().collect::<Vec<Endpoint>>()
     };
-    let endpoints: BTreeSet<Endpoint> = slices.iter().flat_map(|slice| usable(slice)).collect();
+    let mut endpoints: BTreeSet<Endpoint> = slices.iter().flat_map(|slice| usable(slice)).collect();
+    // Published ports are the host's, which has addresses of both families whatever families the service is of.
+    let others =
+        endpoints.iter().filter_map(|known| Some(Endpoint { address: *siblings.get(&known.address)?, ..*known }));
+    endpoints.extend(others.collect::<Vec<_>>());
     let port = |port: &ServicePortFacts| {
         let mut backends = BTreeSet::new();
         for slice in slices {
@@ -74,7 +81,7 @@ fn service(
         published: facts
             .published
             .iter()
-            .filter_map(|(target, protocol, host)| published(*host, *protocol, *target, relays))
+            .flat_map(|(target, protocol, host)| published(*host, *protocol, *target, relays))
             .collect(),
         affinity: facts.affinity,
         internal_local: facts.internal_local,
@@ -98,7 +105,7 @@ fn usable<'a>(
     Some(endpoint.addresses.iter().map(move |address| {
         let local = match &endpoint.node {
             Some(node) => *node == viewpoint.node,
-            None => viewpoint.pod_subnet.contains(address),
+            None => viewpoint.is_here(address),
         };
         Endpoint { address: *address, local, state }
     }))

@@ -9,6 +9,7 @@ fn viewpoint() -> Viewpoint {
         node: "n1".into(),
         pod_subnet: "10.42.0.0/24".parse().unwrap(),
         gateway: Ipv4Addr::new(10, 42, 0, 1),
+        six: None,
         domain: "cluster.local".into(),
     }
 }
@@ -80,7 +81,8 @@ fn endpoints_become_backends_by_port_name_and_state() {
     };
     let translated = translate(&cluster, &viewpoint());
     let [web] = translated.desired.services.as_slice() else { panic!() };
-    assert_eq!(web.cluster_ips, [Ipv4Addr::new(10, 43, 0, 5)]);
+    let both: [IpAddr; 2] = ["10.43.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
+    assert_eq!(web.cluster_ips, both);
     assert!(web.affinity && web.external_local && !web.internal_local);
     let backends: Vec<(String, u16, bool, EndpointState)> = web.ports[0]
         .backends
@@ -121,11 +123,45 @@ fn published_ports_come_with_their_relays() {
     let translated = translate(&cluster, &viewpoint());
     let web = &translated.desired.services[0];
     assert!(web.all_ports && translated.zone.services[0].compose);
-    let hosts: Vec<(Option<Ipv4Addr>, u16)> = web.published.iter().map(|p| (p.host_ip, p.host_port)).collect();
-    let loopback = Some(Ipv4Addr::LOCALHOST);
-    assert_eq!(hosts, [(None, 8080), (loopback, 8081), (loopback, 8082), (None, 8083)]);
+    let hosts: Vec<(Option<IpAddr>, u16)> = web.published.iter().map(|p| (p.host_ip, p.host_port)).collect();
+    let loopback = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let every = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    assert_eq!(hosts, [(None, 8080), (loopback, 8081), (loopback, 8082), (every, 8083)]);
     let relays: Vec<String> = translated.relays.iter().map(|relay| relay.listen.to_string()).collect();
     assert_eq!(relays, ["[::]:8080", "[::1]:8082"], "0.0.0.0 means IPv4 alone");
+}
+
+#[test]
+fn a_published_port_leads_to_both_addresses_of_a_pod() {
+    let ports = json!([{"containerPort": 80, "hostPort": 8080}, {"containerPort": 80, "hostPort": 8081, "hostIP": "2001:db8::1"}]);
+    let mut web = pod("shop", "web", 2, json!({}), json!({}));
+    web["status"]["podIPs"] = json!([{"ip": "10.42.0.2"}, {"ip": "fd00:42::a2a:2"}]);
+    let endpoints =
+        json!([{"addresses": ["10.42.0.2"], "nodeName": "n1"}, {"addresses": ["10.42.0.3"], "nodeName": "n1"}]);
+    let cluster = Cluster {
+        services: vec![service(
+            "shop",
+            "web",
+            json!({"naru.io/ports": ports.to_string()}),
+            json!({}),
+            json!({"clusterIP": "10.43.0.5", "ports": [{"port": 80}]}),
+        )],
+        slices: vec![slice("shop", "web", json!([{"port": 80}]), endpoints)],
+        pods: vec![parse_pod(web), parse_pod(pod("shop", "old", 3, json!({}), json!({})))],
+        ..Cluster::default()
+    };
+    let translated = translate(&cluster, &viewpoint());
+    let web = &translated.desired.services[0];
+    let endpoints: Vec<String> = web.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+    assert_eq!(endpoints, ["10.42.0.2", "10.42.0.3", "fd00:42::a2a:2"]);
+    assert_eq!(web.ports[0].backends.len(), 2, "the service itself stays of one family");
+    let hosts: Vec<(Option<IpAddr>, u16)> = web.published.iter().map(|p| (p.host_ip, p.host_port)).collect();
+    let door = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    assert_eq!(hosts, [(None, 8080), (door, 8081), (Some("2001:db8::1".parse().unwrap()), 8081)]);
+    let relays: Vec<String> = translated.relays.iter().map(|relay| relay.listen.to_string()).collect();
+    assert_eq!(relays, ["[::]:5353", "[::]:8080", "[2001:db8::1]:8081"], "for ::1, and for who has IPv4 alone");
+    let pods: Vec<usize> = translated.desired.pods.iter().map(|pod| pod.addresses().count()).collect();
+    assert_eq!((pods, translated.zone.pods[0].addresses().count()), (vec![2, 1], 2));
 }
 
 #[test]
@@ -218,14 +254,15 @@ fn policies_are_resolved_to_addresses() {
     };
     let translated = translate(&cluster, &viewpoint());
     let [policy] = translated.desired.policies.as_slice() else { panic!() };
-    let ip = |last| Ipv4Addr::new(10, 42, 0, last);
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(10, 42, 0, last));
     let of = |addresses: &[u8]| addresses.iter().map(|last| ip(*last)).collect::<BTreeSet<_>>();
     assert_eq!(policy.pods, of(&[2]), "a policy selects pods of its own namespace");
     let ingress = policy.ingress.as_ref().unwrap();
     assert_eq!(ingress[0].peers, Peers::Of { pods: of(&[3]), blocks: vec![] });
     assert_eq!(ingress[0].ports, [PolicyPort::Named(Protocol::Tcp, [(ip(2), 80)].into())]);
     let Peers::Of { pods, blocks } = &ingress[1].peers else { panic!() };
-    assert_eq!((pods, blocks.len()), (&of(&[4]), 1));
+    assert_eq!((pods, blocks.len()), (&of(&[4]), 2));
+    assert_eq!(blocks[1].cidr, "fd00::/8".parse().unwrap());
     assert_eq!(blocks[0].cidr, "192.0.2.0/24".parse().unwrap());
     assert_eq!(ingress[1].ports, [PolicyPort::Range(Protocol::Udp, 8000..=8010)]);
     assert_eq!((&ingress[2].peers, ingress[2].ports.as_slice()), (&Peers::Any, &[PolicyPort::All(Protocol::Tcp)][..]));

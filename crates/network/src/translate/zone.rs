@@ -30,7 +30,13 @@ pub(super) fn translate(cluster: &Cluster, viewpoint: &Viewpoint) -> Zone {
     let mut pods: Vec<PodNames> =
         cluster.pods.iter().filter(|facts| facts.connected()).map(|facts| pod(facts, &objects)).collect();
     pods.sort_by_key(|pod| pod.address);
-    Zone { domain: viewpoint.domain.clone(), host: Some(viewpoint.gateway), services, pods }
+    Zone {
+        domain: viewpoint.domain.clone(),
+        host: Some(viewpoint.gateway),
+        host6: viewpoint.six.map(|six| six.gateway),
+        services,
+        pods,
+    }
 }
 
 fn service(facts: &ServiceFacts, slices: &[&SliceFacts]) -> ServiceNames {
@@ -93,6 +99,7 @@ fn pod(facts: &PodFacts, objects: &BTreeMap<(&str, &str), &str>) -> PodNames {
         namespace: facts.namespace.clone(),
         name: facts.name.clone(),
         address: facts.address,
+        address6: facts.address6,
         service: compose.and_then(|service| objects.get(&(facts.namespace.as_str(), service))).map(|s| (*s).to_owned()),
         names: own,
         networks: facts.networks.clone(),

@@ -72,7 +72,7 @@ fn detach_and_uninstall_leave_nothing(world: &mut World) {
     world.links.detach_now(&pods[1].uid).unwrap();
     assert_eq!(Links::list().unwrap().len(), 2);
     world.apply(Default::default());
-    Links::uninstall(world.node.pod_subnet).unwrap();
+    Links::uninstall(world.node.pod_subnet, None).unwrap();
     world.block_on(naru_network::remove_table()).unwrap();
     world.block_on(naru_network::remove_table()).unwrap();
     assert!(!sh("ip link").contains("naru"));

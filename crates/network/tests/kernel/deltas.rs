@@ -1,7 +1,7 @@
 //! The law of deltas, in the kernel: whatever way led to a state, the table is the one a replacement makes.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use naru_network::PodUid;
 use naru_network::model::*;
@@ -27,30 +27,37 @@ impl Dice {
 
 fn state(dice: &mut Dice) -> Desired {
     let address = |last: u64| Ipv4Addr::new(10, 42, 0, last as u8);
+    let six = |last: u64| Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0x0a2a, last as u16);
+    let both = |last: u64| [IpAddr::V4(address(last)), IpAddr::V6(six(last))];
     let addresses: Vec<u64> = dice.some(&(2..14).collect::<Vec<_>>());
     let networks = ["a", "b", "c"];
     let pods = addresses.iter().map(|last| Pod {
         uid: PodUid::from(format!("uid-{last}")),
         address: address(*last),
+        address6: (last % 3 > 0).then(|| six(*last)),
         local: true,
         networks: dice.some(&networks).into_iter().map(str::to_owned).collect(),
         host_ports: Vec::new(),
     });
     let pods: Vec<Pod> = pods.collect();
-    let endpoint = |last: &u64| Endpoint { address: address(*last), local: true, state: EndpointState::Ready };
+    let endpoints =
+        |last: &u64| both(*last).map(|address| Endpoint { address, local: true, state: EndpointState::Ready });
     let services = (0..6)
         .filter(|_| dice.below(4) > 0)
         .collect::<Vec<u8>>()
         .into_iter()
         .map(|n| {
             let chosen = dice.some(&addresses);
-            let backends = chosen.iter().map(|last| Backend { endpoint: endpoint(last), port: 80 }).collect();
+            let backends = chosen.iter().flat_map(endpoints).map(|endpoint| Backend { endpoint, port: 80 }).collect();
             Service {
                 namespace: "shop".into(),
                 name: format!("s{n}"),
-                cluster_ips: vec![Ipv4Addr::new(10, 43, 1, n)],
-                external_ips: dice.some(&[Ipv4Addr::new(203, 0, 113, n)]),
-                endpoints: chosen.iter().map(endpoint).collect(),
+                cluster_ips: vec![
+                    Ipv4Addr::new(10, 43, 1, n).into(),
+                    Ipv6Addr::new(0xfd00, 0x43, 0, 0, 0, 0, 0, n.into()).into(),
+                ],
+                external_ips: dice.some(&[Ipv4Addr::new(203, 0, 113, n).into(), Ipv6Addr::LOCALHOST.into()]),
+                endpoints: chosen.iter().flat_map(endpoints).collect(),
                 all_ports: dice.below(2) == 0,
                 affinity: dice.below(3) == 0,
                 ports: vec![ServicePort {
@@ -72,21 +79,27 @@ fn state(dice: &mut Dice) -> Desired {
     let policies = (0..3)
         .map(|n| {
             let peers = Peers::Of {
-                pods: dice.some(&addresses).into_iter().map(address).collect(),
-                blocks: dice.some(&[IpBlock {
-                    cidr: "192.0.2.0/24".parse().unwrap(),
-                    except: vec!["192.0.2.0/28".parse().unwrap()],
-                }]),
+                pods: dice.some(&addresses).into_iter().flat_map(both).collect(),
+                blocks: dice.some(&[
+                    IpBlock { cidr: "192.0.2.0/24".parse().unwrap(), except: vec!["192.0.2.0/28".parse().unwrap()] },
+                    IpBlock {
+                        cidr: "2001:db8::/32".parse().unwrap(),
+                        except: vec!["2001:db8:1::/48".parse().unwrap()],
+                    },
+                ]),
             };
             let ports = dice.some(&[
                 PolicyPort::Range(Protocol::Tcp, 80..=90),
                 PolicyPort::All(Protocol::Udp),
-                PolicyPort::Named(Protocol::Tcp, addresses.iter().map(|last| (address(*last), 80)).collect()),
+                PolicyPort::Named(
+                    Protocol::Tcp,
+                    addresses.iter().flat_map(|last| both(*last)).map(|address| (address, 80)).collect(),
+                ),
             ]);
             Policy {
                 namespace: "shop".into(),
                 name: format!("p{n}"),
-                pods: dice.some(&addresses).into_iter().map(address).collect::<BTreeSet<_>>(),
+                pods: dice.some(&addresses).into_iter().flat_map(both).collect::<BTreeSet<_>>(),
                 ingress: Some(vec![PolicyRule { peers, ports }]),
                 egress: (dice.below(2) == 0).then(Vec::new),
             }
@@ -95,6 +108,7 @@ fn state(dice: &mut Dice) -> Desired {
     let networks = networks.map(|name| Network { name: name.into(), internal: name == "c" }).to_vec();
     let nodes = (1..4).map(|n| PeerNode {
         gateway: Ipv4Addr::new(10, 42, n, 1),
+        gateway6: Some(Ipv6Addr::new(0xfd00, 0x42, 0, n.into(), 0, 0, 0, 1)),
         address: Ipv4Addr::new(192, 0, 2, n + dice.below(2) as u8),
     });
     let nodes: Vec<PeerNode> = nodes.collect();
@@ -118,6 +132,7 @@ fn listing(text: &str) -> Vec<String> {
 
 fn any_way_leads_to_the_same_table(world: &mut World) {
     let mut dice = Dice(7);
+    world.node.six = Some(crate::world::second_family());
     let fresh = Netns::new();
     for step in 0..25 {
         let desired = state(&mut dice);

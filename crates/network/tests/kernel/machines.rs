@@ -82,6 +82,7 @@ impl Machine {
             service_cidr: node.service_cidr,
             dns: node.dns,
             gateway: node.gateway,
+            six: node.six,
         };
         let (links, runtime) = netns.run(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -217,7 +218,11 @@ impl Cluster {
 
     /// Puts one state of the cluster in force everywhere, as each machine sees it.
     pub fn apply(&mut self, desired: &Desired) {
-        let nodes = self.machines.each_ref().map(|m| PeerNode { gateway: m.node.gateway, address: m.address });
+        let nodes = self.machines.each_ref().map(|m| PeerNode {
+            gateway: m.node.gateway,
+            gateway6: m.node.six.map(|six| six.gateway),
+            address: m.address,
+        });
         for machine in &mut self.machines {
             let here = machine.node.pod_subnet;
             let mut view = desired.clone();
@@ -226,14 +231,22 @@ impl Cluster {
             for service in &mut view.services {
                 let backends = service.ports.iter_mut().flat_map(|port| &mut port.backends);
                 for endpoint in service.endpoints.iter_mut().chain(backends.map(|backend| &mut backend.endpoint)) {
-                    endpoint.local = here.contains(&endpoint.address);
+                    endpoint.local = is_here(&machine.node, &endpoint.address);
                 }
             }
             for policy in &mut view.policies {
-                policy.pods.retain(|address| here.contains(address));
+                policy.pods.retain(|address| is_here(&machine.node, address));
             }
             view.policies.retain(|policy| !policy.pods.is_empty());
             machine.apply(view);
         }
+    }
+}
+
+/// Whether an address is one of the machine's pods.
+fn is_here(node: &NodeConfig, address: &std::net::IpAddr) -> bool {
+    match address {
+        std::net::IpAddr::V4(address) => node.pod_subnet.contains(address),
+        std::net::IpAddr::V6(address) => node.six.is_some_and(|six| six.pod_subnet.contains(address)),
     }
 }

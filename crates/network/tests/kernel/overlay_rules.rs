@@ -43,7 +43,7 @@ fn published() -> Vec<Published> {
     vec![
         port(None, 8080, Protocol::Tcp),
         port(None, 8080, Protocol::Udp),
-        port(Some(Ipv4Addr::LOCALHOST), 8081, Protocol::Tcp),
+        port(Some(Ipv4Addr::LOCALHOST.into()), 8081, Protocol::Tcp),
     ]
 }
 
@@ -181,11 +181,11 @@ fn networks_and_policies_hold_between_machines(_: &mut World) {
         .collect();
     // The policed let in port 80 from the flat pod of the first machine only, and may go to nobody but that pod.
     let friend = pods[0][2].address;
-    let rule = |ports| PolicyRule { peers: Peers::Of { pods: BTreeSet::from([friend]), blocks: vec![] }, ports };
+    let rule = |ports| PolicyRule { peers: Peers::Of { pods: BTreeSet::from([friend.into()]), blocks: vec![] }, ports };
     let policy = Policy {
         namespace: "shop".into(),
         name: "strict".into(),
-        pods: pods.iter().map(|group| group[3].address).collect(),
+        pods: pods.iter().map(|group| group[3].address.into()).collect(),
         ingress: Some(vec![rule(vec![PolicyPort::Range(Protocol::Tcp, 80..=80)])]),
         egress: Some(vec![rule(vec![])]),
     };
@@ -321,7 +321,8 @@ fn nobody_can_pretend_to_be_elsewhere(_: &mut World) {
     assert!(outside.recv(&mut buffer).is_err());
     // The same tunnel, once its host is known, works: what stood in the way was the guard.
     let mut desired = Desired { pods: models(&[&target]), ..Desired::default() };
-    desired.nodes = vec![naru_network::model::PeerNode { gateway: Ipv4Addr::new(10, 42, 3, 1), address: STRANGER }];
+    desired.nodes =
+        vec![naru_network::model::PeerNode { gateway: Ipv4Addr::new(10, 42, 3, 1), gateway6: None, address: STRANGER }];
     cluster.machines[0].apply(desired);
     forge(&cluster.stranger, elsewhere, target.address, "a known tunnel");
     let read = server.recv(&mut buffer).unwrap();

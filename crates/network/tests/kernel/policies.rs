@@ -22,14 +22,14 @@ fn policy(name: &str, pods: &[&TestPod]) -> Policy {
     Policy {
         namespace: "shop".into(),
         name: name.into(),
-        pods: pods.iter().map(|pod| pod.address).collect(),
+        pods: pods.iter().map(|pod| pod.address.into()).collect(),
         ingress: None,
         egress: None,
     }
 }
 
 fn pods(pods: &[&TestPod]) -> Peers {
-    Peers::Of { pods: pods.iter().map(|pod| pod.address).collect(), blocks: Vec::new() }
+    Peers::Of { pods: pods.iter().map(|pod| pod.address.into()).collect(), blocks: Vec::new() }
 }
 
 fn tcp(from: u16, to: u16) -> PolicyPort {
@@ -60,7 +60,7 @@ fn allowances_add_up(world: &mut World) {
         web.serve(port);
     }
     let rule = |peers, ports| PolicyRule { peers, ports };
-    let named = BTreeSet::from([(web.address, 9000)]);
+    let named = BTreeSet::from([(web.address.into(), 9000)]);
     let policies = vec![
         Policy { ingress: Some(vec![]), ..policy("deny", &[&web]) },
         Policy {

@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 43, 8, 8);
 
 fn published(host_ip: Option<Ipv4Addr>, host_port: u16, protocol: Protocol) -> Published {
-    Published { host_ip, host_port, protocol, target_port: 80 }
+    Published { host_ip: host_ip.map(Into::into), host_port, protocol, target_port: 80 }
 }
 
 fn with_ports(service: Service, published: Vec<Published>) -> Service {

@@ -63,7 +63,7 @@ fn without_endpoints_connections_are_refused_at_once(world: &mut World) {
     let client = world.pod("client");
     let external = Ipv4Addr::new(203, 0, 113, 9);
     let mut empty = service("web", VIP, &[]);
-    empty.external_ips = vec![external];
+    empty.external_ips = vec![external.into()];
     world.apply(Desired { services: vec![empty], pods: vec![client.model()], ..Desired::default() });
     for address in [VIP, external] {
         assert_eq!(client.netns.ask((address, 80)), Err(ErrorKind::ConnectionRefused), "{address} from a pod");
@@ -173,7 +173,7 @@ fn node_ports_and_load_balancers_answer_on_the_host(world: &mut World) {
     let mut exposed = service("web", VIP, &[&web]);
     exposed.ports[0].node_port = Some(30080);
     exposed.load_balancer = true;
-    exposed.external_ips = vec![Ipv4Addr::new(203, 0, 113, 9)];
+    exposed.external_ips = vec![Ipv4Addr::new(203, 0, 113, 9).into()];
     let desired = vec![exposed.clone()];
     world.apply(Desired { services: desired, pods: vec![web.model(), client.model()], ..Desired::default() });
     world.outside.sh(&format!("ip route add 203.0.113.9 via {}", crate::world::HOST));
@@ -203,8 +203,11 @@ fn an_endpoint_elsewhere_answers_through_the_node(world: &mut World) {
     world.serve_outside(9000);
     let client = world.pod("client");
     let mut away = service("away", VIP, &[]);
-    let endpoint =
-        naru_network::model::Endpoint { address: crate::world::OUTSIDE, local: false, state: EndpointState::Ready };
+    let endpoint = naru_network::model::Endpoint {
+        address: crate::world::OUTSIDE.into(),
+        local: false,
+        state: EndpointState::Ready,
+    };
     away.ports[0].backends = vec![naru_network::model::Backend { endpoint, port: 9000 }];
     away.ports[0].node_port = Some(30090);
     world.apply(Desired { services: vec![away.clone()], ..Desired::default() });

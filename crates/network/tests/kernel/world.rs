@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use naru_network::model::{Backend, Desired, Endpoint, EndpointState, NodeConfig, Pod, Protocol, Service, ServicePort};
+use naru_network::model::{
+    Backend, Desired, Endpoint, EndpointState, Ipv6Config, NodeConfig, Pod, Protocol, Service, ServicePort,
+};
 use naru_network::{Applier, LinkConfig, Links, PodAddress, PodAttach, PodUid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -183,6 +185,7 @@ pub struct TestPod {
     pub name: String,
     pub uid: PodUid,
     pub address: Ipv4Addr,
+    pub address6: Option<Ipv6Addr>,
     pub netns: Netns,
     pub networks: BTreeSet<String>,
     servers: Vec<Server>,
@@ -192,7 +195,7 @@ impl TestPod {
     pub fn new(name: &str, address: Ipv4Addr, netns: Netns, networks: &[&str]) -> Self {
         let networks = networks.iter().map(|network| (*network).to_owned()).collect();
         let uid = PodUid::from(format!("uid-of-{name}"));
-        Self { name: name.to_owned(), uid, address, netns, networks, servers: Vec::new() }
+        Self { name: name.to_owned(), uid, address, address6: None, netns, networks, servers: Vec::new() }
     }
 
     pub fn serve(&mut self, port: u16) {
@@ -201,7 +204,7 @@ impl TestPod {
     }
 
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint { address: self.address, local: true, state: EndpointState::Ready }
+        Endpoint { address: self.address.into(), local: true, state: EndpointState::Ready }
     }
 
     pub fn backend(&self, port: u16) -> Backend {
@@ -212,6 +215,7 @@ impl TestPod {
         Pod {
             uid: self.uid.clone(),
             address: self.address,
+            address6: self.address6,
             local: true,
             networks: self.networks.clone(),
             host_ports: Vec::new(),
@@ -221,6 +225,16 @@ impl TestPod {
     /// Both protocols in one look: reachable or not.
     pub fn reaches(&self, address: Ipv4Addr, port: u16) -> bool {
         self.netns.ask((IpAddr::V4(address), port)).is_ok()
+    }
+}
+
+/// The second family of a machine: its pods' block ends like their IPv4 addresses.
+pub fn second_family() -> Ipv6Config {
+    Ipv6Config {
+        pod_subnet: "fd00:42::/64".parse().unwrap(),
+        cluster_cidr: "fd00:42::/48".parse().unwrap(),
+        service_cidr: "fd00:43::/112".parse().unwrap(),
+        gateway: "fd00:42::a2a:1".parse().unwrap(),
     }
 }
 
@@ -258,6 +272,7 @@ impl World {
             service_cidr: node.service_cidr,
             dns: node.dns,
             gateway: node.gateway,
+            six: node.six,
         })
         .unwrap();
         Self {
@@ -349,7 +364,7 @@ pub fn service(name: &str, cluster_ip: Ipv4Addr, pods: &[&TestPod]) -> Service {
     Service {
         namespace: "shop".into(),
         name: name.into(),
-        cluster_ips: vec![cluster_ip],
+        cluster_ips: vec![cluster_ip.into()],
         endpoints: pods.iter().map(|pod| pod.endpoint()).collect(),
         ports: vec![port(Protocol::Tcp), port(Protocol::Udp)],
         ..Service::default()
