@@ -41,7 +41,8 @@ pub(crate) fn user(snapshot: &Snapshot, given: &BootstrapToken, now: Timestamp) 
 /// The same answer for every token that is not ours: what differs would be worth guessing for.
 fn unknown() -> Status {
     refuse(
-        "the join token is not known here: it was removed, or is another cluster's; make one with `naru token create`",
+        "the join token is not known here: it was removed or used up, or is another cluster's; make one with `naru token \
+         create`",
     )
 }
 

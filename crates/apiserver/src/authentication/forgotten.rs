@@ -19,6 +19,8 @@ use crate::state::Core;
 use crate::user::User;
 use crate::{encode, object};
 
+/// Annotation of a Node that a restored cluster knew nothing of: since when it is back. A person says whether it may stay.
+const RETURNED: &str = "naru.io/returned";
 /// How long after a restoration nodes may come back.
 const WAITS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The clocks of the old and the new server may differ by so much.
@@ -89,6 +91,7 @@ fn member(there: Option<Value>, kind: &Kind, node: &str, key: &str) -> Value {
         if let Some(annotations) = fresh["metadata"]["annotations"].as_object_mut() {
             annotations.remove(UNTIL);
         }
+        meta::set_annotation(&mut fresh, RETURNED, &meta::time(Timestamp::now()));
         return fresh;
     };
     let before = meta::annotation(&there, KEY_HASH).and_then(|keys| keys.split(',').next()).unwrap_or_default();
@@ -129,6 +132,7 @@ mod tests {
         let keys = |node: &Value| meta::annotation(node, KEY_HASH).unwrap_or_default().to_owned();
         let made = member(None, kind, "w1", "aa");
         assert_eq!((meta::name(&made), keys(&made).as_str()), ("w1", "aa"));
+        assert!(meta::annotation(&made, RETURNED).is_some(), "a person is asked about it");
         assert_eq!(keys(&member(Some(made), kind, "w1", "bb")), "bb,aa");
     }
 }
