@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use jiff::{SignedDuration, Timestamp};
+use naru_api::Ranges;
 use naru_client::ObjectRef;
 use serde_json::json;
 
@@ -31,14 +32,14 @@ const SAYS: SignedDuration = SignedDuration::from_secs(30);
 pub(crate) struct NodeSubnets {
     pub(crate) cluster: Arc<Cluster>,
     /// Addresses of all pods.
-    pub(crate) range: Ipv4Net,
+    pub(crate) range: Ranges,
 }
 
 /// All nodes.
 #[derive(Debug)]
 pub(crate) struct View {
     nodes: Vec<Arc<Node>>,
-    range: Ipv4Net,
+    range: Ranges,
 }
 
 fn everything() -> ObjectRef {
@@ -57,10 +58,11 @@ impl Controller for NodeSubnets {
     }
 
     fn watch(&self, keys: &Keys) {
-        let keys = keys.clone();
+        let (keys, range) = (keys.clone(), self.range);
         self.cluster.nodes.listen(move |change| {
             // A node without one, or one that gives its own back for somebody who waits.
-            if change.after.as_ref().is_none_or(|node| node.view.spec.pod_cidr.is_empty()) {
+            let lacks = |node: &Node| node.spec.pod_cidr.is_empty() || second(node, range).is_some();
+            if change.after.as_ref().is_none_or(|node| lacks(&node.view)) {
                 keys.add(&everything());
             }
         });
@@ -89,26 +91,46 @@ fn plan(view: &View, now: Timestamp) -> Plan {
     let mut plan = Plan::nothing("every node has a subnet");
     // What pods have already comes before what is only wished for.
     let kept = |node: &&Arc<Node>| node.metadata.annotation(POD_SUBNET).is_none();
-    waiting.sort_by_key(|node| kept(&node));
+    waiting.sort_by_key(kept);
     for node in waiting {
         plan.reason = "giving subnets".into();
         if let Some(until) = says_until(node).filter(|until| *until > now) {
             plan.again_at(until);
             continue;
         }
-        match own(node, view.range, &used).or_else(|| free(view.range, &used)) {
+        match own(node, view.range.v4, &used).or_else(|| free(view.range.v4, &used)) {
             Some(subnet) => {
                 used.push(subnet);
                 let patch = json!({
                     "metadata": { "uid": node.metadata.uid },
-                    "spec": { "podCIDR": subnet.to_string(), "podCIDRs": [subnet.to_string()] },
+                    "spec": { "podCIDR": subnet.to_string(), "podCIDRs": both(view.range, subnet) },
                 });
                 plan.push(Write::merge(NODES, key(&node.metadata), patch));
             }
-            None => exhausted(&mut plan, node, view.range, now),
+            None => exhausted(&mut plan, node, view.range.v4, now),
         }
     }
+    // Those that had their subnet before the cluster had a second family.
+    for (node, subnet) in view.nodes.iter().filter_map(|node| Some((node, second(node, view.range)?))) {
+        plan.reason = "giving subnets of the second family".into();
+        let patch = json!({ "metadata": { "uid": node.metadata.uid }, "spec": { "podCIDRs": both(view.range, subnet) } });
+        plan.push(Write::merge(NODES, key(&node.metadata), patch));
+    }
     plan
+}
+
+/// A subnet with the one of the second family that belongs with it.
+fn both(range: Ranges, subnet: Ipv4Net) -> Vec<String> {
+    let second = range.second_block(subnet).map(|block| block.to_string());
+    std::iter::once(subnet.to_string()).chain(second).collect()
+}
+
+/// The subnet of a node that lacks the one of the second family.
+fn second(node: &Node, range: Ranges) -> Option<Ipv4Net> {
+    let subnet: Ipv4Net = node.spec.pod_cidr.parse().ok()?;
+    let wanted = range.second_block(subnet)?.to_string();
+    let has = node.spec.pod_cidrs.iter().flatten().any(|known| *known == wanted);
+    (!has && !node.metadata.is_deleting()).then_some(subnet)
 }
 
 /// Until when a node that came back may say what its pods have; nothing for one that has said it, or is new.
@@ -251,6 +273,25 @@ mod tests {
             given(&look("10.42.0.0/26", vec![node("b", "", 1)])).is_empty(),
             "a range of one subnet is the server's"
         );
+    }
+
+    #[test]
+    fn subnets_of_both_families_go_together() {
+        let range = "10.42.0.0/16,fd00:42::/48";
+        let mut whole = (*node("whole", "10.42.3.0/24", 0)).clone();
+        whole.spec.pod_cidrs = Some(vec!["10.42.3.0/24".into(), "fd00:42:0:3::/64".into()]);
+        let plan = look(range, vec![node("server", "10.42.0.0/24", 0), Arc::new(whole), node("new", "", 1)]);
+        let blocks = |write: &Write| match write {
+            Write::Patch { key, patch, .. } => (key.name.to_string(), patch["spec"]["podCIDRs"].clone()),
+            other => panic!("{other}"),
+        };
+        let given: Vec<_> = plan.writes.iter().map(blocks).collect();
+        let expected = [
+            ("new".to_owned(), json!(["10.42.1.0/24", "fd00:42:0:1::/64"])),
+            ("server".to_owned(), json!(["10.42.0.0/24", "fd00:42::/64"])),
+        ];
+        assert_eq!(given, expected);
+        assert!(look("10.42.0.0/16", vec![node("server", "10.42.0.0/24", 0)]).writes.is_empty());
     }
 
     proptest! {
