@@ -38,7 +38,7 @@ test: setup-test lint ## Every test in its short form, with real containers (as 
 test-long: setup-test ## Sweeps, seeds and soaks
 	@NARU_LONG=1 scripts/test.sh
 
-test-vm: build ## Tests in a virtual machine: systemd, cgroup v2, reboot
+test-vm: build ## Tests in virtual machines: systemd, cgroup v2, firewalls, reboot, power cut
 	@scripts/test-vm.sh $(NARU)
 
 bench: build setup-test ## Print every benchmark's figures

@@ -2,8 +2,9 @@
 # Runs every benchmark and prints its figures, with the peer's and the ratio where the peer is installed.
 # Usage: bench.sh [--fetch-peer] PATH-TO-NARU [NAME…]
 #
-# Names: of whole benchmarks (engine, start, dns, ruleset, product) or of one of the product's (pod-start, scale, recovery,
-# cold-start, memory, update, api, images).
+# Names: of whole benchmarks (engine, start, dns, ruleset, cross-node, product) or of one of the product's (pod-start, scale,
+# recovery, cold-start, memory, update, api, images, join, endpoint-change, power-off, drain); and, only by name, world:
+# thousands of simulated nodes, some minutes (NARU_WORLD_NODES, NARU_WORLD_PODS; 5000 and 30 a node unless given).
 # --fetch-peer unpacks Debian's docker.io with what it needs into the cache and uses it from there: nothing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,9 +35,12 @@ export NARU_BENCH_BINARY
 shift
 
 echo "$(uname -sr), $(nproc) processors, $("$NARU_BENCH_BINARY" --version)"
-for wanted in ${*:-engine start dns ruleset product}; do
+for wanted in ${*:-engine start dns ruleset cross-node product}; do
   case $wanted in
-    pod-start | scale | recovery | cold-start | memory | update | api | images) bench=product names=$wanted ;;
+    pod-start | scale | recovery | cold-start | memory | update | api | images | join | endpoint-change | power-off | drain)
+      bench=product names=$wanted
+      ;;
+    cross-node) bench=overlay names= ;;
     *) bench=$wanted names= ;;
   esac
   echo

@@ -6,6 +6,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${NARU_CACHE:-$HOME/.cache/naru}/vm
 packages=systemd,systemd-sysv,udev,dbus,nftables,iptables,iproute2,conntrack,curl,kmod,procps,jq,apparmor,busybox-static
+# What users' machines have besides: there, and off until a test turns it on.
+others='ufw firewalld systemd-resolved wireguard-tools'
 
 # The program under test is linked with this machine's C library: the guest is the same Debian, or the newest elsewhere.
 suite=${NARU_VM_SUITE:-}
@@ -39,6 +41,8 @@ debootstrap --variant=minbase --include="$packages" "$suite" "$tree" "$mirror" >
 
 # -- the kernel, unpacked without its scripts: nothing on either machine is configured to boot from it
 cp /etc/resolv.conf "$tree/etc/resolv.conf"
+printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
+chmod 755 "$tree/usr/sbin/policy-rc.d"
 chroot "$tree" sh -ec '
   mkdir /kernel && cd /kernel
   apt-get update -qq
@@ -46,8 +50,10 @@ chroot "$tree" sh -ec '
   dpkg-deb -x ./*.deb /kernel/tree
   mv /kernel/tree/boot/vmlinuz-* /kernel/kernel
   cp -a /kernel/tree/*/modules /usr/lib/ 2>/dev/null || cp -a /kernel/tree/usr/lib/modules /usr/lib/
+  # Last: the resolver makes /etc/resolv.conf its own.
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $1
   apt-get clean
-  rm -rf /var/lib/apt/lists/*' >"$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" >&2; say "the kernel cannot be had"; exit 1; }
+  rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d' sh "$others" >"$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" >&2; say "the kernel cannot be had"; exit 1; }
 mv "$tree/kernel/kernel" "$scratch/kernel"
 rm -rf "$tree/kernel"
 version=$(basename "$tree"/usr/lib/modules/*)
@@ -78,8 +84,11 @@ chown -R 0:0 "$tree/etc/systemd/system" "$tree/etc/systemd/network"
 : >"$tree/etc/machine-id"
 echo vm >"$tree/etc/hostname"
 echo '127.0.0.1 localhost vm' >"$tree/etc/hosts"
+# The resolver's package makes it a link to its own; a test does that again.
+rm -f "$tree/etc/resolv.conf"
 echo 'nameserver 10.0.2.3' >"$tree/etc/resolv.conf"
 chroot "$tree" systemctl -q enable naru-test.service systemd-networkd.service
+chroot "$tree" systemctl -q disable ufw.service firewalld.service nftables.service systemd-resolved.service
 chroot "$tree" systemctl -q mask getty@tty1.service serial-getty@ttyS0.service serial-getty@ttyS1.service \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer \
   systemd-networkd-wait-online.service

@@ -1,5 +1,38 @@
 # The first boot: installing, limits, the network, and a server that comes and goes.
 
+tests=(
+  +machine-is-as-users-have-it
+  +install-makes-unit-and-group-and-starts
+  unit-is-as-systemd-wants-it
+  doctor-finds-nothing-in-the-way
+  members-of-the-group-need-no-sudo
+  +images-load
+  +up-waits-until-all-is-healthy
+  limits-are-in-the-cgroup
+  limits-hold-when-systemd-looks-at-its-groups-again
+  a-limit-of-memory-holds-where-there-is-swap
+  supervisors-are-outside-of-their-pods-groups
+  pods-start-confined-as-apparmor-asks
+  +running-out-of-memory-is-named
+  published-port-answers-on-this-machine
+  published-port-answers-other-machines
+  this-machine-does-not-become-a-router
+  names-between-services
+  works-beside-a-firewall-that-drops-forwarding
+  works-beside-an-engine-whose-forwarding-policy-drops
+  works-with-bridge-netfilter-on
+  restart-of-the-unit-keeps-containers
+  kill-of-the-server-keeps-containers-and-systemd-starts-it
+  a-server-that-dies-again-and-again-comes-back
+  containers-go-on-while-the-unit-is-stopped
+  +before-the-restart-of-the-machine
+)
+
+after_tests() {
+  report "STAGE done"
+  systemctl reboot
+}
+
 # neighbour NAME LINK NUMBER NETWORK: another machine, which is a namespace with a network card of its own; cards come in
 # pairs that one cable joins.
 neighbour() {
@@ -40,6 +73,17 @@ test_install_makes_unit_and_group_and_starts() {
   until_ok 120 api /readyz
 }
 
+test_unit_is_as_systemd_wants_it() {
+  local text
+  text=$(systemd-analyze verify /etc/systemd/system/naru.service 2>&1) || fail "systemd-analyze verify: $text"
+  lacks "systemd-analyze verify" "$text" 'naru'
+  text=$(systemctl show -p After,KillMode,Restart,StartLimitIntervalUSec naru)
+  for word in network-online.target time-sync.target firewalld.service ufw.service docker.service nftables.service \
+    KillMode=process Restart=always StartLimitIntervalUSec=0; do
+    holds "the unit" "$text" "$word"
+  done
+}
+
 test_doctor_finds_nothing_in_the_way() {
   local text
   text=$(naru doctor) || fail "naru doctor: $(grep -A1 FAIL <<<"$text" | tr '\n' ' ')"
@@ -78,6 +122,33 @@ test_limits_are_in_the_cgroup() {
   local text
   text=$(project long exec -T web sh -c 'for i in $(seq 60); do sleep 5 & done; wait' 2>&1) || true
   holds "sixty processes under a limit of fifty" "$text" 'fork|Resource temporarily unavailable'
+}
+
+test_limits_hold_when_systemd_looks_at_its_groups_again() {
+  # Our groups stand beside systemd's slices. It hands controllers down and takes them back as its own units need them;
+  # ours must keep theirs.
+  local group before
+  group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(process_of 'httpd -f -p 80')/cgroup")
+  limits() { cat "$group"/{memory.max,pids.max,cpu.max,cgroup.controllers}; }
+  before=$(limits)
+  systemctl daemon-reload
+  systemd-run --quiet --wait -p CPUQuota=50% -p MemoryMax=64M -p TasksMax=5 -p IOWeight=50 -p AllowedCPUs=0 true
+  systemctl daemon-reexec
+  until_ok 60 systemctl is-active --quiet naru
+  same "the limits" "$before" "$(limits)"
+  api /readyz
+}
+
+test_a_limit_of_memory_holds_where_there_is_swap() {
+  fallocate -l 128M /swap
+  chmod 600 /swap
+  mkswap -q /swap
+  swapon /swap
+  local group
+  group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(process_of 'httpd -f -p 80')/cgroup")
+  # As the kubelet has it: what is limited to 64 MiB has those, and none beside them on the disk.
+  same "memory.swap.max" 0 "$(cat "$group/memory.swap.max")"
+  naru doctor
 }
 
 test_supervisors_are_outside_of_their_pods_groups() {
@@ -160,9 +231,6 @@ test_works_with_bridge_netfilter_on() {
   same "between pods" "hello from web" "$(project long exec -T keeper wget -q -O- http://web/)"
 }
 
-# What runs, with its process: nothing in it may change when only the server comes and goes.
-running() { pgrep -a -f -- 'httpd -f -p 80|echo started >>/data|naru supervisor|naru helper' | sort; }
-
 test_restart_of_the_unit_keeps_containers() {
   local before
   before=$(running)
@@ -184,6 +252,19 @@ test_kill_of_the_server_keeps_containers_and_systemd_starts_it() {
   until_ok 120 api /readyz
   same "after kill -9" "$before" "$(running)"
   until_ok 60 state_is long 'web running 0'
+}
+
+test_a_server_that_dies_again_and_again_comes_back() {
+  # systemd gives up after five starts within ten seconds where a unit does not say otherwise.
+  local before server
+  before=$(running)
+  for _ in 1 2 3 4 5 6 7; do
+    server=$(systemctl show -p MainPID --value naru)
+    [ "$server" = 0 ] || kill -9 "$server"
+    until_ok 30 eval '[ "$(systemctl show -p MainPID --value naru)" != '"$server"' ] && [ "$(systemctl show -p MainPID --value naru)" != 0 ]'
+  done
+  until_ok 120 api /readyz
+  same "after seven deaths" "$before" "$(running)"
 }
 
 test_containers_go_on_while_the_unit_is_stopped() {
@@ -210,17 +291,3 @@ test_before_the_restart_of_the_machine() {
   containers long >/var/lib/naru-test.long
   pod web .metadata.name >/var/lib/naru-test.pod
 }
-
-for name in machine-is-as-users-have-it install-makes-unit-and-group-and-starts doctor-finds-nothing-in-the-way \
-  members-of-the-group-need-no-sudo images-load up-waits-until-all-is-healthy limits-are-in-the-cgroup \
-  supervisors-are-outside-of-their-pods-groups pods-start-confined-as-apparmor-asks running-out-of-memory-is-named \
-  published-port-answers-on-this-machine published-port-answers-other-machines this-machine-does-not-become-a-router \
-  names-between-services works-beside-a-firewall-that-drops-forwarding \
-  works-beside-an-engine-whose-forwarding-policy-drops works-with-bridge-netfilter-on restart-of-the-unit-keeps-containers \
-  kill-of-the-server-keeps-containers-and-systemd-starts-it containers-go-on-while-the-unit-is-stopped \
-  before-the-restart-of-the-machine; do
-  run_test "$name"
-done
-report "NOTE restarting at $(date +%s)"
-report "STAGE done"
-systemctl reboot

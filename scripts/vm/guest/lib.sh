@@ -1,55 +1,13 @@
-# Words for the tests inside the machine. Results go to the second serial port, one line each:
-#   TEST ok <name> | TEST FAIL <name>: <why> | TEST SKIPPED <name>: <why> | NOTE <text> | LOG <text>
-# A test is a function; it runs in a shell of its own and fails with the first command that fails.
+# Words for tests inside a machine; results go to the second serial port.
+. "$disk/guest/words.sh"
+scratch=/run/naru-test
+filter=$(cat "$disk/guest/filter" 2>/dev/null)
 
 report() { printf '%s\n' "$*" >/dev/ttyS1; }
 
-# Why a test fails, in one line; ends it.
-fail() {
-  printf '%s\n' "$*" >"$why"
-  exit 1
+aftermath() {
+  journalctl -u naru -n 12 --no-pager -o cat 2>/dev/null | cut -c1-300 | sed 's/^/LOG   naru: /' >/dev/ttyS1
 }
-
-# run_test NAME: runs the function test_NAME (dashes become underscores).
-run_test() {
-  local name=$1 began=$SECONDS
-  why=/run/naru-test.why
-  nl=$'\n'
-  output=/run/naru-test.output
-  rm -f "$why"
-  (
-    set -eE
-    trap 'printf "line %s: %s\n" "$LINENO" "${BASH_COMMAND%%$nl*}" >"$why.line"' ERR
-    "test_${name//-/_}"
-  ) >"$output" 2>&1
-  if [ $? -eq 0 ]; then
-    report "TEST ok $name"
-  else
-    local reason
-    reason=$(cat "$why" 2>/dev/null || cat "$why.line" 2>/dev/null || echo "it ended without a reason")
-    report "TEST FAIL $name: $(head -n1 <<<"$reason")"
-    sed 's/^/LOG   /' "$output" | tail -n 25 >/dev/ttyS1
-    journalctl -u naru -n 12 --no-pager -o cat 2>/dev/null | cut -c1-300 | sed 's/^/LOG   naru: /' >/dev/ttyS1
-    rm -f "$why.line"
-  fi
-  report "NOTE $name took $((SECONDS - began)) s"
-}
-
-# until_ok SECONDS COMMAND…: repeats the command until it succeeds.
-until_ok() {
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $deadline ] || fail "still not so after $deadline s of this boot: $*"
-    sleep 0.3
-  done
-}
-
-# same WHAT EXPECTED FOUND
-same() { [ "$2" = "$3" ] || fail "$1: expected \"$2\", found \"$3\""; }
-
-# holds WHAT TEXT PATTERN
-holds() { grep -qE -e "$3" <<<"$2" || fail "$1: expected something like /$3/, found \"$(tr '\n' ' ' <<<"$2" | cut -c1-300)\""; }
 
 # api PATH [curl's arguments]: asks the server over its socket.
 api() {
@@ -75,4 +33,65 @@ healthy() { project "$1" ps -a --format json | jq -es --arg service "$2" 'flatte
 # The process of a container on the host, by what only its command line holds.
 process_of() { pgrep -f -o -- "$1"; }
 
-fetch() { curl --silent --show-error --fail --max-time 10 "$@"; }
+# What of Naru's is on this machine after it was taken off, one word each.
+left_behind() {
+  ! systemctl cat naru >/dev/null 2>&1 || echo unit
+  ! iptables-save 2>/dev/null | grep -i naru >&2 || echo iptables-rule
+  ! ip6tables-save 2>/dev/null | grep -i naru >&2 || echo ip6tables-rule
+  ! pgrep -a -f '/naru( .*)? (supervisor|helper|server|agent)' >&2 || echo process
+  ! ip -o link | grep naru >&2 || echo link
+  ! nft list tables | grep naru >&2 || echo nft-table
+  ! nft list ruleset | grep -i naru >&2 || echo nft-rule
+  ! ip rule | grep -i naru >&2 || echo ip-rule
+  ! ip route show table all | grep -E '10\.4[23]\.' >&2 || echo route
+  ! ip neigh | grep -E 'naru|10\.4[23]\.' >&2 || echo neighbour
+  ! grep -E 'naru|10\.4[23]\.' /proc/self/mounts >&2 || echo mount
+  ! find /sys/fs/cgroup -type d -name '*naru*' ! -name 'naru-test*' | grep . >&2 || echo cgroup
+  ! find /sys/fs/cgroup -type d -name 'pod-*' | grep . >&2 || echo pod-cgroup
+  ! find /run /var/lib /etc /tmp -xdev -name '*naru*' ! -name '*naru-test*' | grep . >&2 || echo file
+  ! ip netns | grep -v -E '^(elsewhere|third)' | grep . >&2 || echo netns
+}
+
+# -- of several machines, on the server
+
+# nodes: `name Ready-condition`, sorted, in one line
+nodes() { api /api/v1/nodes | jq -r '.items[] | "\(.metadata.name) \(first(.status.conditions[]? | select(.type == "Ready")).status)"' | sort | paste -sd' '; }
+
+# annotate NODE KEY VALUE: VALUE is JSON; null removes
+annotate() {
+  api "/api/v1/nodes/$1" -X PATCH -o /dev/null -H 'content-type: application/merge-patch+json' \
+    -d "{\"metadata\": {\"annotations\": {\"$2\": $3}}}"
+}
+
+# ready_pods SERVICE: `node name address`, sorted
+ready_pods() {
+  api "/api/v1/pods?labelSelector=naru.io%2Fservice%3D$1" | jq -r '.items[] | select(.metadata.deletionTimestamp == null)
+    | select(any(.status.conditions[]?; .type == "Ready" and .status == "True"))
+    | "\(.spec.nodeName) \(.metadata.name) \(.status.podIP)"' | sort
+}
+
+# ready_on SERVICE: the nodes of its pods that are ready, in one line
+ready_on() { ready_pods "$1" | cut -d' ' -f1 | paste -sd' '; }
+
+# asked_from SERVICE URL: what the container of a service is answered
+asked_from() { project pair exec -T "$1" timeout 5 wget -q -O- "$2" </dev/null; }
+
+# every_pod_reached: each pod of web from each machine, by address and by name
+every_pod_reached() {
+  local address from
+  for from in on-server on-worker; do
+    for address in $(ready_pods web | cut -d' ' -f3); do
+      asked_from $from "http://$address/" | grep -q 'page of' || { echo "$from does not reach $address"; return 1; }
+    done
+    asked_from $from http://web/ | grep -q 'page of' || { echo "$from does not reach web by name"; return 1; }
+  done
+  asked_from on-worker http://on-server/ | grep -q 'page of' || { echo "on-worker does not reach on-server"; return 1; }
+}
+
+# -- of one machine
+
+# running: what runs for containers, with its process: nothing in it may change when only servers and agents come and go
+running() { pgrep -a -f -- 'httpd -f -p 80|echo started >>/data|echo \$n; usleep|naru supervisor|naru helper' | sort; }
+
+# agents: how many servers and agents run here
+agents() { pgrep -c -f '/naru --state-dir [^ ]* --run-dir [^ ]* (server|agent)( |$)'; }

@@ -1,5 +1,40 @@
 # After a restart of the machine: everything is there again by itself. Then writes, until the power is cut.
 
+tests=(
+  +server-starts-with-the-machine
+  everything-is-back
+  volume-kept-its-content
+  containers-had-their-stop-signal-before-the-machine-went
+  restart-policies-meet-the-restart
+  exit-codes-are-known
+  nothing-of-the-boot-before-is-left
+)
+
+# Writers, until the power is cut.
+after_tests() {
+  # Nothing reaches the disk by itself any more: only what is flushed outlives the cut. The witness is not.
+  sync
+  echo 0 >/proc/sys/vm/dirty_writeback_centisecs
+  echo 1000000 >/proc/sys/vm/dirty_expire_centisecs
+  api /api/v1/namespaces -X POST -H 'content-type: application/json' \
+    -d '{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"cut"}}' >/dev/null
+  write() {
+    local number=1 name
+    while :; do
+      name=w$1-$number
+      api /api/v1/namespaces/cut/configmaps -X POST -H 'content-type: application/json' -o /dev/null \
+        -d "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"$name\"},\"data\":{\"number\":\"$number\"}}" || break
+      report "ACK $1 $number"
+      number=$((number + 1))
+    done
+  }
+  echo "not flushed" >/var/lib/naru-test.witness
+  report "STAGE writing"
+  for writer in 1 2 3; do write $writer & done
+  wait
+  report "NOTE the writers ended before the power was cut"
+}
+
 test_server_starts_with_the_machine() {
   until_ok 180 api /readyz
   same "the unit" active "$(systemctl is-active naru)"
@@ -57,31 +92,3 @@ test_nothing_of_the_boot_before_is_left() {
   [ "$supervisors" -le "$pods" ] || fail "$supervisors supervisors for $pods pods"
   ! journalctl -u naru --no-pager | grep -E 'panicked' || fail "the server panicked"
 }
-
-for name in server-starts-with-the-machine everything-is-back volume-kept-its-content \
-  containers-had-their-stop-signal-before-the-machine-went restart-policies-meet-the-restart exit-codes-are-known \
-  nothing-of-the-boot-before-is-left; do
-  run_test "$name"
-done
-
-# Nothing reaches the disk by itself any more: only what is flushed outlives the cut. The witness is not.
-sync
-echo 0 >/proc/sys/vm/dirty_writeback_centisecs
-echo 1000000 >/proc/sys/vm/dirty_expire_centisecs
-api /api/v1/namespaces -X POST -H 'content-type: application/json' \
-  -d '{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"cut"}}' >/dev/null
-write() {
-  local number=1 name
-  while :; do
-    name=w$1-$number
-    api /api/v1/namespaces/cut/configmaps -X POST -H 'content-type: application/json' -o /dev/null \
-      -d "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"$name\"},\"data\":{\"number\":\"$number\"}}" || break
-    report "ACK $1 $number"
-    number=$((number + 1))
-  done
-}
-echo "not flushed" >/var/lib/naru-test.witness
-report "STAGE writing"
-for writer in 1 2 3; do write $writer & done
-wait
-report "NOTE the writers ended before the power was cut"

@@ -1,5 +1,19 @@
 # After the power was cut while writers wrote. naru.acked=a,b,c on the kernel's command line is what each was told is safe.
 
+tests=(
+  the-cut-was-one
+  every-acknowledged-object-is-there
+  everything-is-back-after-the-cut
+  writes-go-on
+  uninstall-leaves-nothing
+  forwarding-is-as-before
+)
+
+after_tests() {
+  report "STAGE done"
+  systemctl poweroff
+}
+
 acked=$(sed -n 's/.*naru.acked=\([0-9,]*\).*/\1/p' /proc/cmdline)
 
 test_the_cut_was_one() {
@@ -37,34 +51,10 @@ test_writes_go_on() {
 test_uninstall_leaves_nothing() {
   same "forwarding before" 1 "$(cat /proc/sys/net/ipv4/ip_forward)"
   timeout 300 naru uninstall --volumes --yes
-  local left=''
-  ! systemctl cat naru >/dev/null 2>&1 || left="$left unit"
-  ! iptables-save 2>/dev/null | grep -i naru || left="$left iptables-rule"
-  [ ! -e /etc/systemd/system/naru.service ] || left="$left unit-file"
   until_ok 30 eval '! pgrep -f "naru (supervisor|helper|server)|httpd -f|trap .exit 5"'
-  ! ip -o link | grep -E 'naru' || left="$left link"
-  ! nft list tables | grep naru || left="$left nft"
-  ! nft list ruleset | grep -i naru || left="$left rule"
-  ! ip rule | grep -i naru || left="$left ip-rule"
-  ! ip route show table all | grep -E '10\.4[23]\.' || left="$left route"
-  ! grep -E 'naru|10\.4[23]\.' /proc/self/mounts || left="$left mount"
-  ! find /sys/fs/cgroup -type d -name '*naru*' ! -name 'naru-test*' | grep . || left="$left cgroup"
-  ! find /sys/fs/cgroup -type d -name 'pod-*' | grep . || left="$left pod-cgroup"
-  for path in /var/lib/naru /run/naru /etc/systemd/system/multi-user.target.wants/naru.service; do
-    [ ! -e "$path" ] || left="$left $path"
-  done
-  ! find /run /var/lib /etc /tmp -xdev -name '*naru*' ! -name '*naru-test*' | grep . || left="$left file"
-  ! ip netns | grep -v -E '^(elsewhere|third)' | grep . || left="$left netns"
-  [ -z "$left" ] || fail "left:$left"
+  same "what is left" "" "$(left_behind | tr '\n' ' ')"
 }
 
 test_forwarding_is_as_before() {
   same "forwarding" 0 "$(cat /proc/sys/net/ipv4/ip_forward)"
 }
-
-for name in the-cut-was-one every-acknowledged-object-is-there everything-is-back-after-the-cut writes-go-on \
-  uninstall-leaves-nothing forwarding-is-as-before; do
-  run_test "$name"
-done
-report "STAGE done"
-systemctl poweroff
