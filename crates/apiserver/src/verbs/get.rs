@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 use naru_api::Status;
-use naru_store::Revision;
+use naru_store::{Revision, Snapshot};
 
 use crate::call::Call;
 use crate::represent::Form;
@@ -15,7 +15,7 @@ use crate::write::unavailable;
 /// # Errors
 /// 404 without such an object.
 pub(crate) async fn get(call: &Call<'_>) -> Result<Response<Payload>, Status> {
-    let snapshot = call.core.store.confirm().await.map_err(|e| unavailable(&e))?;
+    let snapshot = state(call).await?;
     if let Some(wanted) = call.query.number("resourceVersion")? {
         reached(Revision(wanted), snapshot.revision())?;
     }
@@ -23,6 +23,18 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;
     let form = Form::of(call.accepted.shape, call.query)?;
     Ok(respond::document(StatusCode::OK, call.accepted.media, form.one(call.route, &entry.served, true)))
+}
+
+/// A state as new as the client wants: the newest, unless it says that any will do (0), or one not older than it knows.
+///
+/// # Errors
+/// 400 for a resource version that is none, 503 when the store cannot be asked for the newest.
+pub(crate) async fn state(call: &Call<'_>) -> Result<Snapshot, Status> {
+    let here = call.core.store.snapshot();
+    match call.query.number("resourceVersion")? {
+        Some(wanted) if Revision(wanted) <= here.revision() => Ok(here),
+        _ => call.core.store.confirm().await.map_err(|e| unavailable(&e)),
+    }
 }
 
 /// Whether a revision was reached: a client that saw another server's, or a former cluster's, must wait.

@@ -15,7 +15,7 @@ use naru_store::{Entry, Revision, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::get::reached;
+use super::get::{reached, state};
 use super::selection::Selection;
 use crate::call::Call;
 use crate::object;
@@ -25,7 +25,6 @@ use crate::versions;
 use crate::wire::negotiate::{Media, Shape};
 use crate::wire::payload::Payload;
 use crate::wire::respond;
-use crate::write::unavailable;
 
 /// Pieces of about this size are handed to the connection.
 const PIECE: usize = 64 << 10;
@@ -56,7 +55,7 @@ struct Page {
 pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     let selection = Selection::of(call.route, call.namespace(), call.query)?;
     let form = Form::of(call.accepted.shape, call.query)?;
-    let newest = call.core.store.confirm().await.map_err(|e| unavailable(&e))?;
+    let newest = state(call).await?;
     let limit = call.query.number("limit")?.and_then(|l| usize::try_from(l).ok()).filter(|l| *l > 0);
     let (snapshot, after) = start(call, newest)?;
     let page = Page::take(&selection, &snapshot, &after, limit);

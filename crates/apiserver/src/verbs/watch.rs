@@ -18,7 +18,7 @@ use rand::RngExt;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, Sleep, interval_at, sleep_until};
 
-use super::get::reached;
+use super::get::{reached, state};
 use super::selection::Selection;
 use crate::call::Call;
 use crate::encode::restamp;
@@ -26,7 +26,6 @@ use crate::represent::Form;
 use crate::state::Core;
 use crate::wire::negotiate::{Media, Shape};
 use crate::wire::payload::Payload;
-use crate::write::unavailable;
 
 /// How often a watcher that wants bookmarks learns how far it is.
 const BOOKMARKS: Duration = Duration::from_secs(30);
@@ -113,7 +112,7 @@ async fn begin(call: &Call<'_>, selection: &Selection) -> Result<Beginning, Stat
     if initial && call.query.get("resourceVersionMatch") != Some("NotOlderThan") {
         return Err(Status::bad_request("sendInitialEvents needs resourceVersionMatch=NotOlderThan"));
     }
-    let newest = call.core.store.confirm().await.map_err(|e| unavailable(&e))?;
+    let newest = state(call).await?;
     let version = call.query.number("resourceVersion")?.unwrap_or(0);
     reached(Revision(version), newest.revision())?;
     if version > 0 && !initial {
