@@ -11,6 +11,7 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use naru_api::{Reason, Status};
 
+use crate::authentication::bootstrap::BOOTSTRAPPERS;
 use crate::authentication::{Peer, authenticate, member};
 use crate::authorization::{Attributes, nodes};
 use crate::backup;
@@ -19,6 +20,7 @@ use crate::dataplanes;
 use crate::inert;
 use crate::plain;
 use crate::resource;
+use crate::skew;
 use crate::state::Core;
 use crate::subresource;
 use crate::tunnel;
@@ -236,7 +238,11 @@ async fn plain_path(
         if !core.rbac.load().allows(&user, &asked) {
             return Err(Status::new(Reason::Forbidden, format!("forbidden: {}", asked.refusal(&user.name))));
         }
+        if user.groups.iter().any(|group| group == BOOTSTRAPPERS) {
+            skew::check(&parts.headers)?;
+        }
         if path == naru_client::TUNNEL_PATH {
+            skew::check_node(core, &user, &parts.headers)?;
             return tunnel::answer(core, &user, upgrade);
         }
         if path == backup::PATH {

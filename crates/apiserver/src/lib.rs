@@ -34,6 +34,7 @@ mod represent;
 mod resource;
 mod routes;
 mod server;
+mod skew;
 mod state;
 mod subresource;
 mod transport;
