@@ -5,13 +5,7 @@
 //! - A **local** engine ([`Engine`], this module) is written by this process alone. The store decides the order itself
 //!   against its pending view (`sequencer`), the engine only makes groups of decided transactions durable.
 //! - A **remote** engine (etcd) is written by other servers too, so the order is decided there. It replaces the
-//!   sequencer, not this trait: `commit` runs the closure against the newest published root, turns what the
-//!   transaction read into the compare part of one remote transaction (a key's `mod_revision`, for a listed collection
-//!   a guard key) and what it wrote into the success part, and runs the closure again when the compare fails; that is
-//!   why closures are `FnMut` and must have no effect outside. Every transaction also writes one well-known key, so a
-//!   consistent read (`Store::confirm`) asks for that key and waits until the feed has come so far. Changes, our own
-//!   too, are published from one watch feed over the whole key space, grouped by revision, and `commit` returns when
-//!   the feed has delivered its revision. Revisions are the remote's plus the offset.
+//!   sequencer, not this trait: see `remote`.
 //!
 //! Everything that is read (`root`, `history`, `topic`, `watch`, `snapshot`) is the same for both: it is fed by
 //! `Published::publish` in revision order and knows no engine.
