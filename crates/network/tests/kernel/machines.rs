@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use naru_network::model::{Desired, NodeConfig, PeerNode, Pod};
+use naru_network::model::{Desired, Ipv6Config, NodeConfig, PeerNode, Pod};
 use naru_network::peers::{Converged, OverlayConfig, Peer, Wish, converge};
-use naru_network::{Applier, LinkConfig, Links, PodAddress, PodAttach};
+use naru_network::{Applier, LinkConfig, Links, PodAddress, PodAttach, second_address};
 
-use crate::world::{Netns, Server, TestPod};
+use crate::world::{Netns, Server, TestPod, second_family};
 
 /// The two wires, and the router that is the last address of both.
 pub struct Fabric {
@@ -135,6 +135,27 @@ impl Machine {
         self.netns.run(|| converge(&self.config(), peers, self.state.path()).unwrap())
     }
 
+    /// Gives machine number `n` and its pods to come a second family.
+    pub fn second_family(&mut self, n: u8) {
+        let block: ipnet::Ipv6Net = format!("fd00:42:0:{n:x}::/64").parse().unwrap();
+        let gateway = second_address(block, self.node.gateway);
+        self.node.six = Some(Ipv6Config { pod_subnet: block, gateway, ..second_family() });
+        self.applier = None;
+        let dir = self.state.path();
+        let node = &self.node;
+        let config = LinkConfig {
+            pod_subnet: node.pod_subnet,
+            service_cidr: node.service_cidr,
+            dns: node.dns,
+            gateway: node.gateway,
+            six: node.six,
+        };
+        self.links = self.netns.run(|| {
+            naru_network::HostRecord::open(dir, Some(block)).unwrap();
+            Links::open(config).unwrap()
+        });
+    }
+
     pub fn pod(&mut self, name: &str) -> TestPod {
         self.pod_with(name, &[], None)
     }
@@ -143,8 +164,9 @@ impl Machine {
         let [a, b, c, _] = self.node.pod_subnet.network().octets();
         let address = Ipv4Addr::new(a, b, c, self.next);
         self.next += 1;
-        let pod = TestPod::new(name, address, Netns::new(), networks);
-        let address = PodAddress { v4: address, v6: None };
+        let mut pod = TestPod::new(name, address, Netns::new(), networks);
+        pod.address6 = self.node.six.map(|six| second_address(six.pod_subnet, address));
+        let address = PodAddress { v4: address, v6: pod.address6 };
         let attach = PodAttach { uid: pod.uid.clone(), netns: pod.netns.path(), address, mtu };
         self.netns.run(|| self.links.attach(&attach).unwrap());
         pod

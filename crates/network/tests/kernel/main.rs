@@ -11,6 +11,7 @@ mod attach;
 mod claim;
 mod coexist;
 mod deltas;
+mod ipv6;
 mod isolation;
 mod machines;
 mod names;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         overlay::TESTS,
         overlay_rules::TESTS,
         overlay_state::TESTS,
+        ipv6::TESTS,
     ]
     .concat();
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

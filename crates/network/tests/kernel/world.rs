@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 use naru_network::model::{
     Backend, Desired, Endpoint, EndpointState, Ipv6Config, NodeConfig, Pod, Protocol, Service, ServicePort,
 };
-use naru_network::{Applier, LinkConfig, Links, PodAddress, PodAttach, PodUid};
+use naru_network::{Applier, Attached, LinkConfig, Links, PodAddress, PodAttach, PodUid, second_address};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The host's address on the wire, and the other machine's.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+/// The same of the second family.
+pub const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
 
 /// Why the tests cannot run here, if they cannot.
 pub fn missing() -> Option<String> {
@@ -147,7 +151,7 @@ impl Server {
                 let mut one = [0];
                 stream.set_read_timeout(Some(Duration::from_secs(1))).ok();
                 if stream.read(&mut one).is_ok() {
-                    let _ = write!(stream, "{name} {}", peer.ip());
+                    let _ = write!(stream, "{name} {}", peer.ip().to_canonical());
                 }
             }
         });
@@ -163,7 +167,7 @@ impl Server {
             let mut buffer = [0; 64];
             while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
                 if let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-                    let _ = socket.send_to(format!("{name} {}", peer.ip()).as_bytes(), peer);
+                    let _ = socket.send_to(format!("{name} {}", peer.ip().to_canonical()).as_bytes(), peer);
                 }
             }
         });
@@ -199,8 +203,11 @@ impl TestPod {
     }
 
     pub fn serve(&mut self, port: u16) {
-        self.servers.push(Server::tcp(&self.netns, &self.name, (Ipv4Addr::UNSPECIFIED, port).into()));
-        self.servers.push(Server::udp(&self.netns, &self.name, (Ipv4Addr::UNSPECIFIED, port).into()));
+        // A socket of IPv6 takes both families.
+        let four = (Ipv4Addr::UNSPECIFIED, port).into();
+        let address = self.address6.map_or(four, |_| (Ipv6Addr::UNSPECIFIED, port).into());
+        self.servers.push(Server::tcp(&self.netns, &self.name, address));
+        self.servers.push(Server::udp(&self.netns, &self.name, address));
     }
 
     pub fn endpoint(&self) -> Endpoint {
@@ -295,10 +302,36 @@ impl World {
     pub fn pod_in(&mut self, name: &str, networks: &[&str]) -> TestPod {
         let address = Ipv4Addr::new(10, 42, 0, self.next);
         self.next += 1;
-        let pod = TestPod::new(name, address, Netns::new(), networks);
-        let address = PodAddress { v4: address, v6: None };
+        let mut pod = TestPod::new(name, address, Netns::new(), networks);
+        pod.address6 = self.node.six.map(|six| second_address(six.pod_subnet, address));
+        let address = PodAddress { v4: address, v6: pod.address6 };
         self.links.attach(&PodAttach { uid: pod.uid.clone(), netns: pod.netns.path(), address, mtu: None }).unwrap();
         pod
+    }
+
+    /// Gives the machine, its wire and the pods to come a second family.
+    pub fn second_family(&mut self) {
+        sh(&format!(
+            "ip -6 addr add {HOST6}/64 dev wire0 nodad || true; ip -6 route add default via {OUTSIDE6} || true"
+        ));
+        self.outside.sh(&format!("ip -6 addr add {OUTSIDE6}/64 dev far nodad"));
+        self.node.six = Some(second_family());
+        self.applier = None;
+        let node = &self.node;
+        self.links = Links::open(LinkConfig {
+            pod_subnet: node.pod_subnet,
+            service_cidr: node.service_cidr,
+            dns: node.dns,
+            gateway: node.gateway,
+            six: node.six,
+        })
+        .unwrap();
+    }
+
+    /// Connects a pod once more, in the namespace it has now.
+    pub fn attach_again(&self, pod: &TestPod) -> Attached {
+        let address = PodAddress { v4: pod.address, v6: pod.address6 };
+        self.links.attach(&PodAttach { uid: pod.uid.clone(), netns: pod.netns.path(), address, mtu: None }).unwrap()
     }
 
     /// Puts a plan in force and waits until the kernel has it.
@@ -330,13 +363,15 @@ impl World {
 
     /// A server on the other machine.
     pub fn serve_outside(&mut self, port: u16) {
-        self.servers.push(Server::tcp(&self.outside, "outside", (OUTSIDE, port).into()));
+        let family = self.node.six.map_or(IpAddr::V4(OUTSIDE), |_| Ipv6Addr::UNSPECIFIED.into());
+        self.servers.push(Server::tcp(&self.outside, "outside", (family, port).into()));
     }
 
     /// A server on the host.
     pub fn serve_host(&mut self, port: u16) {
         let here = Netns(File::open("/proc/thread-self/ns/net").unwrap());
-        self.servers.push(Server::tcp(&here, "host", (Ipv4Addr::UNSPECIFIED, port).into()));
+        let every = self.node.six.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |_| Ipv6Addr::UNSPECIFIED.into());
+        self.servers.push(Server::tcp(&here, "host", (every, port).into()));
     }
 }
 
