@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
-use naru_api::Registry;
+use naru_api::{Ranges, Registry};
 use naru_client::NodeDialer;
 use naru_identity::{Authority, Sealer, TokenSigner};
 use naru_store::Store;
@@ -37,7 +37,7 @@ pub struct Settings {
     /// The issuer of service-account tokens, which is also their default audience.
     pub issuer: String,
     /// Where services' virtual addresses come from. The first is the API server's own service, the tenth is DNS'.
-    pub service_network: Ipv4Net,
+    pub service_network: Ranges,
     /// Where services' node ports come from.
     pub node_ports: RangeInclusive<u16>,
     /// How long pods stay bound to a node that is not ready or not reachable, where they do not say otherwise.
@@ -46,7 +46,7 @@ pub struct Settings {
     /// service without endpoints.
     pub advertise: Option<SocketAddr>,
     /// Where pods' addresses come from, on all nodes together.
-    pub pod_network: Ipv4Net,
+    pub pod_network: Ranges,
     /// How long a node's certificate is valid. Nodes renew theirs after two thirds of it.
     pub node_certificate: Duration,
     /// From when to when the cluster lived on after the backup that it was restored from; `None` for one that never was.
@@ -73,11 +73,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
-            service_network: Ipv4Net::new_assert(Ipv4Addr::new(10, 43, 0, 0), 16),
+            service_network: Ipv4Net::new_assert(Ipv4Addr::new(10, 43, 0, 0), 16).into(),
             node_ports: 30_000..=32_767,
             node_loss_toleration: Duration::from_secs(5),
             advertise: None,
-            pod_network: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16),
+            pod_network: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16).into(),
             node_certificate: Duration::from_secs(30 * 24 * 3600),
             restored: None,
             provisioner: "naru.io/local".to_owned(),
@@ -88,7 +88,8 @@ impl Default for Settings {
 impl Settings {
     /// The virtual address of the API server: the first of the service network.
     pub fn kubernetes_address(&self) -> IpAddr {
-        self.service_network.hosts().next().unwrap_or(self.service_network.addr()).into()
+        let network = self.service_network.v4;
+        network.hosts().next().unwrap_or(network.addr()).into()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use jiff::{SignedDuration, Timestamp};
-use naru_api::Registry;
+use naru_api::{Ranges, Registry};
 use naru_client::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ pub struct Options {
     /// Which nodes are connected now; without it, only leases count.
     pub presence: Option<Presence>,
     /// The addresses of all pods, of which each node gets a part.
-    pub pod_network: Ipv4Net,
+    pub pod_network: Ranges,
     /// How many pods are moved at once to nodes that came later, without being asked; 0: none.
     pub rebalance: usize,
     /// How long Events are kept after they were last seen.
@@ -70,7 +70,7 @@ impl Default for Options {
             node_grace: Duration::from_secs(40),
             node_gone: Duration::from_secs(1),
             presence: None,
-            pod_network: Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
+            pod_network: Ipv4Net::new_assert([10, 42, 0, 0].into(), 16).into(),
             rebalance: 0,
             keep_events: Duration::from_secs(3600),
             finished_pods: 1000,

@@ -89,7 +89,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         .context("the cluster's state cannot be opened")?;
     let noted = naru_backup::ServerSettings {
         node_name: node_name.clone(),
-        pod_network: plan.cluster_cidr.to_string(),
+        pod_network: options.pod_network.to_string(),
         service_network: options.service_network.to_string(),
         restored: before.and_then(|before| before.restored),
     };
@@ -100,7 +100,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     let settings = Settings {
         service_network: options.service_network,
         advertise: addresses.first().map(|address| (*address, options.listen.port()).into()),
-        pod_network: plan.cluster_cidr,
+        pod_network: options.pod_network,
         node_loss_toleration: options.pod_eviction,
         node_certificate: options.node_certificate,
         restored: noted.restored.map(|restored| (restored.taken, restored.at)),
@@ -135,7 +135,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
             eraser: Some(naru_controllers::erase_below(volumes)),
             node_gone: options.node_grace,
             presence: Some(server.presence()),
-            pod_network: plan.cluster_cidr,
+            pod_network: options.pod_network,
             ..Default::default()
         };
         naru_controllers::start(client("system:controllers"), controllers, shutdown.clone()).await

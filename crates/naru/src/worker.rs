@@ -147,10 +147,12 @@ async fn subnet(worker: &Worker, cluster: &Cluster) -> anyhow::Result<Ipv4Net> {
 
 /// This node's part of the cluster's addresses.
 fn plan(cluster: &Cluster, pod_subnet: Ipv4Net) -> anyhow::Result<NodeConfig> {
-    let dns = network::dns_of(cluster.service_network)?;
+    let (pods, services) = (&cluster.pod_network, &cluster.service_network);
+    let dns = network::dns_of(services.v4)?;
+    let six = network::second_family(pods, services, pod_subnet)?;
     let gateway = pod_subnet.hosts().next().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let (cluster_cidr, service_cidr) = (cluster.pod_network, cluster.service_network);
-    Ok(NodeConfig { pod_subnet, cluster_cidr, service_cidr, dns, gateway, ..NodeConfig::default() })
+    let (cluster_cidr, service_cidr) = (pods.v4, services.v4);
+    Ok(NodeConfig { pod_subnet, cluster_cidr, service_cidr, dns, gateway, six, ..NodeConfig::default() })
 }
 
 /// The addresses of this machine: the one that was given, or by which it reaches the servers, first.

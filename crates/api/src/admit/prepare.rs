@@ -170,11 +170,12 @@ fn keep_addresses(old: &Value, new: &mut Object) {
     if kind == "ExternalName" || text(before, "type") == "ExternalName" {
         return;
     }
+    // Families and second addresses follow from the policy, which admission knows how to read.
     if text(spec, "clusterIP").is_empty() {
         keep(before, spec, "clusterIP");
-        keep(before, spec, "clusterIPs");
-        keep(before, spec, "ipFamilies");
-        keep(before, spec, "ipFamilyPolicy");
+        if spec.get("clusterIPs").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            keep(before, spec, "clusterIPs");
+        }
     }
     if !matches!(text(spec, "type"), "NodePort" | "LoadBalancer") {
         return;

@@ -36,6 +36,7 @@ pub(super) fn service(object: &mut Object) {
     });
 }
 
+/// The two forms of the address are one. Which families there are is for whoever holds the pools to say.
 fn families(spec: &mut Object) {
     let address = text(spec, "clusterIP").to_owned();
     let listed = spec.get("clusterIPs").and_then(Value::as_array).and_then(|l| l.first()).cloned();
@@ -44,12 +45,6 @@ fn families(spec: &mut Object) {
         (true, Some(first)) => drop(spec.insert("clusterIP".to_owned(), first)),
         _ => {}
     }
-    let family = if text(spec, "clusterIP").contains(':') { "IPv6" } else { "IPv4" };
-    if spec.get("ipFamilies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-        spec.insert("ipFamilies".to_owned(), json!([family]));
-    }
-    let several = spec.get("ipFamilies").and_then(Value::as_array).is_some_and(|l| l.len() > 1);
-    set(spec, "ipFamilyPolicy", if several { "RequireDualStack" } else { "SingleStack" });
 }
 
 /// Endpoints.

@@ -4,10 +4,13 @@
 //! services that want the same one meet at that key and the later is refused or draws again. Refused: a separate
 //! allocator with a bitmap, which must be repaired when it and the services disagree.
 
+mod families;
+
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use naru_api::{FieldError, Kind, Status, meta};
 use naru_store::{Key, Snapshot};
 use rand::RngExt;
@@ -21,6 +24,8 @@ const ADDRESSES: &str = "addresses.internal.naru.io";
 const NODE_PORTS: &str = "nodeports.internal.naru.io";
 /// The lowest addresses are left to services that name theirs (the API server's, DNS').
 const STATIC_BAND: u32 = 256;
+/// How much of a range of IPv6 is drawn from.
+const DRAWN_BITS: u8 = 16;
 /// Random draws before every candidate is looked at in turn.
 const DRAWS: usize = 32;
 
@@ -40,7 +45,7 @@ pub(crate) fn admit(
     }
     let before: BTreeSet<Key> = old.map(held).into_iter().flatten().collect();
     let pool = Pool { settings, snapshot, before: &before };
-    address(&pool, kind, old, service)?;
+    families::complete(&pool, kind, old, service)?;
     node_ports(&pool, kind, old, service)?;
     let after: BTreeSet<Key> = held(service).into_iter().collect();
     let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
@@ -74,14 +79,25 @@ impl Pool<'_> {
         self.before.contains(key) || self.snapshot.get(key).is_none()
     }
 
-    fn draw_address(&self) -> Option<Ipv4Addr> {
-        let network = self.settings.service_network;
-        let (first, last) = (u32::from(network.network()) + 1, u32::from(network.broadcast()).checked_sub(1)?);
-        let low = (first + STATIC_BAND - 1).min(last);
-        let free = |a: &u32| self.is_free(&Key::new(ADDRESSES, "", &Ipv4Addr::from(*a).to_string()));
+    /// Draws an address of a range, the first and the last of which are nobody's.
+    fn draw_address(&self, range: IpNet) -> Option<IpAddr> {
+        let (network, size) = match range {
+            IpNet::V4(range) => (u128::from(u32::from(range.network())), 32 - range.prefix_len()),
+            // Of a range without end, the beginning: nobody has so many services.
+            IpNet::V6(range) => (u128::from(range.network()), (128 - range.prefix_len()).min(DRAWN_BITS)),
+        };
+        let address = |offset: u32| -> IpAddr {
+            match range {
+                IpNet::V4(_) => Ipv4Addr::from(network as u32 + offset).into(),
+                IpNet::V6(_) => Ipv6Addr::from(network + u128::from(offset)).into(),
+            }
+        };
+        let last = u32::try_from((1u64 << size) - 1).ok()?.checked_sub(1)?;
+        let low = STATIC_BAND.min(last);
+        let free = |offset: &u32| self.is_free(&Key::new(ADDRESSES, "", &address(*offset).to_string()));
         let mut random = rand::rng();
         let mut drawn = (0..DRAWS).map(|_| random.random_range(low..=last));
-        drawn.find(free).or_else(|| (low..=last).chain(first..low).find(free)).map(Ipv4Addr::from)
+        drawn.find(free).or_else(|| (low..=last).chain(1..low).find(free)).map(address)
     }
 
     fn draw_port(&self, port: &Value, taken: &BTreeSet<Key>) -> Option<u16> {
@@ -110,61 +126,6 @@ fn port_key(number: u16, port: &Value) -> Key {
 
 fn invalid(kind: &Kind, service: &Value, path: &str, value: &Value, detail: &str) -> Status {
     Status::invalid(kind, meta::name(service), vec![FieldError::invalid(path, value, detail)])
-}
-
-fn address(pool: &Pool<'_>, kind: &Kind, old: Option<&Value>, service: &mut Value) -> Result<(), Status> {
-    if service["spec"]["type"] == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            service["spec"].as_object_mut().and_then(|s| s.remove(field));
-        }
-        return Ok(());
-    }
-    let previous = old.and_then(|o| o["spec"]["clusterIP"].as_str()).unwrap_or_default().to_owned();
-    let first = service["spec"]["clusterIPs"][0].as_str().unwrap_or_default();
-    let mut wanted = service["spec"]["clusterIP"].as_str().filter(|a| !a.is_empty()).unwrap_or(first).to_owned();
-    if wanted.is_empty() {
-        wanted.clone_from(&previous);
-    }
-    if !previous.is_empty() && wanted != previous {
-        let value = json!(wanted);
-        return Err(invalid(kind, service, "spec.clusterIP", &value, "field is immutable"));
-    }
-    if wanted.is_empty() {
-        let drawn = pool.draw_address().ok_or_else(|| {
-            Status::unavailable(format!("every address of {} is taken by a service", pool.settings.service_network))
-        })?;
-        wanted = drawn.to_string();
-    } else if wanted != "None" && wanted != previous {
-        claim(pool, kind, service, &wanted)?;
-    }
-    let spec = &mut service["spec"];
-    spec["clusterIP"] = wanted.as_str().into();
-    spec["clusterIPs"] = json!([wanted]);
-    for (field, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
-        if spec[field].is_null() {
-            spec[field] = value;
-        }
-    }
-    Ok(())
-}
-
-/// Whether a service may have the address it names.
-fn claim(pool: &Pool<'_>, kind: &Kind, service: &Value, wanted: &str) -> Result<(), Status> {
-    let value = json!([wanted]);
-    let network = pool.settings.service_network;
-    let refuse = |detail: String| Err(invalid(kind, service, "spec.clusterIPs", &value, &detail));
-    match wanted.parse::<Ipv4Addr>() {
-        Ok(address) if network.contains(&address) => {}
-        _ => {
-            return refuse(format!(
-                "failed to allocate IP {wanted}: the provided IP is not in the valid range {network}"
-            ));
-        }
-    }
-    if pool.is_free(&Key::new(ADDRESSES, "", wanted)) {
-        return Ok(());
-    }
-    refuse(format!("failed to allocate IP {wanted}: provided IP is already allocated"))
 }
 
 fn node_ports(pool: &Pool<'_>, kind: &Kind, old: Option<&Value>, service: &mut Value) -> Result<(), Status> {

@@ -58,13 +58,24 @@ impl World {
     }
 
     pub async fn with(dialer: Arc<dyn NodeDialer>, history: History) -> World {
+        Self::with_settings(dialer, history, settings()).await
+    }
+
+    /// A server of a cluster with both families of addresses.
+    pub async fn of_both_families() -> World {
+        let service_network = "10.43.0.0/16,fd00:43::/112".parse().expect("ranges");
+        let settings = Settings { service_network, ..settings() };
+        Self::with_settings(Arc::new(NoNodes), History::default(), settings).await
+    }
+
+    async fn with_settings(dialer: Arc<dyn NodeDialer>, history: History, settings: Settings) -> World {
         let dir = tempfile::tempdir().expect("a folder");
         let authority = Arc::new(Authority::open_or_create(&dir.path().join("pki")).expect("an authority"));
         let sealer = Arc::new(Sealer::open_or_create(&dir.path().join("pki/seal.key")).expect("a sealer"));
         let mut options = Options::memory(Arc::new(StoreCodec::new(sealer)));
         options.history = history;
         let store = Store::open(options).await.expect("a store");
-        let server = serve(dir.path(), &store, &authority, dialer).await;
+        let server = serve(dir.path(), &store, &authority, dialer, settings).await;
         let listeners = Listeners {
             tls: Some(([127, 0, 0, 1], 0).into()),
             names: vec!["localhost".into(), "127.0.0.1".into()],
@@ -79,7 +90,7 @@ impl World {
 
     /// Another server over the same store, as after a restart.
     pub async fn again(&self) -> ApiServer {
-        serve(self.dir.path(), &self.store, &self.authority, Arc::new(NoNodes)).await
+        serve(self.dir.path(), &self.store, &self.authority, Arc::new(NoNodes), settings()).await
     }
 
     /// Stops serving and waits until that is done.
@@ -135,7 +146,17 @@ impl World {
     }
 }
 
-async fn serve(dir: &Path, store: &Store, authority: &Arc<Authority>, dialer: Arc<dyn NodeDialer>) -> ApiServer {
+fn settings() -> Settings {
+    Settings { advertise: Some(([192, 0, 2, 1], 6443).into()), ..Settings::default() }
+}
+
+async fn serve(
+    dir: &Path,
+    store: &Store,
+    authority: &Arc<Authority>,
+    dialer: Arc<dyn NodeDialer>,
+    settings: Settings,
+) -> ApiServer {
     let config = Config {
         store: store.clone(),
         registry: naru_api::Registry::builtin(),
@@ -143,7 +164,7 @@ async fn serve(dir: &Path, store: &Store, authority: &Arc<Authority>, dialer: Ar
         tokens: Arc::new(TokenSigner::open_or_create(&dir.join("pki/sa.key")).expect("a signer")),
         sealer: Arc::new(Sealer::open_or_create(&dir.join("pki/seal.key")).expect("a sealer")),
         dialer,
-        settings: Settings { advertise: Some(([192, 0, 2, 1], 6443).into()), ..Settings::default() },
+        settings,
     };
     ApiServer::new(config).await.expect("a server")
 }

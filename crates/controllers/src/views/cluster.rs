@@ -60,6 +60,9 @@ pub struct NodeSpec {
     /// The addresses of its pods; empty until it has been given some.
     #[serde(rename = "podCIDR")]
     pub pod_cidr: String,
+    /// The same of every family.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Option<Vec<String>>,
 }
 
 /// A taint.

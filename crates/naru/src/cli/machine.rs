@@ -23,12 +23,12 @@ pub(crate) struct ServerOptions {
     /// More names and addresses that the server's certificate is for
     #[arg(long = "tls-san", value_name = "NAME")]
     pub names: Vec<String>,
-    /// Address range of pods
-    #[arg(long, default_value = POD_NETWORK)]
-    pub pod_network: ipnet::Ipv4Net,
-    /// Address range of services
-    #[arg(long, default_value = SERVICE_NETWORK)]
-    pub service_network: ipnet::Ipv4Net,
+    /// Address range of pods; with one of IPv6 after a comma, pods have addresses of both families
+    #[arg(long, default_value = POD_NETWORK, value_name = "RANGE[,RANGE]")]
+    pub pod_network: naru_api::Ranges,
+    /// Address range of services; with one of IPv6 after a comma, services may have both
+    #[arg(long, default_value = SERVICE_NETWORK, value_name = "RANGE[,RANGE]")]
+    pub service_network: naru_api::Ranges,
     /// How long a node may be disconnected before it counts as lost
     #[arg(long, default_value = "1s", value_parser = crate::cluster::duration)]
     pub node_grace: std::time::Duration,

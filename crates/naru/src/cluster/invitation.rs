@@ -148,12 +148,13 @@ fn clock_is_off(there: Timestamp, here: Timestamp) -> Option<String> {
 ///
 /// # Errors
 /// Which address is in the way.
-pub(super) fn networks(about: &Value, own: &[Ipv4Addr]) -> anyhow::Result<(ipnet::Ipv4Net, ipnet::Ipv4Net)> {
-    let read = |name: &str| -> anyhow::Result<ipnet::Ipv4Net> {
+pub(super) fn networks(about: &Value, own: &[Ipv4Addr]) -> anyhow::Result<(naru_api::Ranges, naru_api::Ranges)> {
+    let read = |name: &str| -> anyhow::Result<naru_api::Ranges> {
         about[name].as_str().and_then(|text| text.parse().ok()).with_context(|| format!("the server names no {name}"))
     };
     let (pods, services) = (read("podNetwork")?, read("serviceNetwork")?);
-    for (network, whose, flag) in [(pods, "pods", "--pod-network"), (services, "services", "--service-network")] {
+    let ranges = [(pods.v4, "pods", "--pod-network"), (services.v4, "services", "--service-network")];
+    for (network, whose, flag) in ranges {
         if let Some(address) = own.iter().find(|address| network.contains(*address)) {
             bail!(
                 "this machine's address {address} lies in {network}, the cluster's addresses of {whose}: they would \

@@ -45,7 +45,7 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
     let invitation = invitation::open(&line).await?;
     let own: Vec<Ipv4Addr> = server::network::local_addresses();
     let (pod_network, service_network) = invitation::networks(&invitation.about, &own)?;
-    naru_network::peers::check_overlap(pod_network, service_network)
+    naru_network::peers::check_overlap(pod_network.v4, service_network.v4)
         .context("this machine cannot join: the cluster's ranges, chosen when its server began, do not fit it")?;
     let wish = request_certificate(&format!("system:node:{name}"), &["system:nodes"])?;
     let certificate = invitation.certificate(&name, &wish).await?;

@@ -48,9 +48,9 @@ pub(crate) struct Cluster {
     #[serde(default)]
     pub reported: Vec<String>,
     /// Addresses of all pods.
-    pub pod_network: ipnet::Ipv4Net,
+    pub pod_network: naru_api::Ranges,
     /// Addresses of all services.
-    pub service_network: ipnet::Ipv4Net,
+    pub service_network: naru_api::Ranges,
     /// When the certificate was signed.
     pub signed: Timestamp,
     /// The node's labels besides the standard ones.

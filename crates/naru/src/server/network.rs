@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use ipnet::Ipv4Net;
 use naru_agent::dataplane::DataplaneConfig;
-use naru_network::model::NodeConfig;
+use naru_api::Ranges;
+use naru_network::model::{Ipv6Config, NodeConfig};
 use naru_network::{HelperConfig, HelperOptions, HelperProgram};
 use naru_runtime::pod::{PodsConfig, SupervisorCommand};
 use tokio::sync::watch;
@@ -14,7 +16,7 @@ use crate::cli::{Place, ServerOptions};
 
 /// The plan of addresses that the options ask for.
 pub(crate) fn plan(options: &ServerOptions) -> anyhow::Result<NodeConfig> {
-    let pods = options.pod_network.trunc();
+    let (pods, services) = (options.pod_network.v4, options.service_network.v4);
     // A node takes 256 addresses of the range, or all of a smaller one.
     let pod_subnet = pods
         .subnets(pods.prefix_len().max(24))
@@ -22,10 +24,54 @@ pub(crate) fn plan(options: &ServerOptions) -> anyhow::Result<NodeConfig> {
         .and_then(|mut subnets| subnets.next())
         .filter(|_| pods.prefix_len() <= 29)
         .with_context(|| format!("--pod-network {pods}: expected a range of at least 8 addresses"))?;
-    let service = options.service_network;
-    let dns = dns_of(service)?;
+    let dns = dns_of(services)?;
+    let six = second_family(&options.pod_network, &options.service_network, pod_subnet)?;
     let gateway = pod_subnet.hosts().next().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok(NodeConfig { pod_subnet, cluster_cidr: pods, service_cidr: service, dns, gateway, ..NodeConfig::default() })
+    let (cluster_cidr, service_cidr) = (pods, services);
+    Ok(NodeConfig { pod_subnet, cluster_cidr, service_cidr, dns, gateway, six, ..NodeConfig::default() })
+}
+
+/// The IPv6 addresses of a node whose pods have `pod_subnet`, where the cluster has both families.
+///
+/// # Errors
+/// When the ranges do not go together.
+pub(crate) fn second_family(
+    pods: &Ranges,
+    services: &Ranges,
+    pod_subnet: Ipv4Net,
+) -> anyhow::Result<Option<Ipv6Config>> {
+    let (cluster_cidr, service_cidr) = match (pods.v6, services.v6) {
+        (None, None) => return Ok(None),
+        (Some(pods), Some(services)) => (pods, services),
+        (Some(_), None) => bail!(
+            "--pod-network {pods} has an IPv6 range, so --service-network needs one too, such as {},fd00:43::/112",
+            services.v4
+        ),
+        (None, Some(_)) => bail!(
+            "--service-network {services} has an IPv6 range, so --pod-network needs one too, such as {},fd00:42::/48",
+            pods.v4
+        ),
+    };
+    if let Err(prefix) = pods.fits_nodes() {
+        bail!("--pod-network {pods}: every node takes a /64 of the IPv6 range; expected one of at least /{prefix}");
+    }
+    if service_cidr.prefix_len() > 120 {
+        bail!("--service-network {services}: expected an IPv6 range of at least 256 addresses (/120)");
+    }
+    if cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr) {
+        bail!("--pod-network {cluster_cidr} and --service-network {service_cidr} have addresses in common");
+    }
+    for range in [cluster_cidr, service_cidr] {
+        let first = range.network();
+        if first.is_multicast() || first.is_unicast_link_local() || first.is_loopback() || range.prefix_len() == 0 {
+            bail!("{range} is no range of addresses that machines can have; expected such as fd00:42::/48");
+        }
+    }
+    let block = pods.second_block(pod_subnet);
+    let block = block.with_context(|| format!("the pod subnet {pod_subnet} is no part of --pod-network {pods}"))?;
+    let gateway = pod_subnet.hosts().next().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let gateway = naru_network::second_address(block, gateway);
+    Ok(Some(Ipv6Config { pod_subnet: block, cluster_cidr, service_cidr, gateway }))
 }
 
 /// The address of the cluster's name server: the tenth of the services'.
@@ -196,6 +242,30 @@ fn steady(before: &[IpAddr], mut now: Vec<IpAddr>) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_of_both_families_go_together() {
+        let look = |pods: &str, services: &str| {
+            second_family(&pods.parse().unwrap(), &services.parse().unwrap(), "10.42.3.0/24".parse().unwrap())
+        };
+        let both = look("10.42.0.0/16,fd00:42::/48", "10.43.0.0/16,fd00:43::/112").unwrap().unwrap();
+        assert_eq!(
+            (both.pod_subnet.to_string(), both.gateway.to_string()),
+            ("fd00:42:0:3::/64".into(), "fd00:42:0:3::a2a:301".into())
+        );
+        assert_eq!(look("10.42.0.0/16", "10.43.0.0/16").unwrap(), None);
+        for (pods, services, why) in [
+            ("10.42.0.0/16,fd00:42::/48", "10.43.0.0/16", "--service-network needs one too"),
+            ("10.42.0.0/16", "10.43.0.0/16,fd00:43::/112", "--pod-network needs one too"),
+            ("10.42.0.0/16,fd00:42::/60", "10.43.0.0/16,fd00:43::/112", "at least /56"),
+            ("10.42.0.0/16,fd00:42::/48", "10.43.0.0/16,fd00:42::/112", "in common"),
+            ("10.42.0.0/16,fd00:42::/48", "10.43.0.0/16,fd00:43::/124", "at least 256"),
+            ("10.42.0.0/16,fe80::/48", "10.43.0.0/16,fd00:43::/112", "no range of addresses"),
+        ] {
+            let error = look(pods, services).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
 
     #[test]
     fn the_preferred_address_stays_while_the_machine_has_it() {

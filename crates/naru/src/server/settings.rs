@@ -21,7 +21,7 @@ pub(crate) fn read(place: &Place) -> Option<ServerSettings> {
 pub(super) fn complete(options: &mut ServerOptions, noted: Option<&ServerSettings>) {
     let Some(noted) = noted else { return };
     options.node_name.get_or_insert_with(|| noted.node_name.clone());
-    let take = |given: &mut ipnet::Ipv4Net, usual: &str, noted: &str| {
+    let take = |given: &mut naru_api::Ranges, usual: &str, noted: &str| {
         if given.to_string() == usual {
             *given = noted.parse().unwrap_or(*given);
         }
@@ -75,6 +75,12 @@ mod tests {
         let is = |name: &str, pods: &str, services: &str| (name.to_owned(), pods.to_owned(), services.to_owned());
         assert_eq!(settled(&[], None), is("", "10.42.0.0/16", "10.43.0.0/16"));
         assert_eq!(settled(&[], Some(&noted)), is("one", "10.50.0.0/16", "10.51.0.0/16"));
+        let both = ServerSettings {
+            pod_network: "10.42.0.0/16,fd00:42::/48".to_owned(),
+            service_network: "10.43.0.0/16,fd00:43::/112".to_owned(),
+            ..noted.clone()
+        };
+        assert_eq!(settled(&[], Some(&both)), is("one", &both.pod_network, &both.service_network), "both families stay");
         let told = ["--node-name", "two", "--pod-network", "10.60.0.0/16"];
         assert_eq!(settled(&told, Some(&noted)), is("two", "10.60.0.0/16", "10.51.0.0/16"));
     }

@@ -39,6 +39,12 @@ pub(in super::super) fn spec(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
             if !address.is_empty() {
                 errors.push(address.forbidden("may not be set when `type` is 'ExternalName'"));
             }
+            for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                let field = spec.field(field);
+                if !field.is_empty() {
+                    errors.push(field.forbidden("may not be used for ExternalName services"));
+                }
+            }
         }
         "NodePort" | "LoadBalancer" if address.text() == "None" => {
             errors.push(address.invalid(format!("may not be set to 'None' for {kind} services")));
@@ -48,9 +54,38 @@ pub(in super::super) fn spec(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
     if !address.is_empty() && address.text() != "None" {
         check::ip(&address, errors);
     }
+    families(spec, errors);
     spec.field("externalIPs").items().for_each(|ip| check::ip(&ip, errors));
     check::cidrs(&spec.field("loadBalancerSourceRanges"), errors);
     ports(spec, kind, errors);
+}
+
+/// The addresses and their families by themselves; what the cluster has is another question.
+fn families(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    let (addresses, families) = (spec.field("clusterIPs"), spec.field("ipFamilies"));
+    for field in [&addresses, &families] {
+        if field.items().count() > 2 {
+            errors.push(field.invalid("may only hold up to 2 values"));
+        }
+    }
+    let mut seen = Vec::new();
+    for family in families.items() {
+        if seen.contains(&family.text()) {
+            errors.push(family.duplicate());
+        }
+        seen.push(family.text());
+    }
+    let several = addresses.items().count() > 1;
+    for (index, address) in addresses.items().enumerate() {
+        if index == 0 && !spec.field("clusterIP").is_empty() && spec.field("clusterIP").text() != address.text() {
+            errors.push(address.invalid("first value must match `clusterIP`"));
+        }
+        match address.text() {
+            "None" if several => errors.push(address.invalid("must be a valid IP address")),
+            "None" | "" => {}
+            _ => check::ip(&address, errors),
+        }
+    }
 }
 
 fn ports(spec: &Spot<'_>, kind: &str, errors: &mut Vec<FieldError>) {
