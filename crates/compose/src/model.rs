@@ -78,7 +78,7 @@ pub struct Network {
     /// Driver options, as they were written.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub driver_opts: Texts,
-    /// IPv6 on the network; `false`.
+    /// Whether services on the network have IPv6 addresses too, where the cluster has such.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_ipv6: Option<bool>,
     /// IPv4 on the network.

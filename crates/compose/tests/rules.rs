@@ -264,7 +264,6 @@ fn contradictions_and_forms_are_told_with_their_place() {
     }
     for (text, expected) in [
         ("networks: {n: {external: true, internal: true}}", "networks.n.internal: `external` excludes it"),
-        ("networks: {n: {enable_ipv6: true}}", "pods have IPv4 addresses so far"),
         ("volumes: {v: {external: true, labels: [a]}}", "volumes.v.labels: `external` excludes it"),
     ] {
         let text = format!("services: {{a: {{image: a}}}}\n{text}");

@@ -459,15 +459,6 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        for (name, network) in entries(self.tree, "networks") {
-            if let Some(node) = network.get("enable_ipv6")
-                && node.as_bool() == Some(true)
-            {
-                let problem = "not supported: pods have IPv4 addresses so far; remove it";
-                let path = format!("networks.{}.enable_ipv6", name.text);
-                self.faults.push(ComposeError::invalid(&node.at, path, problem));
-            }
-        }
         for (section, known) in [("networks", "bridge overlay default host none"), ("volumes", "local")] {
             for (name, entry) in entries(self.tree, section) {
                 if let Some(driver) = entry.get("driver")

@@ -17,7 +17,11 @@ pub(super) const NETWORK: &[Key] = &[
     works("internal", Type::Flag),
     differs("attachable", Type::Flag, "every network is"),
     differs("enable_ipv4", Type::Flag, "only `true` is taken"),
-    differs("enable_ipv6", Type::Flag, "only `false` is taken: pods have IPv4 addresses so far"),
+    differs(
+        "enable_ipv6",
+        Type::Flag,
+        "services on it have IPv6 addresses too where the cluster has such (`--pod-network`); pods have them either way",
+    ),
     works("labels", Type::MapOrAssignments),
 ];
 

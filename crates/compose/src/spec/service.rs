@@ -254,7 +254,7 @@ const LOGGING: &[Key] = &[works("driver", Type::Text), works("options", Type::Ma
 const NETWORK_REFERENCE: &[Key] = &[
     works("aliases", TEXTS),
     differs("ipv4_address", Type::Text, "checked and noted, but a pod keeps the address of its node's range"),
-    refused("ipv6_address", Type::Text, "pods have IPv4 addresses so far"),
+    refused("ipv6_address", Type::Text, "a pod's IPv6 address follows from its IPv4 address and its node"),
     refused("link_local_ips", TEXTS, "pods have routed links"),
     refused("mac_address", Type::Text, "pods have routed links"),
     refused("interface_name", Type::Text, "a pod has one link, `eth0`, for all its networks"),

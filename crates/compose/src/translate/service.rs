@@ -44,6 +44,10 @@ impl Context<'_> {
             // `docker compose` finds a container that is not healthy yet by its name too; the virtual IP waits.
             "publishNotReadyAddresses": false,
         });
+        let networks = service.networks.keys().filter_map(|key| self.project.networks.get(key));
+        if networks.into_iter().any(|network| network.enable_ipv6 == Some(true)) {
+            spec["ipFamilyPolicy"] = "PreferDualStack".into();
+        }
         if !ports.is_empty() {
             spec["ports"] = ports.into();
         }

@@ -90,6 +90,15 @@ fn a_project_is_a_namespace_with_networks_claims_and_services() {
 }
 
 #[test]
+fn networks_with_ipv6_ask_for_both_families() {
+    let made = objects(
+        "services: {web: {image: w, networks: [n, m]}, db: {image: d, networks: [m]}}\nnetworks: {n: {enable_ipv6: true}, m: }",
+    );
+    assert_eq!(made.one("Service", "web")["spec"]["ipFamilyPolicy"], "PreferDualStack");
+    assert!(made.one("Service", "db")["spec"].get("ipFamilyPolicy").is_none());
+}
+
+#[test]
 fn applying_twice_is_the_same() {
     let text = "services: {web: {image: w, configs: [c]}}\nconfigs: {c: {content: x}}";
     assert_eq!(objects(text), objects(text));
