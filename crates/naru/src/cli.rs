@@ -6,6 +6,7 @@ mod compose;
 mod image;
 mod machine;
 mod options;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -17,12 +18,13 @@ pub(crate) use compose::*;
 pub(crate) use image::*;
 pub(crate) use machine::*;
 pub(crate) use options::*;
+pub(crate) use upgrade::*;
 
 /// Containers from one Compose file to a cluster.
 ///
 /// Run `naru up` in a folder with a compose.yaml. The same objects are there for kubectl: `naru kubeconfig`.
 #[derive(Debug, Parser)]
-#[command(name = "naru", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "naru", version = naru_api::version(), propagate_version = true, max_term_width = 110)]
 #[command(
     after_help = "Examples:\n  naru up -d                     start the project of this folder\n  naru ps                        what runs\n  naru logs -f web               follow a service's logs\n  naru exec web sh               a shell in a container\n  naru down                      stop and remove the project\n  naru doctor                    what is missing on this machine"
 )]
@@ -92,6 +94,15 @@ pub(crate) enum Command {
     Kubeconfig(KubeconfigOptions),
     /// Say what on this machine is missing or in the way, and how to mend it
     Doctor(DoctorOptions),
+    /// Put another program on every node, one after the other; containers run on
+    Upgrade(UpgradeOptions),
+    /// Watches a change of the program and takes it back; started by the node itself
+    #[command(hide = true)]
+    UpgradeWatch {
+        /// As nobody's child
+        #[arg(long)]
+        detached: bool,
+    },
     /// Start Naru with the machine (a systemd unit)
     Install(InstallOptions),
     /// Remove Naru from this machine: containers, networks, and with --volumes the data

@@ -105,7 +105,7 @@ fn unit(place: &Place, options: &InstallOptions) -> String {
 }
 
 /// Whether the unit is that of this state folder.
-fn has_unit(place: &Place) -> bool {
+pub(crate) fn has_unit(place: &Place) -> bool {
     let unit = std::fs::read_to_string(UNIT).unwrap_or_default();
     unit.contains(&format!("--state-dir {} ", place.state_dir.display()))
 }

@@ -16,6 +16,7 @@ mod install;
 mod kubeconfig;
 mod output;
 mod server;
+mod upgrade;
 mod worker;
 
 use std::ffi::OsString;
@@ -85,8 +86,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Doctor(options) => doctor::run(&place, &options).await,
             Command::Install(options) => install::install(&place, &options).await,
             Command::Uninstall(options) => install::uninstall(&place, &options).await,
+            Command::Upgrade(options) => upgrade::upgrade(&place, &options).await,
+            Command::UpgradeWatch { detached } => upgrade::watch(&place, detached),
             Command::Version { short: true, .. } => {
-                println!("{}", env!("CARGO_PKG_VERSION"));
+                println!("{}", naru_api::version());
                 Ok(ExitCode::SUCCESS)
             }
             Command::Version { format, .. } => version(&place, &format).await,
@@ -100,7 +103,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// `naru version`: the program's, and the server's when one runs.
 async fn version(place: &cli::Place, format: &str) -> anyhow::Result<ExitCode> {
-    let own = env!("CARGO_PKG_VERSION");
+    let own = naru_api::version();
     let server = match connect::connect(place) {
         Ok(client) => {
             let answer = client.json(http::Method::GET, "/version", "application/json", None).await;

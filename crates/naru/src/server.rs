@@ -69,6 +69,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         );
     }
     let begun = std::time::Instant::now();
+    crate::upgrade::collect_children();
     folders(&place)?;
     if crate::backup::restore::finish(&place.state_dir).context("a restored backup cannot be put in place")?.is_some() {
         tracing::info!("a restored backup was put in place");
@@ -151,6 +152,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     // Before the first pod can be made anew: what belongs to none that is known on disk was left by a crash.
     dataplane.retain(&known_pods(&place)).await;
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;
+    let program = crate::upgrade::Replaceable::new(&place, &pods)?;
     let agent = Agent::start(naru_agent::Config {
         node_name: node_name.clone(),
         addresses: network::follow_addresses({
@@ -171,6 +173,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         pod_cidr: Some(plan.pod_subnet.to_string()),
     });
     let agent = Arc::new(agent.await.context("the node cannot start")?);
+    agent.has_program(Arc::new(program.clone()));
     dialer.connect(agent.clone());
     // The listeners were opened early, so that a taken port is found before anything is touched; they answer only now,
     // when every part behind them does.
@@ -182,17 +185,24 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         milliseconds = begun.elapsed().as_millis() as u64,
         "ready"
     );
+    program.settle(client("system:upgrade"), node_name);
     match schedule {
         Some(schedule) => tokio::spawn(schedule.run(backups, client("system:backup"), shutdown.clone())),
         None => tokio::spawn(schedule::forget(client("system:backup"))),
     };
-    until_told_to_end().await?;
+    tokio::select! {
+        ended = until_told_to_end() => ended?,
+        () = program.replaced() => {}
+    }
     tracing::info!("ending; containers go on");
     shutdown.cancel();
     drop((controllers, agent, dataplane));
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), serving).await;
     store.close().await;
     let _ = fs::remove_file(place.socket());
+    if program.is_replaced() {
+        return Err(program.execute());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

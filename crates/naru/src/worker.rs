@@ -46,6 +46,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         bail!("`naru agent` runs containers, which needs root: run `sudo naru agent`");
     }
     let begun = std::time::Instant::now();
+    crate::upgrade::collect_children();
     let Some(membership) = Membership::load(&place)? else {
         bail!("this machine belongs to no cluster: run the line that `naru token create` prints on a server");
     };
@@ -83,6 +84,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
     std::fs::write(network::subnet_file(&place), subnet.to_string()).context("cannot write to the state folder")?;
     dataplane.retain(&server::known_pods(&place)).await;
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;
+    let program = crate::upgrade::Replaceable::new(&place, &pods)?;
     let agent = Agent::start(naru_agent::Config {
         node_name: cluster.node_name.clone(),
         addresses,
@@ -98,6 +100,8 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         pod_cidr: None,
     });
     let agent = Arc::new(agent.await.context("the node cannot start")?);
+    agent.has_program(Arc::new(program.clone()));
+    program.settle(client.clone(), cluster.node_name.clone());
     let tasks = [
         tokio::spawn(link::keep(worker.clone(), agent.clone())),
         tokio::spawn(renewal::keep(worker.clone())),
@@ -110,12 +114,18 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         milliseconds = begun.elapsed().as_millis() as u64,
         "ready"
     );
-    server::until_told_to_end().await?;
+    tokio::select! {
+        ended = server::until_told_to_end() => ended?,
+        () = program.replaced() => {}
+    }
     tracing::info!("ending; containers go on");
     worker.shutdown.cancel();
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     drop((agent, dataplane));
     let _ = std::fs::remove_file(place.socket());
+    if program.is_replaced() {
+        return Err(program.execute());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -44,7 +44,7 @@ impl Backups {
             revision: snapshot.revision().0,
             objects: snapshot.count(&Prefix::all()) as u64,
             node: self.settings.node_name.clone(),
-            naru: env!("CARGO_PKG_VERSION").to_owned(),
+            naru: naru_api::version().to_owned(),
         };
         let contents = Contents { pki, server: self.settings.clone() };
         Ok(Taken { store: self.store.clone(), snapshot, contents, about })

@@ -128,19 +128,19 @@ pub(crate) fn dataplane_config(
         }),
         node,
         domain: "cluster.local".to_owned(),
-        helper: helper_program()?,
+        helper: helper_program(),
         resolv_conf: "/etc/resolv.conf".into(),
     })
 }
 
-fn helper_program() -> anyhow::Result<HelperProgram> {
-    Ok(HelperProgram { path: own_program()?, args: vec!["helper".to_owned()] })
+fn helper_program() -> HelperProgram {
+    HelperProgram { path: own_program(), args: vec!["helper".to_owned()] }
 }
 
 /// How the helper is found or started.
 pub(crate) fn helper_config(place: &Place, dns: Ipv4Addr) -> anyhow::Result<HelperConfig> {
     Ok(HelperConfig {
-        program: helper_program()?,
+        program: helper_program(),
         options: HelperOptions {
             socket: place.run_dir.join("helper.sock"),
             snapshot: place.state_dir.join("network").join("helper.json"),
@@ -156,7 +156,7 @@ pub(crate) fn pods_config(place: &Place) -> anyhow::Result<PodsConfig> {
     Ok(PodsConfig {
         state_dir: place.state_dir.clone(),
         run_dir: place.run_dir.clone(),
-        supervisor: SupervisorCommand { program: own_program()?, args: vec!["supervisor".to_owned()] },
+        supervisor: SupervisorCommand { program: own_program(), args: vec!["supervisor".to_owned()] },
         cgroup: cgroup(place),
     })
 }
@@ -177,8 +177,9 @@ fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-fn own_program() -> anyhow::Result<std::path::PathBuf> {
-    std::env::current_exe().context("cannot find the program's own file")
+/// The program that this process runs, also when another file has its name by now.
+fn own_program() -> std::path::PathBuf {
+    format!("/proc/{}/exe", std::process::id()).into()
 }
 
 /// The addresses of this machine that others may reach it by, the one of the default route first.

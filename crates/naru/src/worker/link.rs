@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, UPGRADE, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use naru_agent::Agent;
@@ -93,6 +93,8 @@ async fn ask(server: &HttpTransport) -> Result<BoxedIo, String> {
         .uri(TUNNEL_PATH)
         .header(UPGRADE, TUNNEL_PROTOCOL)
         .header(CONNECTION, "Upgrade")
+        // By which the server judges whether the two work together.
+        .header(USER_AGENT, format!("naru/{}", naru_api::version()))
         .body(empty_body())
         .map_err(|error| error.to_string())?;
     match server.upgrade(request).await {

@@ -66,7 +66,7 @@ async fn answer(worker: &Worker, agent: &Arc<Agent>, request: Request<Incoming>)
     match path.as_str() {
         "/healthz" | "/livez" | "/readyz" => text(StatusCode::OK, "ok".into()),
         "/version" => {
-            let version = format!("v1.36.0+naru.{}", env!("CARGO_PKG_VERSION"));
+            let version = format!("v1.36.0+naru.{}", naru_api::version());
             text(StatusCode::OK, json!({"major": "1", "minor": "36", "gitVersion": version}).to_string())
         }
         // Which node this machine is, for those who ask for its images.
