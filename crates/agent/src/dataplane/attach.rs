@@ -250,16 +250,11 @@ impl Dataplane {
         let answering = self.helper.attach(resolver, self.resolver_patience);
         tokio::pin!(answering);
         // Both at once; but nobody waits for the resolver of a pod that has no link.
-        let answers = tokio::select! {
-            linked = &mut linking => {
-                linked??;
-                answering.await
-            }
-            answers = &mut answering => {
-                linking.await??;
-                answers
-            }
+        let (linked, answers) = tokio::select! {
+            linked = &mut linking => (linked??, answering.await),
+            answers = &mut answering => (linking.await??, answers),
         };
+        self.correct(&uid, linked.address);
         if let Err(error) = answers {
             // The cluster's own server answers all the same.
             let text = format!("127.0.0.11 does not answer in the pod yet: {}", naru_network::chain(&error));
@@ -280,7 +275,18 @@ impl Dataplane {
             tracing::warn!(pod = %uid, "{text}");
             warn(NOT_READY, text);
         }
-        Ok(self.addresses(address))
+        let PodAddress { v4, v6 } = linked.address;
+        Ok(std::iter::once(IpAddr::V4(v4)).chain(v6.map(IpAddr::V6)).collect())
+    }
+
+    /// Takes back the IPv6 address that was announced for a pod whose own parameters turn IPv6 off.
+    fn correct(&self, uid: &PodUid, linked: PodAddress) {
+        let mut pods = self.attached.pods.lock();
+        let Some((_, Some(facts))) = pods.get_mut(uid).filter(|_| linked.v6.is_none()) else { return };
+        if facts.address6.is_some() {
+            *facts = Arc::new(PodFacts { address6: None, ..(**facts).clone() });
+            self.attached.changed.notify_one();
+        }
     }
 
     /// Marks a pod as leaving and waits until the kernel leads nothing new to it.
