@@ -35,10 +35,10 @@ use crate::doctor::Finding;
 
 pub(crate) use removal::remove_everything;
 
-/// What of this machine's firewall is in the way.
-pub(crate) async fn firewall_findings() -> Vec<Finding> {
+/// What of this machine's firewall is in the way. `pods` are the addresses of all pods where other nodes have some.
+pub(crate) async fn firewall_findings(pods: Option<ipnet::Ipv4Net>) -> Vec<Finding> {
     const CHECK: &str = "other firewalls";
-    match tokio::task::spawn_blocking(naru_network::firewall::obstacles).await {
+    match tokio::task::spawn_blocking(move || naru_network::firewall::obstacles(pods)).await {
         Ok(Ok(found)) if found.is_empty() => vec![Finding::ok(CHECK, "none is in the way")],
         Ok(Ok(found)) => found
             .into_iter()

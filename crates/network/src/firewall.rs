@@ -5,6 +5,7 @@
 //! everywhere else nothing is changed, and [`obstacles`] names the table and chain that drops, for `naru doctor`.
 //! The alternative refused is editing whatever drops: a firewall somebody wrote is a decision somebody made.
 
+mod changes;
 mod obstacles;
 
 use std::process::{Command, Output};
@@ -13,8 +14,10 @@ use ipnet::Ipv4Net;
 
 use crate::model::Tunnel;
 use crate::peers::VXLAN_INTERFACE;
+use crate::wireguard;
 
-pub use obstacles::{Obstacle, obstacles, obstacles_in};
+pub use changes::Changes;
+pub use obstacles::{Obstacle, Others, obstacles, obstacles_in};
 
 /// The comment on every rule of ours in tables of others.
 pub const TAG: &str = "naru: pods";
@@ -24,7 +27,7 @@ const PLACES: [(&str, &[Door]); 3] = [
     ("DOCKER-USER", &[Door::FromLinks, Door::ToLinks, Door::Led, Door::Answers]),
     ("ufw-before-forward", &[Door::FromLinks, Door::ToLinks, Door::Led, Door::Answers]),
     // Pods ask the node for names, and other nodes send tunnels to it.
-    ("ufw-before-input", &[Door::FromLinks, Door::Tunnel]),
+    ("ufw-before-input", &[Door::FromLinks, Door::Tunnel, Door::Encrypted]),
 ];
 
 /// What must pass.
@@ -40,12 +43,30 @@ enum Door {
     Answers,
     /// Tunnels from other nodes, where there are any.
     Tunnel,
+    /// The same, encrypted.
+    Encrypted,
 }
 
 impl Door {
+    /// For a tunnel: its device, and the UDP port at which it ends.
+    fn tunnel(self) -> Option<(&'static str, u16)> {
+        match self {
+            Self::Tunnel => Some((VXLAN_INTERFACE, Tunnel::default().port)),
+            Self::Encrypted => Some((wireguard::INTERFACE, wireguard::DEFAULT_PORT)),
+            _ => None,
+        }
+    }
+
     /// Whether it is needed now.
     fn needed(self) -> bool {
-        self != Self::Tunnel || std::path::Path::new("/proc/sys/net/ipv4/conf").join(VXLAN_INTERFACE).exists()
+        let there = |name: &str| std::path::Path::new("/proc/sys/net/ipv4/conf").join(name).exists();
+        self.tunnel().is_none_or(|(device, _)| there(device))
+    }
+
+    /// The UDP ports of the tunnels that this machine has now.
+    fn tunnels() -> Vec<u16> {
+        let doors = [Self::Tunnel, Self::Encrypted].into_iter().filter(|door| door.needed());
+        doors.filter_map(|door| Some(door.tunnel()?.1)).collect()
     }
 
     /// What it takes, in the words of nft.
@@ -55,7 +76,7 @@ impl Door {
             Self::ToLinks => "oifname \"naru*\"".into(),
             Self::Led => format!("ct status dnat ip daddr {pods}"),
             Self::Answers => format!("ct status dnat ip saddr {pods}"),
-            Self::Tunnel => format!("udp dport {}", Tunnel::default().port),
+            Self::Tunnel | Self::Encrypted => format!("udp dport {}", self.tunnel().map_or(0, |(_, port)| port)),
         }
     }
 
@@ -66,7 +87,7 @@ impl Door {
             Self::ToLinks => "-o naru+".to_owned(),
             Self::Led => format!("-d {pods} -m conntrack --ctstate DNAT"),
             Self::Answers => format!("-s {pods} -m conntrack --ctstate DNAT"),
-            Self::Tunnel => format!("-p udp --dport {}", Tunnel::default().port),
+            Self::Tunnel | Self::Encrypted => format!("-p udp --dport {}", self.tunnel().map_or(0, |(_, port)| port)),
         };
         let words = text.split(' ').map(str::to_owned);
         words.chain(["-m", "comment", "--comment", TAG, "-j", "ACCEPT"].map(str::to_owned)).collect()
@@ -85,6 +106,9 @@ pub enum FirewallError {
         #[source]
         source: std::io::Error,
     },
+    /// The kernel does not tell of changes.
+    #[error("cannot subscribe to changes of other firewalls")]
+    Changes(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A program said no.
     #[error("{program} {what} failed: {said}")]
     Refused {
@@ -100,7 +124,8 @@ pub enum FirewallError {
 /// Puts our exceptions where others provide a place for them; idempotent. `pods` are the addresses of all pods. Returns
 /// the chains that have them now.
 ///
-/// Blocks for some milliseconds. To be repeated now and then: Docker and ufw may start or reload later.
+/// Blocks for some milliseconds. To be repeated when [`Changes`] tells, and now and then where it cannot: Docker and ufw may
+/// start or reload later.
 pub fn allow_pods(pods: Ipv4Net) -> Result<Vec<String>, FirewallError> {
     let mut placed = Vec::new();
     for (chain, doors) in PLACES {

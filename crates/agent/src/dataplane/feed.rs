@@ -21,6 +21,8 @@ use super::sources::Sources;
 const GATHER: Duration = Duration::from_millis(2);
 /// How often the doors that other firewalls provide are looked at: Docker or ufw may have been started or reloaded.
 const DOORS: Duration = Duration::from_secs(30);
+/// For how long after a change to other firewalls more of it gathers.
+const RELOAD: Duration = Duration::from_millis(500);
 
 /// What is known of a pod here: its address, and its facts unless only the address is known.
 pub(super) type Here = (Ipv4Addr, Option<Arc<PodFacts>>);
@@ -216,6 +218,8 @@ pub(super) fn correct(
 /// Keeps our doors in other firewalls open.
 pub(super) async fn keep_doors_open(pods: Ipv4Net) {
     let mut complained = None;
+    // Without the kernel's news they are looked at by the clock alone.
+    let mut changes = naru_network::firewall::Changes::open().ok();
     loop {
         let placed = tokio::task::spawn_blocking(move || naru_network::firewall::allow_pods(pods)).await;
         if let Ok(Err(error)) = placed {
@@ -225,7 +229,16 @@ pub(super) async fn keep_doors_open(pods: Ipv4Net) {
                 complained = Some(text);
             }
         }
-        tokio::time::sleep(DOORS).await;
+        let changed = async {
+            match &mut changes {
+                Some(changes) => changes.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        // One reload is many changes.
+        if tokio::time::timeout(DOORS, changed).await.is_ok() {
+            tokio::time::sleep(RELOAD).await;
+        }
     }
 }
 

@@ -20,7 +20,23 @@ type Key = (String, String, i64);
 #[derive(Clone)]
 struct Issued {
     token: String,
+    issued: Timestamp,
     renew_at: Timestamp,
+}
+
+impl Issued {
+    /// Whether it need not be renewed yet. A clock that was set back says nothing of when.
+    fn serves(&self, now: Timestamp) -> bool {
+        self.issued <= now && now < self.renew_at
+    }
+}
+
+/// When a token is to be renewed: after four fifths of its life, which is never longer than was asked for, whatever this
+/// machine's clock makes of the server's word.
+fn renew_at(now: Timestamp, expires: Option<Timestamp>, asked: Duration) -> Timestamp {
+    let told = expires.and_then(|end| Duration::try_from(end.duration_since(now)).ok());
+    let life = told.map_or(asked, |told| told.min(asked));
+    now.checked_add(life * 4 / 5).unwrap_or(Timestamp::MAX)
 }
 
 /// Tokens in memory; after a restart of the agent they are asked for anew.
@@ -47,7 +63,7 @@ impl Tokens {
         let mut first: Option<Timestamp> = None;
         for (audience, seconds) in wanted {
             let key = (pod.uid().to_owned(), audience.clone(), *seconds);
-            let known = self.issued.lock().get(&key).filter(|issued| issued.renew_at > now).cloned();
+            let known = self.issued.lock().get(&key).filter(|issued| issued.serves(now)).cloned();
             let issued = match known {
                 Some(issued) => issued,
                 None => {
@@ -80,8 +96,24 @@ impl Tokens {
         let token = answer["status"]["token"].as_str().unwrap_or_default().to_owned();
         let expires = answer["status"]["expirationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
         let asked = Duration::from_secs(u64::try_from(seconds).unwrap_or(3600));
-        let life = expires.and_then(|end| Duration::try_from(end.duration_since(now)).ok()).unwrap_or(asked);
-        let renew_at = now.checked_add(life * 4 / 5).unwrap_or(Timestamp::MAX);
-        Ok(Issued { token, renew_at })
+        Ok(Issued { token, issued: now, renew_at: renew_at(now, expires, asked) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_keeps_no_token_beyond_its_life() {
+        let at = |minute: i64| Timestamp::from_second(1_000_000 + minute * 60).expect("a time");
+        let hour = Duration::from_secs(3600);
+        assert_eq!(renew_at(at(0), Some(at(60)), hour), at(48));
+        assert_eq!(renew_at(at(0), Some(at(10)), hour), at(8), "the server may give less");
+        assert_eq!(renew_at(at(0), Some(at(120)), hour), at(48), "an hour behind the server");
+        assert_eq!(renew_at(at(0), Some(at(-1)), hour), at(48), "an hour ahead of it");
+        let issued = Issued { token: String::new(), issued: at(0), renew_at: at(48) };
+        assert!(issued.serves(at(47)) && !issued.serves(at(48)));
+        assert!(!issued.serves(at(-60)), "the clock was set back");
     }
 }

@@ -1,8 +1,9 @@
 //! What else on this machine drops packets of pods.
 
+use ipnet::Ipv4Net;
 use serde_json::Value;
 
-use super::{FirewallError, TAG, run};
+use super::{Door, FirewallError, TAG, run};
 
 /// A chain of somebody else that drops what pods send or get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,19 +20,30 @@ pub struct Obstacle {
     pub advice: String,
 }
 
-/// Asks the kernel. Blocks; on machines with many rules for a while.
-pub fn obstacles() -> Result<Vec<Obstacle>, FirewallError> {
+/// What must pass here, besides what pods of this machine send and get.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Others {
+    /// The addresses of all pods, where other nodes have some: those come and go by this machine's wires.
+    pub pods: Option<Ipv4Net>,
+    /// UDP ports of this machine at which tunnels of other nodes end.
+    pub tunnels: Vec<u16>,
+}
+
+/// Asks the kernel; `pods` are the addresses of all pods where other nodes have some. Blocks; on machines with many rules
+/// for a while.
+pub fn obstacles(pods: Option<Ipv4Net>) -> Result<Vec<Obstacle>, FirewallError> {
     let output = run("nft", &["-j", "list", "ruleset"])?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(FirewallError::Refused { program: "nft", what: "-j list ruleset".into(), said });
     }
     let ruleset = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    Ok(obstacles_in(&ruleset))
+    let tunnels = if pods.is_some() { Door::tunnels() } else { Vec::new() };
+    Ok(obstacles_in(&ruleset, &Others { pods, tunnels }))
 }
 
 /// What in a ruleset (as `nft -j list ruleset` prints it) is in the way of pods. Pure.
-pub fn obstacles_in(ruleset: &Value) -> Vec<Obstacle> {
+pub fn obstacles_in(ruleset: &Value, others: &Others) -> Vec<Obstacle> {
     let empty = Vec::new();
     let entries = ruleset["nftables"].as_array().unwrap_or(&empty);
     let chains = entries.iter().filter_map(|entry| entry.get("chain"));
@@ -41,7 +53,8 @@ pub fn obstacles_in(ruleset: &Value) -> Vec<Obstacle> {
         .filter(|chain| chain["type"] == "filter" && matches!(chain["hook"].as_str(), Some("forward" | "input")))
         .filter_map(|chain| {
             let why = drops(chain, &rules)?;
-            if excepted(chain, &rules) {
+            let passes = passes(chain, &rules, others);
+            if passes.suffices(chain["hook"] == "forward", others) {
                 return None;
             }
             let text = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
@@ -50,7 +63,7 @@ pub fn obstacles_in(ruleset: &Value) -> Vec<Obstacle> {
                 chain: text("name"),
                 hook: text("hook"),
                 why,
-                advice: advice(chain),
+                advice: advice(chain, &passes, others),
             })
         })
         .collect()
@@ -83,54 +96,127 @@ fn of_chain<'a>(chain: &'a Value, rules: &'a [&'a Value]) -> impl Iterator<Item 
         .copied()
 }
 
-/// Whether something in the chain, or in a chain of the same table that it jumps to, accepts pods before that.
-fn excepted(chain: &Value, rules: &[&Value]) -> bool {
+/// What a chain lets pass before it drops the rest.
+#[derive(Debug, Default)]
+struct Passes {
+    /// Everything: the exception is our own.
+    all: bool,
+    /// What pods here send.
+    from_pods: bool,
+    /// What pods here get, from whomever.
+    to_pods: bool,
+    /// What ports of this machine lead to pods of other nodes.
+    led: bool,
+    /// Tunnels that end here.
+    tunnels: Vec<u16>,
+}
+
+impl Passes {
+    fn suffices(&self, forward: bool, others: &Others) -> bool {
+        let tunnels = || others.tunnels.iter().all(|port| self.tunnels.contains(port));
+        match (forward, others.pods) {
+            _ if self.all => true,
+            (true, None) => self.from_pods || self.to_pods,
+            (true, Some(_)) => self.from_pods && self.to_pods && self.led,
+            (false, _) => self.from_pods && tunnels(),
+        }
+    }
+
+    /// Adds what a rule lets pass, which accepts or goes where all is accepted.
+    fn add(&mut self, rule: &Value, others: &Others) {
+        let matches = statements(rule).iter().filter_map(|statement| statement.get("match"));
+        let conditions: Vec<(String, &Value)> = matches.map(|m| (m["left"].to_string(), &m["right"])).collect();
+        let naru = |right: &Value| right.as_str().is_some_and(|name| name.starts_with("naru"));
+        self.all |= rule["comment"] == TAG;
+        for (left, right) in &conditions {
+            self.from_pods |= left.contains("iifname") && naru(right);
+            self.to_pods |= left.contains("oifname") && naru(right);
+            self.led |= left.contains("\"status\"") && *right == "dnat";
+            // Trusting pods' addresses lets their packets in from the wire, and out of it.
+            self.to_pods |= left.contains("saddr") && others.pods.is_some_and(|pods| holds(right, pods));
+            if left.contains("dport") {
+                self.tunnels.extend(others.tunnels.iter().filter(|port| *right == **port));
+            }
+        }
+    }
+}
+
+fn statements(rule: &Value) -> &[Value] {
+    rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn holds(right: &Value, pods: Ipv4Net) -> bool {
+    let (address, length) = (right["prefix"]["addr"].as_str(), right["prefix"]["len"].as_u64());
+    let range = address.zip(length).and_then(|(address, length)| format!("{address}/{length}").parse::<Ipv4Net>().ok());
+    range.is_some_and(|range| range.contains(&pods))
+}
+
+/// What something in the chain, or in a chain of the same table that it jumps to, lets pass.
+fn passes(chain: &Value, rules: &[&Value], others: &Others) -> Passes {
+    let of = |name: &str| {
+        let name = name.to_owned();
+        let same = |key: &'static str| move |rule: &&&Value| rule[key] == chain[key];
+        rules.iter().filter(same("family")).filter(same("table")).filter(move |rule| rule["chain"] == name.as_str())
+    };
+    // A chain that ends with accepting all accepts what is led there by a condition, as firewalld's zones do.
+    let accepts_all = |name: &str| {
+        of(name)
+            .last()
+            .is_some_and(|last| statements(last).iter().any(|s| s.get("accept").is_some()) && !conditional(last))
+    };
+    let mut found = Passes::default();
     let mut todo = vec![chain["name"].as_str().unwrap_or_default().to_owned()];
     let mut seen = Vec::new();
     while let Some(name) = todo.pop() {
         if seen.contains(&name) {
             continue;
         }
-        let here = rules.iter().filter(|rule| {
-            rule["family"] == chain["family"] && rule["table"] == chain["table"] && rule["chain"] == name.as_str()
-        });
-        for rule in here {
-            if accepts_pods(rule) {
-                return true;
-            }
-            let targets = rule["expr"].as_array().into_iter().flatten().filter_map(|statement| {
+        for rule in of(&name) {
+            let targets = statements(rule).iter().filter_map(|statement| {
                 let jump = statement.get("jump").or_else(|| statement.get("goto"))?;
-                Some(jump["target"].as_str()?.to_owned())
+                jump["target"].as_str()
             });
-            todo.extend(targets);
+            let targets: Vec<&str> = targets.collect();
+            let accepts = statements(rule).iter().any(|statement| statement.get("accept").is_some());
+            if accepts || conditional(rule) && targets.iter().any(|target| accepts_all(target)) {
+                found.add(rule, others);
+            } else {
+                todo.extend(targets.into_iter().map(str::to_owned));
+            }
         }
         seen.push(name);
     }
-    false
+    found
 }
 
-/// Our own exception, or one that somebody wrote for our interfaces.
-fn accepts_pods(rule: &Value) -> bool {
-    let statements = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let accepts = statements.iter().any(|statement| statement.get("accept").is_some());
-    let interface = statements.iter().any(|statement| {
-        let right = &statement["match"]["right"];
-        right.as_str().is_some_and(|name| name.starts_with("naru"))
-    });
-    accepts && (interface || rule["comment"] == TAG)
+fn conditional(rule: &Value) -> bool {
+    statements(rule).iter().any(|statement| statement.get("match").is_some())
 }
 
-fn advice(chain: &Value) -> String {
+/// The command that lets pass what does not.
+fn advice(chain: &Value, passes: &Passes, others: &Others) -> String {
     let text = |key: &str| chain[key].as_str().unwrap_or_default();
     let (family, table, name) = (text("family"), text("table"), text("name"));
+    let tunnels = || others.tunnels.iter().filter(|port| !passes.tunnels.contains(port));
     if table == "firewalld" {
-        return "run: firewall-cmd --permanent --zone=trusted --add-interface=naru+ && firewall-cmd --reload".into();
+        let mut steps = vec!["--zone=trusted --add-interface=naru+".to_owned()];
+        steps.extend(others.pods.map(|pods| format!("--zone=trusted --add-source={pods}")));
+        steps.extend(tunnels().map(|port| format!("--add-port={port}/udp")));
+        let steps: String = steps.iter().map(|step| format!("firewall-cmd --permanent {step} && ")).collect();
+        return format!("run: {steps}firewall-cmd --reload");
     }
-    let rule = |direction: &str| format!("nft insert rule {family} {table} {name} {direction} \"naru*\" accept");
-    match text("hook") {
-        "input" => format!("run: {}", rule("iifname")),
-        _ => format!("run: {} && {}", rule("iifname"), rule("oifname")),
+    let mut doors = Vec::new();
+    doors.extend((!passes.from_pods).then(|| Door::FromLinks.nft(Ipv4Net::default())));
+    if text("hook") == "forward" {
+        doors.extend((!passes.to_pods).then(|| Door::ToLinks.nft(Ipv4Net::default())));
+        if let Some(pods) = others.pods.filter(|_| !passes.led) {
+            doors.extend([Door::Led.nft(pods), Door::Answers.nft(pods)]);
+        }
+    } else {
+        doors.extend(tunnels().map(|port| format!("udp dport {port}")));
     }
+    let steps = doors.iter().map(|door| format!("nft insert rule {family} {table} {name} {door} accept"));
+    format!("run: {}", steps.collect::<Vec<_>>().join(" && "))
 }
 
 #[cfg(test)]
@@ -147,8 +233,15 @@ mod tests {
         json!({"rule": {"family": "ip", "table": table, "chain": chain, "expr": expr}})
     }
 
+    fn interface(key: &str) -> Value {
+        json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": "naru*"}})
+    }
+
     fn find(entries: &[Value]) -> Vec<String> {
-        obstacles_in(&json!({"nftables": entries})).into_iter().map(|o| format!("{} {}", o.table, o.chain)).collect()
+        obstacles_in(&json!({"nftables": entries}), &Others::default())
+            .into_iter()
+            .map(|o| format!("{} {}", o.table, o.chain))
+            .collect()
     }
 
     #[test]
@@ -156,11 +249,7 @@ mod tests {
         let forward = chain("filter", "FORWARD", "forward", "drop");
         assert_eq!(find(std::slice::from_ref(&forward)), ["ip filter FORWARD"]);
         let jump = rule("filter", "FORWARD", json!([{"jump": {"target": "DOCKER-USER"}}]));
-        let accept = rule(
-            "filter",
-            "DOCKER-USER",
-            json!([{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "naru*"}}, {"accept": null}]),
-        );
+        let accept = rule("filter", "DOCKER-USER", json!([interface("iifname"), {"accept": null}]));
         assert_eq!(find(&[forward.clone(), jump.clone()]), ["ip filter FORWARD"]);
         assert!(find(&[forward.clone(), jump, accept.clone()]).is_empty());
         assert_eq!(find(&[forward, accept]), ["ip filter FORWARD"], "a chain nobody jumps to excepts nobody");
@@ -186,7 +275,63 @@ mod tests {
             ])
             .is_empty()
         );
-        let found = obstacles_in(&json!({"nftables": [chain("firewalld", "filter_FORWARD", "forward", "drop")]}));
-        assert!(found[0].advice.contains("firewall-cmd"));
+    }
+
+    /// What `firewalld` makes of a zone that trusts something, as far as it matters.
+    fn firewalld(trusting: &[Value]) -> Value {
+        let mut entries = vec![
+            chain("firewalld", "filter_FORWARD", "forward", "accept"),
+            rule(
+                "firewalld",
+                "filter_FORWARD",
+                json!([
+                {"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}, {"accept": null}]),
+            ),
+            rule("firewalld", "filter_FORWARD", json!([{"jump": {"target": "filter_FORWARD_ZONES"}}])),
+            rule("firewalld", "filter_FORWARD", json!([{"reject": {"type": "icmpx"}}])),
+            rule("firewalld", "filter_FWD_trusted", json!([{"jump": {"target": "filter_FWD_trusted_allow"}}])),
+            rule("firewalld", "filter_FWD_trusted", json!([{"accept": null}])),
+            // Between interfaces of the zone; says nothing of what comes from elsewhere.
+            rule("firewalld", "filter_FWD_trusted_allow", json!([interface("oifname"), {"accept": null}])),
+        ];
+        let to_zone = |condition: &Value| json!([condition, {"goto": {"target": "filter_FWD_trusted"}}]);
+        entries.extend(trusting.iter().map(|condition| rule("firewalld", "filter_FORWARD_ZONES", to_zone(condition))));
+        json!({ "nftables": entries })
+    }
+
+    #[test]
+    fn a_zone_that_trusts_is_an_exception_for_what_it_trusts() {
+        let pods: Ipv4Net = "10.42.0.0/16".parse().unwrap();
+        let (alone, many) = (Others::default(), Others { pods: Some(pods), tunnels: vec![] });
+        let found = obstacles_in(&firewalld(&[]), &many);
+        assert_eq!(
+            found[0].advice,
+            "run: firewall-cmd --permanent --zone=trusted --add-interface=naru+ && firewall-cmd --permanent \
+             --zone=trusted --add-source=10.42.0.0/16 && firewall-cmd --reload"
+        );
+        let link = interface("iifname");
+        assert!(obstacles_in(&firewalld(std::slice::from_ref(&link)), &alone).is_empty());
+        assert_eq!(obstacles_in(&firewalld(std::slice::from_ref(&link)), &many).len(), 1, "pods of others are refused");
+        let source = json!({"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}},
+            "right": {"prefix": {"addr": "10.42.0.0", "len": 16}}}});
+        assert!(obstacles_in(&firewalld(&[link, source]), &many).is_empty());
+    }
+
+    #[test]
+    fn other_nodes_need_more_doors() {
+        let others = Others { pods: Some("10.42.0.0/16".parse().unwrap()), tunnels: vec![8472] };
+        let found = obstacles_in(
+            &json!({"nftables": [chain("mine", "in", "input", "drop"), chain("mine", "fwd", "forward", "drop")]}),
+            &others,
+        );
+        assert_eq!(
+            found[0].advice,
+            "run: nft insert rule ip mine in iifname \"naru*\" accept && nft insert rule ip mine in udp dport 8472 accept"
+        );
+        assert!(found[1].advice.contains("ct status dnat ip daddr 10.42.0.0/16 accept"), "{}", found[1].advice);
+        // What is open already is not asked for again.
+        let pods = rule("mine", "in", json!([interface("iifname"), {"accept": null}]));
+        let found = obstacles_in(&json!({"nftables": [chain("mine", "in", "input", "drop"), pods]}), &others);
+        assert_eq!(found[0].advice, "run: nft insert rule ip mine in udp dport 8472 accept");
     }
 }

@@ -1,6 +1,7 @@
 //! Beside other firewalls, and on machines that are set up otherwise.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use naru_network::firewall;
 use naru_network::model::{Desired, Protocol, Published};
@@ -11,6 +12,7 @@ use crate::world::{HOST, OUTSIDE, TestPod, World, ask, service, sh, who};
 pub const TESTS: &[Test] = &[
     ("coexist::docker_s_drop_policy_is_passed_through_its_own_door", docker_s_drop_policy_is_passed),
     ("coexist::ufw_s_drop_policies_are_passed_through_its_own_doors", ufw_s_drop_policies_are_passed),
+    ("coexist::what_others_change_is_told", what_others_change_is_told),
     ("coexist::a_drop_without_a_door_is_named", a_drop_without_a_door_is_named),
     ("coexist::bridge_netfilter_makes_no_difference", bridge_netfilter_makes_no_difference),
     ("coexist::guarded_interfaces_do_not_become_a_router", guarded_interfaces_do_not_become_a_router),
@@ -51,13 +53,13 @@ fn docker_s_drop_policy_is_passed(world: &mut World) {
         jump DOCKER-USER; }; }'",
     );
     assert_eq!(ways(world, &client), [false, false, false, true, true], "Docker's policy drops what is forwarded");
-    assert_eq!(firewall::obstacles().unwrap().len(), 1);
+    assert_eq!(firewall::obstacles(None).unwrap().len(), 1);
     for _ in 0..2 {
         assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap(), ["ip filter DOCKER-USER"]);
         assert_eq!(sh("nft list chain ip filter DOCKER-USER").matches(firewall::TAG).count(), 4);
     }
     assert_eq!(ways(world, &client), ALL);
-    assert_eq!(firewall::obstacles().unwrap(), []);
+    assert_eq!(firewall::obstacles(None).unwrap(), []);
     firewall::forget_pods().unwrap();
     assert!(!sh("nft list ruleset").contains(firewall::TAG), "and nothing is left behind");
     assert_eq!(ways(world, &client), [false, false, false, true, true]);
@@ -72,13 +74,27 @@ fn ufw_s_drop_policies_are_passed(world: &mut World) {
         chain INPUT { type filter hook input priority 0; policy drop; jump ufw-before-input; }; }'",
     );
     assert!(!client.reaches(world.node.gateway, 7000) && !client.reaches(VIP, 80));
-    let hooks: Vec<String> = firewall::obstacles().unwrap().into_iter().map(|obstacle| obstacle.hook).collect();
+    let hooks: Vec<String> = firewall::obstacles(None).unwrap().into_iter().map(|obstacle| obstacle.hook).collect();
     assert_eq!(hooks, ["forward", "input"]);
     assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap().len(), 2);
     assert!(client.reaches(world.node.gateway, 7000), "pods may ask the node");
     assert_eq!(ways(world, &client), ALL);
     assert_eq!(world.outside.ask((HOST, 7000)).ok(), None, "what ufw closes stays closed");
-    assert_eq!(firewall::obstacles().unwrap(), []);
+    assert_eq!(firewall::obstacles(None).unwrap(), []);
+}
+
+fn what_others_change_is_told(world: &mut World) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    let mut changes = firewall::Changes::open().unwrap();
+    let mut told = |within: Duration| {
+        runtime.block_on(async { tokio::time::timeout(within, changes.changed()).await.is_ok() })
+    };
+    // Our own rules are no news: what comes first is somebody else's.
+    shop(world);
+    assert!(!told(Duration::from_millis(200)));
+    sh("nft 'table ip filter { chain ufw-before-forward { }; }'");
+    assert!(told(Duration::from_secs(10)));
 }
 
 fn a_drop_without_a_door_is_named(world: &mut World) {
@@ -88,13 +104,13 @@ fn a_drop_without_a_door_is_named(world: &mut World) {
     );
     assert!(!client.reaches(VIP, 80), "a table that accepts does not overrule one that drops");
     assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap(), Vec::<String>::new());
-    let found = firewall::obstacles().unwrap();
+    let found = firewall::obstacles(None).unwrap();
     let [obstacle] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((obstacle.table.as_str(), obstacle.chain.as_str()), ("inet mine", "fence"));
     let command = obstacle.advice.strip_prefix("run: ").unwrap();
     sh(command);
     assert_eq!(ways(world, &client), ALL, "the advice works: {command}");
-    assert_eq!(firewall::obstacles().unwrap(), []);
+    assert_eq!(firewall::obstacles(None).unwrap(), []);
 }
 
 fn bridge_netfilter_makes_no_difference(world: &mut World) {
