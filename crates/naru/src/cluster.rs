@@ -1,5 +1,6 @@
 //! From one machine to several: tokens, joining, leaving, nodes, and how the whole is doing.
 
+pub(crate) mod clock;
 mod drain;
 mod duration;
 mod invitation;
@@ -14,7 +15,7 @@ mod token;
 pub(crate) use duration::parse as duration;
 pub(crate) use invitation::{certificate_of, certificate_request};
 pub(crate) use join::{address_towards, join, reported};
-pub(crate) use leave::leave;
+pub(crate) use leave::{leave, tell_of_leaving};
 pub(crate) use membership::Membership;
 pub(crate) use node::run as node;
 pub(crate) use process::{Lock, running as worker_process, stop_worker};

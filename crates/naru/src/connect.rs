@@ -70,8 +70,7 @@ pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
             "no server runs on this machine, and starting one needs root: run `sudo naru up`, or `sudo naru install` once"
         );
     }
-    let default_place = place.run_dir == Path::new("/run/naru");
-    let mut child = if default_place && Path::new(UNIT).exists() {
+    let mut child = if crate::install::has_unit(place) {
         let status = Command::new("systemctl").args(["start", "naru"]).status().context("cannot run systemctl")?;
         if !status.success() {
             bail!("the unit naru.service does not start: see `journalctl -u naru`");
@@ -83,7 +82,7 @@ pub(crate) async fn connect_or_start(place: &Place) -> anyhow::Result<Client> {
     let deadline = Instant::now() + START_DEADLINE;
     while UnixStream::connect(place.socket()).is_err() {
         if Instant::now() > deadline {
-            bail!("the server does not answer: see {}", log_path(place).display());
+            bail!("the server does not answer: see {}", log_of(place));
         }
         if let Some((child, from)) = &mut child
             && let Ok(Some(status)) = child.try_wait()
@@ -115,7 +114,7 @@ async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Insta
         let Ok(answer) = tokio::time::timeout(left, answer).await else {
             bail!(
                 "the server takes connections and does not answer: is it stopped? See {}, or end it (its process is in {})",
-                log_path(place).display(),
+                log_of(place),
                 place.state_dir.join("store/lock").display()
             );
         };
@@ -123,8 +122,9 @@ async fn wait_until_ready(place: &Place, client: &Client, deadline: Option<Insta
             Ok(_) => return Ok(true),
             Err(_) if UnixStream::connect(place.socket()).is_err() => return Ok(false),
             Err(error) if Instant::now() > deadline => {
-                return Err(anyhow::Error::new(error)
-                    .context(format!("the server is not ready: see {}", log_path(place).display())));
+                return Err(
+                    anyhow::Error::new(error).context(format!("the server is not ready: see {}", log_of(place)))
+                );
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
@@ -167,8 +167,19 @@ pub(crate) fn log_path(place: &Place) -> std::path::PathBuf {
     place.state_dir.join("server.log")
 }
 
+/// Where to read what the server or worker of this machine says.
+pub(crate) fn log_of(place: &Place) -> String {
+    match crate::install::has_unit(place) {
+        true => "`journalctl -u naru`".to_owned(),
+        false => log_path(place).display().to_string(),
+    }
+}
+
 /// What a server that ended said of it: its error, or the last lines of its log.
 pub(crate) fn what_it_said(place: &Place, from: u64) -> String {
+    if crate::install::has_unit(place) {
+        return format!("{} says why", log_of(place));
+    }
     let path = log_path(place);
     let bytes = std::fs::read(&path).unwrap_or_default();
     let own = bytes.get(usize::try_from(from).unwrap_or(0)..).unwrap_or_default();

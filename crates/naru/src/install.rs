@@ -54,22 +54,40 @@ pub(crate) async fn install(place: &Place, options: &InstallOptions) -> anyhow::
     std::fs::write(UNIT, text).with_context(|| format!("cannot write {UNIT}"))?;
     let active = Command::new("systemctl").args(["is-active", "--quiet", "naru.service"]).status();
     let active = active.context("cannot run systemctl")?.success();
-    // A server that `naru up` started holds the state; the unit's could not have it.
-    let alone = if active { None } else { stop_server(place).await? };
-    if !active {
-        crate::cluster::stop_worker(place).await?;
-    }
+    // What was started in passing holds the state; the unit's could not have it.
+    let alone = if active { None } else { end_what_runs(place).await? };
     for arguments in steps(active, changed) {
         run("systemctl", arguments)?;
     }
+    crate::connect::connect_or_start(place).await.context("the unit was started, and does not answer")?;
     let word = match (active, changed, alone) {
         (true, true, _) => "restarted with the new program; containers ran on",
         (true, false, _) => "runs already, nothing changed",
-        (false, _, Some(_)) => "started, in place of the server that `naru up` had started; containers ran on",
+        (false, _, Some(Alone::Server)) => {
+            "started, in place of the server that `naru up` had started; containers ran on"
+        }
+        (false, _, Some(Alone::Worker)) => {
+            "started, in place of the worker that `naru join` had started; containers ran on"
+        }
         (false, _, None) => "started",
     };
     println!("Unit      {UNIT}, {word}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What ran without the unit.
+enum Alone {
+    Server,
+    Worker,
+}
+
+async fn end_what_runs(place: &Place) -> anyhow::Result<Option<Alone>> {
+    if stop_server(place).await?.is_some() {
+        return Ok(Some(Alone::Server));
+    }
+    let worker = crate::cluster::worker_process(place);
+    crate::cluster::stop_worker(place).await?;
+    Ok(worker.map(|_| Alone::Worker))
 }
 
 /// Whether two files hold the same.
@@ -88,14 +106,17 @@ fn steps(active: bool, changed: bool) -> Vec<&'static [&'static str]> {
 }
 
 /// The unit. Containers live on when the server ends or is upgraded: only its own process is killed
-/// (`KillMode=process`), and their control groups are at the top of the tree, where systemd leaves them alone.
+/// (`KillMode=process`), and their control groups are at the top of the tree, where systemd leaves them alone. It is
+/// started again for ever (systemd's own limit is five times within ten seconds, then never again), after the clock is set
+/// where something sets it, and after firewalls, whose rules ours are put into. A supervisor that falls to the memory
+/// killer is no reason to end the server (`OOMPolicy=continue`).
 fn unit(place: &Place, options: &InstallOptions) -> String {
     format!(
         "[Unit]\nDescription=Naru container orchestrator\nDocumentation=https://github.com/naru-io/naru\n\
-         After=network-online.target nss-lookup.target firewalld.service ufw.service docker.service\n\
-         Wants=network-online.target\n\n[Service]\nType=exec\n\
+         After=network-online.target nss-lookup.target time-sync.target nftables.service firewalld.service ufw.service \
+         docker.service\nWants=network-online.target\nStartLimitIntervalSec=0\n\n[Service]\nType=exec\n\
          ExecStart={} --state-dir {} --run-dir {} {}\nRestart=always\nRestartSec=1\nKillMode=process\n\
-         OOMScoreAdjust=-999\nLimitNOFILE=1048576\nTasksMax=infinity\nRuntimeDirectory=naru\n\
+         OOMScoreAdjust=-999\nOOMPolicy=continue\nLimitNOFILE=1048576\nTasksMax=infinity\nRuntimeDirectory=naru\n\
          RuntimeDirectoryPreserve=yes\n\n[Install]\nWantedBy=multi-user.target\n",
         options.to.display(),
         place.state_dir.display(),
@@ -142,17 +163,21 @@ pub(crate) fn stop_unit(place: &Place) -> anyhow::Result<()> {
 /// `naru uninstall`.
 pub(crate) async fn uninstall(place: &Place, options: &UninstallOptions) -> anyhow::Result<ExitCode> {
     must_be_root("uninstall")?;
-    let what = if options.volumes {
-        "all containers, images, volumes and the cluster's state"
-    } else {
-        "all containers; images, volumes and state stay"
+    let worker = crate::cluster::Membership::exists(place);
+    let what = match (options.volumes, worker) {
+        (true, false) => "all containers, images, volumes and the cluster's state",
+        (true, true) => "all containers, images and volumes of this machine, which leaves its cluster",
+        (false, _) => "all containers; images, volumes and state stay",
     };
     if !options.yes && !confirm(&format!("This removes {what}. Are you sure?"))? {
         return Ok(ExitCode::FAILURE);
     }
-    let unit = std::fs::read_to_string(UNIT).unwrap_or_default();
+    // Before the certificate is gone; once the node is, its pods are replaced elsewhere.
+    if worker && options.volumes {
+        crate::cluster::tell_of_leaving(place).await;
+    }
     // The unit may be that of another state folder.
-    if unit.contains(&format!("--state-dir {} ", place.state_dir.display())) {
+    if has_unit(place) {
         run("systemctl", &["disable", "--now", "naru.service"])?;
         std::fs::remove_file(UNIT).with_context(|| format!("cannot remove {UNIT}"))?;
         run("systemctl", &["daemon-reload"])?;
@@ -163,6 +188,8 @@ pub(crate) async fn uninstall(place: &Place, options: &UninstallOptions) -> anyh
     let _ = std::fs::remove_dir_all(&place.run_dir);
     if options.volumes {
         remove_state(&place.state_dir)?;
+    } else if worker {
+        println!("The cluster still counts on this machine: `naru install` brings it back, `sudo naru leave` ends that");
     }
     println!("Removed. The program itself is a single file: {}", std::env::current_exe()?.display());
     Ok(ExitCode::SUCCESS)
@@ -244,6 +271,28 @@ mod tests {
             [restarts(true, true), restarts(true, false), restarts(false, true), restarts(false, false)],
             [true, false, false, false]
         );
+    }
+
+    #[test]
+    fn the_unit_keeps_containers_and_never_gives_up() {
+        let place = Place { state_dir: "/nowhere/naru".into(), run_dir: "/nowhere/run".into() };
+        let text = unit(&place, &InstallOptions { to: "/opt/naru".into() });
+        let section = |name: &str| {
+            let rest = text.split_once(&format!("[{name}]\n")).expect("the section").1;
+            rest.split("\n\n").next().expect("its lines").lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let has = |name: &str, line: &str| assert!(section(name).iter().any(|found| found == line), "{line}: {text}");
+        // In another section systemd would ignore it.
+        has("Unit", "StartLimitIntervalSec=0");
+        has("Service", "KillMode=process");
+        has("Service", "Restart=always");
+        has("Service", "OOMPolicy=continue");
+        has("Service", "ExecStart=/opt/naru --state-dir /nowhere/naru --run-dir /nowhere/run server");
+        let after = section("Unit").into_iter().find(|line| line.starts_with("After=")).expect("an order");
+        for other in ["network-online.target", "time-sync.target", "nftables.service", "ufw.service", "docker.service"]
+        {
+            assert!(after.contains(other), "{other}: {after}");
+        }
     }
 
     #[test]

@@ -15,11 +15,8 @@ use naru_client::{Client, ClientError, HttpTransport, TlsSettings};
 use naru_identity::{JoinLine, PinnedAuthority, Requested};
 use serde_json::{Value, json};
 
+use super::clock;
 use super::membership::SERVER_NAME;
-
-/// By how much this machine's clock may differ from the server's, in seconds: certificates are signed for so much before
-/// their time.
-const CLOCK: i64 = 300;
 
 /// A cluster that a join line led to.
 pub(super) struct Invitation {
@@ -120,27 +117,12 @@ fn word(error: ClientError, server: &str) -> Refusal {
 }
 
 fn check_clock(about: &Value) -> anyhow::Result<()> {
-    let told = about["time"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    match told.and_then(|there| clock_is_off(there, Timestamp::now())) {
+    match clock::difference_to(about, clock::JOINING) {
         None => Ok(()),
         Some(how) => bail!(
             "this machine's clock is {how} the server's, and certificates would not be valid here: set it right \
              (`timedatectl set-ntp true`), then join again"
         ),
-    }
-}
-
-fn clock_is_off(there: Timestamp, here: Timestamp) -> Option<String> {
-    let ahead = here.as_second() - there.as_second();
-    let text = |seconds: i64| match seconds {
-        s if s < 7_200 => format!("{} minutes", s / 60),
-        s if s < 172_800 => format!("{} hours", s / 3_600),
-        s => format!("{} days", s / 86_400),
-    };
-    match ahead {
-        ahead if ahead > CLOCK => Some(format!("{} ahead of", text(ahead))),
-        ahead if ahead < -CLOCK => Some(format!("{} behind", text(-ahead))),
-        _ => None,
     }
 }
 
@@ -223,15 +205,6 @@ fn pem(der: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn clocks_may_differ_by_five_minutes() {
-        let at = |second| Timestamp::from_second(second).expect("a time");
-        assert_eq!(clock_is_off(at(10_000), at(10_300)), None);
-        assert_eq!(clock_is_off(at(10_000), at(9_700)), None);
-        assert_eq!(clock_is_off(at(10_000), at(10_301)).as_deref(), Some("5 minutes ahead of"));
-        assert_eq!(clock_is_off(at(10_000), at(2_799)).as_deref(), Some("2 hours behind"));
-    }
 
     #[test]
     fn an_address_in_the_clusters_ranges_is_in_the_way() {

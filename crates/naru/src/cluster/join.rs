@@ -131,7 +131,7 @@ async fn settle(place: &Place, membership: &Membership) -> anyhow::Result<String
             bail!("the worker ended: {}", connect::what_it_said(place, 0));
         }
         if Instant::now() > deadline {
-            bail!("the node is not ready after {} s: see {}", READY.as_secs(), connect::log_path(place).display());
+            bail!("the node is not ready after {} s: see {}", READY.as_secs(), connect::log_of(place));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

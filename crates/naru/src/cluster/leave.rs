@@ -8,6 +8,23 @@ use super::membership::Membership;
 use super::{join, process};
 use crate::cli::{LeaveOptions, Place};
 
+/// Tells the cluster that this machine is a node no more; warns where that does not work.
+pub(crate) async fn tell_of_leaving(place: &Place) {
+    let told = match Membership::load(place) {
+        Ok(Some(membership)) => {
+            let told = join::forget_node(&membership).await;
+            told.map_err(|error| {
+                error.context(format!("`naru node rm --force {}` there does it", membership.cluster.node_name))
+            })
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = told {
+        crate::output::warn(format!("the cluster was not told that this machine is gone: {error:#}"));
+    }
+}
+
 /// Runs `naru leave`.
 pub(crate) async fn leave(place: &Place, options: &LeaveOptions) -> anyhow::Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use http::Method;
 use jiff::Timestamp;
+use naru_api::k8s::api::coordination::v1::Lease;
 use naru_api::k8s::api::core::v1::PersistentVolume;
 use naru_api::meta;
 use naru_client::{Client, FailoverTransport, ListOptions, Resource};
 use serde_json::{Value, json};
 
 use super::membership::Membership;
-use super::{node, process};
+use super::{clock, node, process};
 use crate::cli::{Place, StatusOptions};
 use crate::connect;
 use crate::output::Table;
@@ -49,6 +50,9 @@ async fn cluster(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
     let authority = std::fs::read_to_string(place.state_dir.join("pki").join("ca.crt")).unwrap_or_default();
     let authority = naru_identity::validity_of_pem(&authority).map(|(_, end)| end);
     let mut troubles = troubles(&nodes, &pods, &volumes, authority, now);
+    let leases = client.dynamic(Resource::of::<Lease>(), Some("kube-node-lease"));
+    let leases = leases.list(&ListOptions::default()).await.map(|list| list.items).unwrap_or_default();
+    troubles.extend(clocks(&nodes, &leases, now));
     troubles.extend(backups(&schedule::noted(&client).await));
     if json {
         let page = json!({"cluster": about, "nodes": nodes.iter().map(|node| row(node, &pods, now)).collect::<Vec<_>>(),
@@ -109,6 +113,23 @@ fn row(node: &Value, pods: &[Value], now: Timestamp) -> Value {
     };
     json!({"name": name, "status": format!("{}{cordoned}", node::readiness(node)), "role": node::role(node),
         "version": node::version(node), "address": node::address(node), "pods": count, "certificate": certificate})
+}
+
+/// Whose clock is wrong: pure. A node writes its own time into its lease every few seconds; one that is connected and
+/// renews no lease at all does not count as ready for long.
+fn clocks(nodes: &[Value], leases: &[Value], now: Timestamp) -> Vec<Trouble> {
+    let alive = nodes.iter().filter(|node| node::readiness(node) == "Ready").map(meta::name);
+    let wrong = alive.filter_map(|name| {
+        let lease = leases.iter().find(|lease| meta::name(lease) == name)?;
+        let renewed = meta::text(lease, "spec.renewTime").parse().ok()?;
+        Some((name, clock::difference(now, renewed, clock::TOLD)?))
+    });
+    let told = wrong.map(|(name, how)| Trouble {
+        what: format!("the clock of node {name} is {how} the server's"),
+        mend: "set it right there (`timedatectl set-ntp true`): certificates, tokens and the times in logs go by it"
+            .to_owned(),
+    });
+    told.collect()
 }
 
 /// What is wrong with the server's own backups: pure.
@@ -258,6 +279,16 @@ async fn worker(place: &Place, membership: &Membership, json: bool) -> anyhow::R
             "unknown".to_owned()
         }
     };
+    let about = client.json(Method::GET, "/naru/v1/cluster", "application/json", None);
+    if let Ok(Ok(about)) = tokio::time::timeout(std::time::Duration::from_secs(5), about).await
+        && let Some(how) = clock::difference_to(&about, clock::TOLD)
+    {
+        troubles.push(Trouble {
+            what: format!("this machine's clock is {how} the server's"),
+            mend: "set it right (`timedatectl set-ntp true`): certificates, tokens and the times in logs go by it"
+                .to_owned(),
+        });
+    }
     let until = end.map(day).unwrap_or_default();
     if json {
         let page = json!({"node": cluster.node_name, "clusterId": cluster.cluster_id, "servers": cluster.addresses(),
@@ -304,6 +335,26 @@ mod tests {
         assert!(said[0].contains("node b is not ready since 2 minutes"), "{said:?}");
         assert!(said[1].contains("shop-data") && said[1].contains("waits for that machine"), "{said:?}");
         assert_eq!(said.len(), 2);
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_with_its_figure() {
+        let lease = |name: &str, at: &str| json!({"metadata": {"name": name}, "spec": {"renewTime": at}});
+        let leases = [
+            lease("a", "2026-05-01T11:59:57.000000Z"),
+            lease("b", "2026-05-01T13:00:02.000000Z"),
+            lease("c", "2026-05-01T11:00:00.000000Z"),
+        ];
+        let said =
+            |nodes: &[Value]| clocks(nodes, &leases, now()).into_iter().map(|trouble| trouble.what).collect::<Vec<_>>();
+        assert_eq!(
+            said(&[node("a", "True"), node("b", "True"), node("c", "True")]),
+            [
+                "the clock of node b is 60 minutes ahead of the server's",
+                "the clock of node c is 60 minutes behind the server's"
+            ]
+        );
+        assert!(said(&[node("c", "Unknown")]).is_empty(), "an old lease of a lost node says nothing of its clock");
     }
 
     #[test]

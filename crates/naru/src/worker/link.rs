@@ -14,7 +14,7 @@ use naru_client::{
 };
 
 use super::Worker;
-use crate::cluster::reported;
+use crate::cluster::{clock, reported};
 
 /// The first pause after a failure; each doubles, and is cut by up to half so that nodes do not come all at once.
 const FIRST: Duration = Duration::from_millis(100);
@@ -112,6 +112,9 @@ async fn ask(server: &HttpTransport) -> Result<BoxedIo, String> {
 /// Asks where servers are by now, and keeps it.
 async fn learn(worker: Arc<Worker>) {
     let Ok(about) = worker.client.json(Method::GET, "/naru/v1/cluster", "application/json", None).await else { return };
+    if let Some(how) = clock::difference_to(&about, clock::TOLD) {
+        tracing::warn!("this machine's clock is {how} the server's: set it right (`timedatectl set-ntp true`)");
+    }
     let reported = reported(&about);
     let mut membership = worker.membership.lock();
     if reported.is_empty() || membership.cluster.reported == reported {
