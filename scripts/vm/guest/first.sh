@@ -77,9 +77,9 @@ test_unit_is_as_systemd_wants_it() {
   local text
   text=$(systemd-analyze verify /etc/systemd/system/naru.service 2>&1) || fail "systemd-analyze verify: $text"
   lacks "systemd-analyze verify" "$text" 'naru'
-  text=$(systemctl show -p After,KillMode,Restart,StartLimitIntervalUSec naru)
+  text=$(systemctl show -p After,KillMode,Restart,StartLimitIntervalUSec,OOMPolicy naru)
   for word in network-online.target time-sync.target firewalld.service ufw.service docker.service nftables.service \
-    KillMode=process Restart=always StartLimitIntervalUSec=0; do
+    KillMode=process Restart=always StartLimitIntervalUSec=0 OOMPolicy=continue; do
     holds "the unit" "$text" "$word"
   done
 }

@@ -8,9 +8,14 @@ containers_of() { on "$1" 'running | grep -v "naru helper"'; }
 main_process() { on "$1" 'systemctl show -p MainPID --value naru'; }
 
 test_upgrade_under_load_keeps_units_and_containers() {
+  on server 'naru upgrade --help' >/dev/null || skip_test "this program knows no upgrade"
+  back_on_both
+  patient upgrade_under_load
+}
+
+upgrade_under_load() {
   local name text digest
   declare -A before process
-  back_on_both
   for name in server worker; do
     before[$name]=$(containers_of "$name")
     process[$name]=$(main_process "$name")
