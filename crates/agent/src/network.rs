@@ -78,6 +78,11 @@ pub trait PodNetwork: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// How the pods of other nodes are reached, worded for people; nothing when there are none.
+    fn ways(&self) -> String {
+        String::new()
+    }
+
     /// Disconnects the pod and frees its addresses; no error when it never was connected.
     fn detach<'a>(&'a self, uid: &'a PodUid) -> BoxFuture<'a, Result<(), NetworkError>>;
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 use naru_network::model::Desired;
-use naru_network::peers::{OverlayConfig, Peer, Wish, converge};
+use naru_network::peers::{OverlayConfig, Peer, PeerEncryption, Wish, converge};
 
 use machines::Cluster;
 use world::TestPod;
@@ -96,6 +96,7 @@ fn many_nodes() {
         pod_cidr6: None,
         address: address(n),
         wish: Wish::Automatic,
+        encryption: PeerEncryption::default(),
     };
     machine.netns.sh("ip addr add 198.18.255.254/16 dev eth0");
     let mut peers: Vec<Peer> = (0..NODES).map(peer).collect();

@@ -27,6 +27,9 @@ pub struct Desired {
     /// The other nodes.
     #[serde(default)]
     pub nodes: Vec<PeerNode>,
+    /// The tunnel between nodes, when the cluster has another one than usual.
+    #[serde(default)]
+    pub tunnel: Option<Tunnel>,
 }
 
 /// Another node, as the rules know it.
@@ -39,6 +42,9 @@ pub struct PeerNode {
     pub gateway6: Option<Ipv6Addr>,
     /// Where it is reached, and its tunnel's packets come from.
     pub address: Ipv4Addr,
+    /// Nothing of it is taken that is not encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 /// What the tunnel between nodes is known by, the same on all of them.

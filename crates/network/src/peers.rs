@@ -16,28 +16,40 @@
 //!   changed, even when it is in the way: then it is named.
 //! - [`Events`] tells when it may be time to look again.
 //!
+//! - What is encrypted goes through a device of its own ([`wireguard`]), made before any route leads into it; whoever is to
+//!   be encrypted and cannot be has no way.
+//! - [`probe`] asks the other nodes through these ways whether they are there.
+//!
 //! Who may use these ways is the firewall's business: a source address must lie behind the interface it came through,
 //! which the routes made here decide (`plan::base`), and tunnel packets are taken from peers only.
 
 mod apply;
 mod delta;
+mod encrypted;
 mod events;
 mod message;
 mod overlap;
 mod plan;
+mod probe;
+mod settings;
 mod underlay;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::model::Ipv6Config;
 use crate::netlink::NetlinkError;
+use crate::wireguard::{self, Preference, PublicKey};
 
-pub use apply::{Converged, converge, remove, remove_recorded};
+pub use apply::{Converged, converge, converge_from, remove, remove_recorded};
+pub use encrypted::{EncryptedDevice, EncryptedPeer, Expected};
 pub use events::Events;
 pub use overlap::{OverlapError, check_overlap};
 pub use plan::{Device, Path, Plan, Route, plan};
+pub use probe::probe;
+pub use settings::ClusterNetwork;
 pub use underlay::{HostNetwork, Interface, Underlay, Way};
 
 /// The tunnel device.
@@ -55,6 +67,8 @@ pub enum Wish {
     Route,
     /// The tunnel.
     Vxlan,
+    /// Encryption. It counts more than every other wish, whoever has it.
+    Wireguard,
     /// Something that this version does not know. Such a peer gets no way at all: it may have asked for encryption.
     Unknown(String),
 }
@@ -66,6 +80,7 @@ impl Wish {
             "" | "auto" => Self::Automatic,
             "route" => Self::Route,
             "vxlan" => Self::Vxlan,
+            "wireguard" => Self::Wireguard,
             other => Self::Unknown(other.to_owned()),
         }
     }
@@ -78,6 +93,19 @@ pub enum Mode {
     Route,
     /// Through [`VXLAN_INTERFACE`].
     Vxlan,
+    /// Encrypted, through [`wireguard::INTERFACE`].
+    Wireguard,
+}
+
+impl Mode {
+    /// The word that people use for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Vxlan => "vxlan",
+            Self::Wireguard => "wireguard",
+        }
+    }
 }
 
 /// Another node.
@@ -93,6 +121,19 @@ pub struct Peer {
     pub address: Ipv4Addr,
     /// What was asked for on its side.
     pub wish: Wish,
+    /// What encryption needs to know of it.
+    pub encryption: PeerEncryption,
+}
+
+/// What encryption needs to know of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerEncryption {
+    /// Its key; none until it has told.
+    pub key: Option<PublicKey>,
+    /// Where its encrypted packets are taken, when that is not its address and the cluster's port.
+    pub endpoint: Option<SocketAddr>,
+    /// Whether its address is hidden behind a translator, so that it has to come by itself.
+    pub behind_nat: bool,
 }
 
 /// What is the same for all peers of a node.
@@ -118,6 +159,40 @@ pub struct OverlayConfig {
     pub vni: u32,
     /// The tunnel's UDP port; the same on every node.
     pub port: u16,
+    /// The largest packet that pods may have, whatever would pass; the same on every node.
+    pub mtu: Option<u32>,
+    /// Encryption.
+    pub encryption: Encryption,
+}
+
+/// How this node encrypts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// Whether everything is encrypted, whatever single nodes wish.
+    pub everywhere: bool,
+    /// The UDP port; the same on every node.
+    pub port: u16,
+    /// The file of this node's keys, and the one in use; without it nothing is encrypted, and what must be has no way.
+    pub keys: Option<(PathBuf, PublicKey)>,
+    /// What others know of this node.
+    pub own: PeerEncryption,
+    /// The socket of the node's helper, which encrypts where the kernel cannot.
+    pub helper: PathBuf,
+    /// Who is to do it.
+    pub preference: Preference,
+}
+
+impl Default for Encryption {
+    fn default() -> Self {
+        Self {
+            everywhere: false,
+            port: wireguard::DEFAULT_PORT,
+            keys: None,
+            own: PeerEncryption::default(),
+            helper: PathBuf::new(),
+            preference: Preference::Automatic,
+        }
+    }
 }
 
 /// Why the ways could not be looked at or changed at all. What concerns single peers is in [`Converged::problems`].

@@ -44,7 +44,7 @@ pub const TABLE: &str = "inet naru";
 /// Says what the table must be for `desired` on a node configured as `node`.
 pub fn compile(node: &NodeConfig, desired: &Desired) -> Table {
     let mut table = Table::default();
-    base::compile(&mut table, node);
+    base::compile(&mut table, node, desired.tunnel.unwrap_or(node.tunnel));
     services::compile(&mut table, node, desired);
     nodes::compile(&mut table, node, desired);
     networks::compile(&mut table, node, desired);

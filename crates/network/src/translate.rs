@@ -109,6 +109,7 @@ pub fn translate(cluster: &Cluster, viewpoint: &Viewpoint) -> Translation {
             networks,
             policies: policies::translate(cluster, viewpoint),
             nodes: nodes::translate(cluster, viewpoint),
+            tunnel: Some(nodes::cluster_network(&cluster.nodes).tunnel()),
         },
         zone: zone::translate(cluster, viewpoint),
         relays: relays.into_iter().collect(),

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use delta::{Wanted, changes};
 pub use engine::Ask;
-pub(crate) use engine::Engine;
+pub(crate) use engine::{Engine, close_userspace};
 pub use keys::{KeyError, Keys, PrivateKey, PublicKey};
 
 /// The device.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use naru_api::k8s::api::core::v1::Pod;
 use naru_api::view::View;
 use naru_client::{BoxError, BoxFuture, BoxStream, Client};
-use naru_network::peers::{OverlayConfig, Wish, check_overlap};
+use naru_network::peers::{Encryption, OverlayConfig, Wish, check_overlap};
 use naru_network::translate::Viewpoint;
 use naru_network::translate::facts::PodFacts;
 use naru_network::{
@@ -26,6 +26,8 @@ use super::config::{DataplaneConfig, DataplaneError};
 use super::feed::{Attached, Feed, Submission, keep_doors_open};
 use super::followed::{Elsewhere, in_force};
 use super::overlay::{Overlay, Ways};
+use super::probe::{Encrypted, Prober};
+use super::secret::{Own, Secret};
 use super::sources::Sources;
 use crate::network::{Attachment, NetworkError, PodNetwork};
 
@@ -51,6 +53,7 @@ pub struct Dataplane {
     submitted: watch::Receiver<Submission>,
     applied: watch::Receiver<Applied>,
     ways: watch::Receiver<Ways>,
+    silent: watch::Receiver<Vec<String>>,
     resolver_patience: Duration,
     tasks: Vec<JoinHandle<()>>,
     /// After the tasks: nobody else may begin before they have ended.
@@ -122,8 +125,24 @@ impl Dataplane {
         };
         let applied = applier.applied();
         let (told, ways) = watch::channel(Ways::default());
+        let (doubt, silent) = watch::channel(Vec::new());
+        let encrypted = Encrypted::default();
+        let prober = Prober {
+            node: config.node_name.clone(),
+            gateway: node.gateway,
+            known: sources.nodes.known(),
+            ways: ways.clone(),
+            encrypted: encrypted.clone(),
+            silent: doubt,
+        };
         let overlay = Overlay {
             nodes: sources.nodes.clone(),
+            client: client.clone(),
+            secret: Secret::open(&dir),
+            own: Own { behind_nat: config.behind_nat, cluster: config.cluster },
+            helper: helper.state(),
+            encrypted,
+            expected: Arc::default(),
             config: overlay_config(&config),
             dir: dir.clone(),
             applied: applied.clone(),
@@ -134,6 +153,7 @@ impl Dataplane {
             tokio::spawn(keep_doors_open(node.cluster_cidr)),
             tokio::spawn(sources.nodes.clone().follow()),
             tokio::spawn(overlay.run()),
+            tokio::spawn(prober.run()),
         ];
         Ok(Arc::new(Self {
             config,
@@ -146,6 +166,7 @@ impl Dataplane {
             submitted: submissions,
             applied,
             ways,
+            silent,
             resolver_patience,
             tasks,
             _claim: claim,
@@ -362,7 +383,13 @@ impl PodNetwork for Dataplane {
     }
 
     fn troubles(&self) -> Vec<String> {
-        self.ways.borrow().problems.clone()
+        let mut troubles = self.ways.borrow().problems.clone();
+        troubles.extend(self.silent.borrow().iter().cloned());
+        troubles
+    }
+
+    fn ways(&self) -> String {
+        self.ways.borrow().summary()
     }
 
     fn rejoin(&self, uid: &RuntimeUid) {
@@ -420,6 +447,8 @@ fn overlay_config(config: &DataplaneConfig) -> OverlayConfig {
         six: node.six,
         vni: node.tunnel.vni,
         port: node.tunnel.port,
+        mtu: None,
+        encryption: Encryption { helper: config.run_dir.join("helper.sock"), ..Encryption::default() },
     }
 }
 

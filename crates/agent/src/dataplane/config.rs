@@ -18,6 +18,10 @@ pub struct DataplaneConfig {
     pub address: Option<std::net::Ipv4Addr>,
     /// Addresses of pods, services and the node. What to guard is found out by the data plane itself.
     pub node: NodeConfig,
+    /// What holds for the network of all nodes, when this is a server: it tells the others.
+    pub cluster: Option<naru_network::peers::ClusterNetwork>,
+    /// Whether others cannot reach this node's address from outside of its network.
+    pub behind_nat: bool,
     /// The cluster's domain, without dots at its ends.
     pub domain: String,
     /// How the helper is started: this program with the argument `helper`.

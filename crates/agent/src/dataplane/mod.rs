@@ -15,6 +15,8 @@ mod feed;
 mod followed;
 mod nodes;
 mod overlay;
+mod probe;
+mod secret;
 mod sources;
 
 pub use attach::Dataplane;

@@ -9,11 +9,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naru_network::Applied;
-use naru_network::peers::{Converged, Events, Mode, OverlayConfig, Peer, converge};
+use naru_client::Client;
+use naru_network::peers::{
+    ClusterNetwork, Converged, Encryption, Events, Expected, Mode, OverlayConfig, Peer, converge_from,
+};
+use naru_network::translate::facts::{NodeFacts, cluster_network};
+use naru_network::wireguard::EngineKind;
+use naru_network::{Applied, HelperState};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::nodes::{Known, Nodes};
+use super::probe::Encrypted;
+use super::secret::{Own, Secret};
 
 /// Changes of one moment are looked at together.
 const GATHER: Duration = Duration::from_millis(10);
@@ -21,6 +29,10 @@ const GATHER: Duration = Duration::from_millis(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often everything is looked at though nothing was told.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How long the first look waits for the helper, which may have to encrypt.
+const HELPER: Duration = Duration::from_secs(1);
+/// As many nodes are told by name.
+const NAMED: usize = 8;
 
 /// The ways to other nodes, as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,13 +42,45 @@ pub struct Ways {
     pub mtu: Option<u32>,
     /// The nodes whose pods are reached, and how.
     pub modes: BTreeMap<String, Mode>,
+    /// Who encrypts on this node, where something is encrypted.
+    pub engine: Option<EngineKind>,
     /// What is wrong, worded for people.
     pub problems: Vec<String>,
+}
+
+impl Ways {
+    /// How the others are reached, worded for people.
+    pub fn summary(&self) -> String {
+        let word = |mode: Mode| match (mode, self.engine) {
+            (Mode::Wireguard, Some(EngineKind::Kernel)) => "wireguard (kernel)",
+            (Mode::Wireguard, Some(EngineKind::Userspace)) => "wireguard (userspace)",
+            (mode, _) => mode.name(),
+        };
+        if self.modes.len() <= NAMED {
+            let each = self.modes.iter().map(|(name, mode)| format!("{name} by {}", word(*mode)));
+            return each.collect::<Vec<_>>().join(", ");
+        }
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        for mode in self.modes.values() {
+            *count.entry(word(*mode)).or_default() += 1;
+        }
+        count.iter().map(|(word, count)| format!("{count} by {word}")).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What the task works with.
 pub(super) struct Overlay {
     pub nodes: Arc<Nodes>,
+    /// The way to the API, to tell this node's key.
+    pub client: Client,
+    pub secret: Secret,
+    /// What this node tells of itself.
+    pub own: Own,
+    pub helper: watch::Receiver<HelperState>,
+    /// What is known of encrypted peers.
+    pub encrypted: Encrypted,
+    /// What the last look left.
+    pub expected: Arc<Mutex<Expected>>,
     /// What is known without looking at the node's own object.
     pub config: OverlayConfig,
     /// Where it is noted what was changed on this machine.
@@ -51,6 +95,7 @@ impl Overlay {
         if self.applied.wait_for(|applied| applied.revision > 0).await.is_err() {
             return;
         }
+        let _ = tokio::time::timeout(HELPER, self.helper.wait_for(|state| state.pid.is_some())).await;
         let mut events = match Events::open() {
             Ok(events) => Some(events),
             Err(error) => {
@@ -62,6 +107,9 @@ impl Overlay {
         loop {
             let nodes = known.borrow_and_update().clone();
             let complete = self.look(&nodes).await;
+            if let Some(own) = nodes.iter().find(|node| node.name == self.config.node) {
+                self.secret.tell(&self.client, own, &self.own).await;
+            }
             let told = async {
                 match &mut events {
                     Some(events) => events.changed().await,
@@ -83,16 +131,29 @@ impl Overlay {
 
     /// Looks and does what is missing; says whether everything is as it should be.
     async fn look(&self, nodes: &Known) -> bool {
-        let (config, peers) = picture(&self.config, nodes);
-        let dir = self.dir.clone();
-        let own_block = nodes.iter().find(|node| node.name == self.config.node).and_then(|node| node.pod_cidr);
-        let looked = tokio::task::spawn_blocking(move || converge(&config, &peers, &dir)).await;
-        let (converged, failure) = match looked {
-            Ok(Ok(converged)) => (converged, None),
-            Ok(Err(error)) => (Converged::default(), Some(naru_network::chain(&error))),
+        let (mut config, peers) = picture(&self.config, nodes, self.own.cluster);
+        let (dir, secret, expected) = (self.dir.clone(), self.secret.clone(), self.expected.clone());
+        let own = nodes.iter().find(|node| node.name == self.config.node).cloned();
+        let own_block = own.as_ref().and_then(|node| node.pod_cidr);
+        let looked = tokio::task::spawn_blocking(move || {
+            let key = secret.in_use(own.as_deref());
+            let complaint = key.as_ref().err().cloned();
+            config.encryption.keys = key.ok();
+            (converge_from(&config, &peers, &dir, &mut expected.lock()), complaint)
+        });
+        let (converged, failure) = match looked.await {
+            Ok((Ok(mut converged), complaint)) => {
+                converged.problems.extend(complaint);
+                (converged, None)
+            }
+            Ok((Err(error), _)) => (Converged::default(), Some(naru_network::chain(&error))),
             // The runtime ends.
             Err(_) => return true,
         };
+        let engine = converged.encrypted.values().next().map(|peer| peer.engine);
+        if failure.is_none() {
+            *self.encrypted.lock() = converged.encrypted;
+        }
         let mut problems = converged.problems;
         let complete = failure.is_none() && !converged.incomplete;
         problems.extend(failure.clone());
@@ -109,7 +170,7 @@ impl Overlay {
             let mut next = Ways { problems, ..ways.clone() };
             if failure.is_none() {
                 let smallest = ways.mtu.unwrap_or(u32::MAX).min(converged.plan.mtu);
-                next = Ways { mtu: Some(smallest), modes: converged.plan.modes, ..next };
+                next = Ways { mtu: Some(smallest), modes: converged.plan.modes, engine, ..next };
             }
             let differs = *ways != next;
             *ways = next;
@@ -119,13 +180,22 @@ impl Overlay {
     }
 }
 
-/// Who this node is and who the others are: pure.
-fn picture(config: &OverlayConfig, nodes: &Known) -> (OverlayConfig, Vec<Peer>) {
+/// Who this node is, what holds for all, and who the others are: pure. A server knows what holds before its Node says so.
+fn picture(config: &OverlayConfig, nodes: &Known, told: Option<ClusterNetwork>) -> (OverlayConfig, Vec<Peer>) {
     let mut config = config.clone();
-    if let Some(own) = nodes.iter().find(|node| node.name == config.node) {
+    let cluster = ClusterNetwork::of(told.into_iter().chain([cluster_network(nodes)]));
+    let own: Option<&NodeFacts> = nodes.iter().find(|node| node.name == config.node).map(|node| &**node);
+    if let Some(own) = own {
         config.address = own.address.or(config.address);
         config.wish = own.wish.clone();
     }
+    (config.vni, config.port, config.mtu) = (cluster.vxlan_id, cluster.vxlan_port, cluster.mtu);
+    config.encryption = Encryption {
+        everywhere: cluster.encrypt,
+        port: cluster.wireguard_port,
+        own: own.map(|own| own.encryption).unwrap_or_default(),
+        ..config.encryption
+    };
     let others = nodes.iter().filter(|node| node.name != config.node);
     let peers = others.filter_map(|node| node.peer()).collect();
     (config, peers)
@@ -134,7 +204,6 @@ fn picture(config: &OverlayConfig, nodes: &Known) -> (OverlayConfig, Vec<Peer>) 
 #[cfg(test)]
 mod tests {
     use naru_network::peers::Wish;
-    use naru_network::translate::facts::NodeFacts;
 
     use super::*;
 
@@ -151,15 +220,17 @@ mod tests {
             six: None,
             vni: 1,
             port: 2,
+            mtu: None,
+            encryption: Encryption::default(),
         };
         let node = |name: &str, block: Option<&str>, address: Option<&str>| {
             Arc::new(NodeFacts {
                 name: name.into(),
                 pod_cidr: block.map(|block| block.parse().unwrap()),
-                pod_cidr6: None,
                 address: address.map(|address| address.parse().unwrap()),
                 wish: Wish::Vxlan,
-                created: String::new(),
+                ready: true,
+                ..NodeFacts::default()
             })
         };
         let nodes = Arc::new(vec![
@@ -168,9 +239,28 @@ mod tests {
             node("without-pods", None, Some("192.0.2.3")),
             node("without-address", Some("10.42.3.0/24"), None),
         ]);
-        let (seen, peers) = picture(&config, &nodes);
+        let (seen, peers) = picture(&config, &nodes, None);
         assert_eq!((seen.address, seen.wish), (Some("192.0.2.7".parse().unwrap()), Wish::Vxlan));
         assert_eq!(peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["n2"]);
-        assert_eq!(picture(&config, &Known::default()), (config, vec![]));
+        let told = ClusterNetwork { encrypt: true, vxlan_port: 4789, mtu: Some(1300), ..ClusterNetwork::default() };
+        let (alone, peers) = picture(&config, &Known::default(), Some(told));
+        assert_eq!((alone.address, peers.len(), alone.port, alone.mtu), (config.address, 0, 4789, Some(1300)));
+        assert!(alone.encryption.everywhere && !seen.encryption.everywhere);
+        // What servers say, as others hear it.
+        let mut server = (*nodes[1]).clone();
+        server.cluster = Some(told);
+        let (heard, _) = picture(&config, &Arc::new(vec![nodes[0].clone(), Arc::new(server)]), None);
+        assert!(heard.encryption.everywhere && heard.port == 4789);
+    }
+
+    #[test]
+    fn ways_are_told_by_name_while_they_are_few() {
+        let ways = |count: usize| Ways {
+            modes: (0..count).map(|n| (format!("w{n}"), if n == 0 { Mode::Route } else { Mode::Wireguard })).collect(),
+            engine: Some(EngineKind::Userspace),
+            ..Ways::default()
+        };
+        assert_eq!(ways(2).summary(), "w0 by route, w1 by wireguard (userspace)");
+        assert_eq!(ways(12).summary(), "1 by route, 11 by wireguard (userspace)");
     }
 }

@@ -108,6 +108,8 @@ impl Script {
 
 fn config(dir: &std::path::Path) -> DataplaneConfig {
     DataplaneConfig {
+        cluster: None,
+        behind_nat: false,
         node_name: "n1".into(),
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),

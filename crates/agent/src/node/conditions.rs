@@ -31,6 +31,7 @@ const MEMORY_LOW: i64 = 100 << 20;
 pub(super) fn conditions(
     gauges: Gauges,
     troubles: &[String],
+    reached: &str,
     before: &[NodeCondition],
     now: Timestamp,
 ) -> Vec<NodeCondition> {
@@ -47,14 +48,15 @@ pub(super) fn conditions(
         stamp(kind, holds, if holds { bad } else { good }, &message, before, now)
     })
     .into_iter()
-    .chain([ways(troubles, before, now)])
+    .chain([ways(troubles, reached, before, now)])
     .chain([stamp("Ready", true, "KubeletReady", "naru is ready to run pods", before, now)])
     .collect()
 }
 
-fn ways(troubles: &[String], before: &[NodeCondition], now: Timestamp) -> NodeCondition {
+fn ways(troubles: &[String], reached: &str, before: &[NodeCondition], now: Timestamp) -> NodeCondition {
     let (reason, message) = match troubles {
-        [] => ("WaysToAll", "the pods of every node are reached".to_owned()),
+        [] if reached.is_empty() => ("WaysToAll", "the pods of every node are reached".to_owned()),
+        [] => ("WaysToAll", format!("the pods of every node are reached: {reached}")),
         troubles => ("NoWay", troubles.join("; ")),
     };
     stamp(NODES_UNREACHABLE, !troubles.is_empty(), reason, &message, before, now)
@@ -88,18 +90,19 @@ mod tests {
     fn pressure_is_told_and_transition_times_are_kept() {
         let fine = Gauges { memory_available: 1 << 30, disk: 100, disk_available: 50, tasks: 10, tasks_limit: 100 };
         let first = Timestamp::from_second(100).unwrap();
-        let before = conditions(fine, &[], &[], first);
+        let before = conditions(fine, &[], "w1 by route", &[], first);
         let holds =
             |list: &[NodeCondition], kind: &str| list.iter().any(|known| known.type_ == kind && known.status == "True");
         assert!(holds(&before, "Ready") && !holds(&before, "DiskPressure"));
         let full = Gauges { disk_available: 4, memory_available: 1, ..fine };
         let trouble = ["no way to w1".to_owned(), "nor to w2".to_owned()];
-        let after = conditions(full, &trouble, &before, Timestamp::from_second(200).unwrap());
+        let after = conditions(full, &trouble, "", &before, Timestamp::from_second(200).unwrap());
         assert!(holds(&after, "DiskPressure") && holds(&after, "MemoryPressure") && !holds(&after, "PIDPressure"));
         let ways = |list: &[NodeCondition]| {
             list.iter().find(|known| known.type_ == NODES_UNREACHABLE).and_then(|known| known.message.clone())
         };
         assert!(!holds(&before, NODES_UNREACHABLE) && holds(&after, NODES_UNREACHABLE));
+        assert_eq!(ways(&before).unwrap(), "the pods of every node are reached: w1 by route");
         assert_eq!(ways(&after).unwrap(), "no way to w1; nor to w2");
         let since = |kind: &str| {
             after.iter().find(|known| known.type_ == kind).unwrap().last_transition_time.clone().unwrap().0

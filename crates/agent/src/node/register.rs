@@ -18,9 +18,13 @@ use super::{
 use crate::Config;
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// A status without news is told this often.
-const STATUS_AGAIN: Duration = Duration::from_secs(60);
+/// A status without news is told this often. The lease says that the node lives; every other node follows this one's
+/// object, so what is told again and again costs as much as there are pairs of nodes (kubelet's own: 5 minutes).
+const STATUS_AGAIN: Duration = Duration::from_secs(300);
 const LEASE_SECONDS: i32 = 40;
+/// Annotation of a Node: the addresses that its pods have, as the node itself knows them. A cluster that has forgotten
+/// what it gave (it was restored from before) gives the same again where that is free.
+const POD_SUBNET: &str = "naru.io/pod-subnet";
 
 /// Registers the node and keeps its status and lease current, for ever.
 pub(crate) async fn keep_registered(config: Config) {
@@ -32,7 +36,7 @@ pub(crate) async fn keep_registered(config: Config) {
         wait = (wait * 2).min(Duration::from_secs(5));
     }
     // The cluster may have given this node up while it was cut off: whoever comes back says so at once.
-    let own = Informer::builder(Resource::of::<Node>(), |json| Ok(is_ready(&Node::from_json(json)?)))
+    let own = Informer::builder(Resource::of::<Node>(), |json| Ok(Seen::of(&Node::from_json(json)?)))
         .fields(&format!("metadata.name={}", config.node_name))
         .start(&config.client);
     let mut seen = own.changed();
@@ -45,11 +49,17 @@ pub(crate) async fn keep_registered(config: Config) {
         }
         moved |= addresses.has_changed().unwrap_or(false);
         addresses.mark_unchanged();
-        let now = conditions(gauges(&config), &config.network.troubles(), &told, Timestamp::now());
+        let now =
+            conditions(gauges(&config), &config.network.troubles(), &config.network.ways(), &told, Timestamp::now());
         let differ =
             |(new, old): (&NodeCondition, &NodeCondition)| new.status != old.status || new.message != old.message;
         let changed = moved || now.len() != told.len() || now.iter().zip(&told).any(differ);
-        let given_up = told_at.is_some() && own.get("", &config.node_name).is_some_and(|node| !*node.view);
+        let seen_now = own.get("", &config.node_name).map(|node| node.view.clone());
+        let given_up = told_at.is_some() && seen_now.as_ref().is_some_and(|seen| !seen.ready);
+        if seen_now.is_some_and(|seen| told_at.is_some() && seen.subnet != config.pod_cidr) {
+            // Made anew by a restored cluster, which knows no more of this node than its key.
+            drop(register(&config, &machine).await);
+        }
         if changed || given_up || told_at.is_none_or(|at| at.elapsed() >= STATUS_AGAIN) {
             match tell(&config, &machine, &now).await {
                 Ok(()) => (told, told_at, moved) = (now, Some(tokio::time::Instant::now()), false),
@@ -71,12 +81,27 @@ pub(crate) async fn keep_registered(config: Config) {
                         tokio::time::sleep_until(again).await;
                         break;
                     }
-                    if own.get("", &config.node_name).is_some_and(|node| !*node.view) {
+                    let unknown = |seen: &Seen| !seen.ready || seen.subnet != config.pod_cidr;
+                    if own.get("", &config.node_name).is_some_and(|node| unknown(&node.view)) {
                         break;
                     }
                 }
             }
         }
+    }
+}
+
+/// What the cluster says of the node.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    ready: bool,
+    subnet: Option<String>,
+}
+
+impl Seen {
+    fn of(node: &Node) -> Seen {
+        let annotations = node.metadata.annotations.as_ref();
+        Seen { ready: is_ready(node), subnet: annotations.and_then(|all| all.get(POD_SUBNET).cloned()) }
     }
 }
 
@@ -92,20 +117,29 @@ async fn register(config: &Config, machine: &Machine) -> Result<(), ClientError>
     if let Some(cidr) = &config.pod_cidr {
         spec = json!({"podCIDR": cidr, "podCIDRs": [cidr]});
     }
+    let annotations = config.pod_cidr.as_ref().map(|cidr| json!({POD_SUBNET: cidr}));
     let object = json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": config.node_name, "labels": labels(config)},
+        "metadata": {"name": config.node_name, "labels": labels(config), "annotations": annotations},
         "spec": spec,
     });
     match api.dynamic().create(&object).await {
         Ok(_) => {}
         Err(error) if error.is_already_exists() => {
-            let patch = json!({"metadata": {"labels": labels(config)}});
+            let mut patch = json!({"metadata": {"labels": labels(config)}});
+            if let Some(annotations) = annotations {
+                patch["metadata"]["annotations"] = annotations;
+            }
             api.dynamic().patch(&config.node_name, PatchKind::Merge, &patch).await?;
         }
         Err(error) => return Err(error),
     }
-    tell(config, machine, &conditions(gauges(config), &config.network.troubles(), &[], Timestamp::now())).await
+    tell(
+        config,
+        machine,
+        &conditions(gauges(config), &config.network.troubles(), &config.network.ways(), &[], Timestamp::now()),
+    )
+    .await
 }
 
 async fn tell(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Result<(), ClientError> {
@@ -140,7 +174,7 @@ fn status(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> V
             "machineID": machine.machine_id,
             "bootID": machine.boot_id,
             "systemUUID": machine.system_uuid,
-            "containerRuntimeVersion": concat!("naru://", env!("CARGO_PKG_VERSION")),
+            "containerRuntimeVersion": format!("naru://{}", naru_api::version()),
             "kubeletVersion": "v1.36.0+naru",
             "kubeProxyVersion": "v1.36.0+naru",
         },

@@ -96,6 +96,16 @@ pub const TITLE: &str = "naru.io/title";
 pub const USER: &str = "naru.io/user";
 /// On a pod template: JSON list of further groups, names or numbers.
 pub const GROUP_ADD: &str = "naru.io/group-add";
+/// On a Node: its WireGuard key, which it writes itself.
+pub const WIREGUARD_KEY: &str = "naru.io/wireguard-key";
+/// On a Node: where its encrypted packets are taken (`address:port`), when not at its address.
+pub const WIREGUARD_ENDPOINT: &str = "naru.io/wireguard-endpoint";
+/// On a Node: any new word makes it take a new WireGuard key.
+pub const WIREGUARD_ROTATE: &str = "naru.io/wireguard-rotate";
+/// On a Node: `true` when its address cannot be reached from outside of its network.
+pub const BEHIND_NAT: &str = "naru.io/behind-nat";
+/// On a server's Node: JSON of what is the same for the network of all nodes.
+pub const CLUSTER_NETWORK: &str = "naru.io/cluster-network";
 /// On a pod template: `none` gives the pod no link but its loopback.
 pub const NETWORK_MODE: &str = "naru.io/network-mode";
 /// On a Deployment: JSON `{"parallelism","delay","order","monitor","maxFailureRatio","failureAction"}`, times in

@@ -129,6 +129,8 @@ pub(crate) fn dataplane_config(
         node,
         domain: "cluster.local".to_owned(),
         helper: helper_program(),
+        cluster: None,
+        behind_nat: false,
         resolv_conf: "/etc/resolv.conf".into(),
     })
 }

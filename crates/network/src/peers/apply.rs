@@ -1,6 +1,6 @@
 //! Reading what the kernel has, and taking the steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
@@ -8,8 +8,11 @@ use std::path::{Path as FilePath, PathBuf};
 use ipnet::IpNet;
 
 use crate::netlink::{NetlinkError, Socket};
+use crate::wireguard;
 
 use super::delta::{Seen, SeenDevice, Step, steps};
+use super::encrypted::{self, EncryptedPeer, Expected};
+use super::message::Devices;
 use super::{OverlayConfig, OverlayError, Peer, Plan, Underlay, VXLAN_INTERFACE, message, plan};
 
 const ENOENT: i32 = 2;
@@ -31,6 +34,8 @@ pub struct Converged {
     pub problems: Vec<String>,
     /// Whether a step failed that may succeed later.
     pub incomplete: bool,
+    /// How the encrypted peers are, by name.
+    pub encrypted: BTreeMap<String, EncryptedPeer>,
 }
 
 /// Makes the ways to `peers` what they must be, from whatever there is. Blocks: milliseconds for tens of peers.
@@ -39,64 +44,120 @@ pub struct Converged {
 /// their packets (`route_localnet`); which ones were changed for it is noted in `dir`, for [`remove_recorded`]. So the
 /// rules that keep others from 127.0.0.0/8 must be in force *before* this is called.
 pub fn converge(config: &OverlayConfig, peers: &[Peer], dir: &FilePath) -> Result<Converged, OverlayError> {
+    converge_from(config, peers, dir, &mut Expected::new())
+}
+
+/// As [`converge`], for who looks again and again: `expected` is what the last look left.
+pub fn converge_from(
+    config: &OverlayConfig,
+    peers: &[Peer],
+    dir: &FilePath,
+    expected: &mut Expected,
+) -> Result<Converged, OverlayError> {
     let underlay = Underlay::read(peers.iter().map(|peer| peer.address))?;
     let plan = plan(config, &underlay, peers);
     let socket = Socket::route().map_err(OverlayError::at("open a route socket"))?;
-    let (seen, mut tunnel) =
-        look(&socket, &own_blocks(config)).map_err(OverlayError::at("read the ways to other nodes"))?;
     let mut outcome = Converged { problems: plan.problems.clone(), ..Converged::default() };
-    let second = config.six.is_some();
-    if second && tunnel.is_some() {
-        carry_ipv6();
-    }
-    for step in steps(&plan, &seen) {
-        match take(&socket, &step, &mut tunnel) {
-            Ok(()) => {
-                outcome.changed += 1;
-                if second && matches!(step, Step::AddDevice(_)) {
-                    carry_ipv6();
-                }
-            }
-            // Without the device there is nothing to put entries into; that it is missing was said.
-            Err(error) if outcome.incomplete && tunnel.is_none() && error.errno() == Some(ENODEV) => {}
-            Err(error) => {
-                outcome.incomplete = true;
-                outcome.problems.push(explain(&step, &error));
-            }
+    let prepared = encrypted::prepare(&socket, &config.encryption, &plan, expected);
+    let possible = match &prepared {
+        Ok(rest) => {
+            outcome.changed += rest.changed;
+            plan.clone()
         }
+        Err(error) => {
+            outcome.incomplete = true;
+            outcome.problems.push(format!(
+                "no way to the pods of nodes that are to be encrypted: the interface {} cannot be made: {}",
+                wireguard::INTERFACE,
+                crate::chain(error)
+            ));
+            encrypted::without(&plan)
+        }
+    };
+    let (seen, mut devices) =
+        look(&socket, &own_blocks(config)).map_err(OverlayError::at("read the ways to other nodes"))?;
+    lead(&socket, config, &possible, &seen, &mut devices, &mut outcome);
+    if let Ok(rest) = &prepared {
+        if let Err(error) = rest.finish(&socket) {
+            outcome.incomplete = true;
+            outcome.problems.push(format!("encrypted peers that are gone are not forgotten: {}", crate::chain(&error)));
+        }
+        outcome.encrypted = rest.peers(&plan);
     }
-    if let Err(error) = carry_loopback(&plan, tunnel.is_some(), dir) {
+    if let Err(error) = carry_loopback(&possible, devices, dir) {
         outcome.problems.push(format!("clients on 127.0.0.1 may not reach pods of other nodes: {error}"));
     }
     outcome.plan = plan;
     Ok(outcome)
 }
 
+/// Takes the steps that lead to the plan.
+fn lead(
+    socket: &Socket,
+    config: &OverlayConfig,
+    plan: &Plan,
+    seen: &Seen,
+    devices: &mut Devices,
+    outcome: &mut Converged,
+) {
+    let second = config.six.is_some();
+    for (name, device) in [(VXLAN_INTERFACE, devices.tunnel), (wireguard::INTERFACE, devices.encrypted)] {
+        if second && device.is_some() {
+            carry_ipv6(name);
+        }
+    }
+    for step in steps(plan, seen) {
+        match take(socket, &step, devices) {
+            Ok(()) => {
+                outcome.changed += 1;
+                if second && matches!(step, Step::AddDevice(_)) {
+                    carry_ipv6(VXLAN_INTERFACE);
+                }
+            }
+            // Without the device there is nothing to put entries into; that it is missing was said.
+            Err(error) if outcome.incomplete && devices.tunnel.is_none() && error.errno() == Some(ENODEV) => {}
+            Err(error) => {
+                outcome.incomplete = true;
+                outcome.problems.push(explain(&step, &error));
+                if let Step::ReplaceRoute(route) = &step
+                    && matches!(route.path, super::Path::Encrypted { .. })
+                {
+                    // Rather none than the plain one that was to be replaced.
+                    for plain in seen.routes.iter().filter(|plain| plain.to == route.to) {
+                        let _ = take(socket, &Step::RemoveRoute(*plain), devices);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Removes the device and every route to other nodes: for a node that leaves.
 pub fn remove() -> Result<(), OverlayError> {
     let socket = Socket::route().map_err(OverlayError::at("open a route socket"))?;
-    let (seen, mut tunnel) = look(&socket, &[]).map_err(OverlayError::at("read the ways to other nodes"))?;
+    let (seen, mut devices) = look(&socket, &[]).map_err(OverlayError::at("read the ways to other nodes"))?;
     let mut failure = Ok(());
     for step in steps(&Plan::default(), &seen) {
-        if let Err(error) = take(&socket, &step, &mut tunnel) {
+        if let Err(error) = take(&socket, &step, &mut devices) {
             failure = Err(OverlayError::at("remove a way to another node")(error));
         }
     }
-    failure
+    failure.and(encrypted::remove(&socket).map_err(OverlayError::at("remove the encrypted interface")))
 }
 
-/// As [`remove`], and takes back what was noted in `dir`.
+/// As [`remove`], and takes back what was noted in `dir`, the node's key among it.
 pub fn remove_recorded(dir: &FilePath) -> Result<(), OverlayError> {
     for interface in recorded(dir) {
         // An interface that is gone took its setting along.
         let _ = fs::write(route_localnet(&interface), "0");
     }
     let _ = fs::remove_file(record(dir));
+    encrypted::forget_keys(dir);
     remove()
 }
 
-/// What there is of ours, and the device's number. Routes to `own` are those of the pods here, and no concern of ours.
-fn look(socket: &Socket, own: &[IpNet]) -> Result<(Seen, Option<u32>), NetlinkError> {
+/// What there is of ours, and the devices' numbers. Routes to `own` are those of the pods here, and no concern of ours.
+fn look(socket: &Socket, own: &[IpNet]) -> Result<(Seen, Devices), NetlinkError> {
     let mut seen = Seen::default();
     let link = match socket.dump(message::get_device()) {
         Ok(replies) => replies.iter().find_map(message::parse_link),
@@ -104,10 +165,11 @@ fn look(socket: &Socket, own: &[IpNet]) -> Result<(Seen, Option<u32>), NetlinkEr
         Err(error) => return Err(error),
     };
     let index = link.as_ref().map(|link| link.index);
+    let devices = Devices { tunnel: index, encrypted: encrypted::find(socket)?.map(|link| link.index) };
     seen.device = link.map(|link| SeenDevice { device: link.tunnel, up: link.up });
     for family in message::families() {
         let routes = socket.dump(message::list_routes(*family))?;
-        let routes = routes.iter().filter_map(message::parse_route).filter_map(|route| route.ours(index));
+        let routes = routes.iter().filter_map(message::parse_route).filter_map(|route| route.ours(devices));
         seen.routes.extend(routes.filter(|route| !own.contains(&route.to)));
         if let Some(index) = index {
             let neighbours = socket.dump(message::list_neighbours(*family))?;
@@ -118,7 +180,7 @@ fn look(socket: &Socket, own: &[IpNet]) -> Result<(Seen, Option<u32>), NetlinkEr
         let forwarding = socket.dump(message::list_forwarding())?;
         seen.forwarding = forwarding.iter().filter_map(|reply| message::parse_forwarding(reply, index)).collect();
     }
-    Ok((seen, index))
+    Ok((seen, devices))
 }
 
 /// The blocks of this node, whose routes are those of its own pods.
@@ -126,35 +188,36 @@ fn own_blocks(config: &OverlayConfig) -> Vec<IpNet> {
     std::iter::once(config.pod_subnet.into()).chain(config.six.map(|six| six.pod_subnet.into())).collect()
 }
 
-/// Lets the tunnel carry IPv6 also where new interfaces have it off.
-fn carry_ipv6() {
-    let path = format!("/proc/sys/net/ipv6/conf/{VXLAN_INTERFACE}/disable_ipv6");
+/// Lets a device carry IPv6 also where new interfaces have it off.
+fn carry_ipv6(device: &str) {
+    let path = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
     if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
         let _ = fs::write(path, "0");
     }
 }
 
 /// Takes a step. Removing what is gone already succeeds.
-fn take(socket: &Socket, step: &Step, tunnel: &mut Option<u32>) -> Result<(), NetlinkError> {
+fn take(socket: &Socket, step: &Step, devices: &mut Devices) -> Result<(), NetlinkError> {
     let gone = |result: Result<(), NetlinkError>| match result {
         Err(error) if matches!(error.errno(), Some(ENOENT | ESRCH | ENODEV)) => Ok(()),
         other => other,
     };
+    let tunnel = devices.tunnel;
     let device = || {
         let missing = || NetlinkError::Socket(io::Error::from_raw_os_error(ENODEV));
-        (*tunnel).ok_or_else(missing)
+        tunnel.ok_or_else(missing)
     };
     match step {
         Step::RemoveDevice => {
             gone(socket.request(message::delete_device()))?;
-            *tunnel = None;
+            devices.tunnel = None;
             Ok(())
         }
         Step::AddDevice(device) => {
             socket.request(message::new_device(device))?;
             let replies = socket.dump(message::get_device())?;
             let link = replies.iter().find_map(message::parse_link);
-            *tunnel = link.map(|link| link.index);
+            devices.tunnel = link.map(|link| link.index);
             // Its addresses are ours to choose, not the kernel's.
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{VXLAN_INTERFACE}/addr_gen_mode"), "1");
             socket.request(message::adjust_device(device))
@@ -162,11 +225,11 @@ fn take(socket: &Socket, step: &Step, tunnel: &mut Option<u32>) -> Result<(), Ne
         Step::AdjustDevice(device) => socket.request(message::adjust_device(device)),
         Step::SetNeighbour(address, mac) => socket.request(message::set_neighbour(device()?, *address, *mac)),
         Step::SetForwarding(mac, host) => socket.request(message::set_forwarding(device()?, *mac, *host)),
-        Step::AddRoute(route) => socket.request(message::add_route(route, needed(route, tunnel)?)),
-        Step::ReplaceRoute(route) => socket.request(message::replace_route(route, needed(route, tunnel)?)),
+        Step::AddRoute(route) => socket.request(message::add_route(route, needed(route, devices)?)),
+        Step::ReplaceRoute(route) => socket.request(message::replace_route(route, needed(route, devices)?)),
         // The route of a device that is gone is gone as well.
-        Step::RemoveRoute(route) => match needed(route, tunnel) {
-            Ok(tunnel) => gone(socket.request(message::delete_route(route, tunnel))),
+        Step::RemoveRoute(route) => match needed(route, devices) {
+            Ok(device) => gone(socket.request(message::delete_route(route, device))),
             Err(_) => Ok(()),
         },
         Step::RemoveForwarding(mac, host) => {
@@ -179,9 +242,11 @@ fn take(socket: &Socket, step: &Step, tunnel: &mut Option<u32>) -> Result<(), Ne
 }
 
 /// The device's number, for routes that lead through it; 0 for others.
-fn needed(route: &super::Route, tunnel: &Option<u32>) -> Result<u32, NetlinkError> {
+fn needed(route: &super::Route, devices: &Devices) -> Result<u32, NetlinkError> {
+    let missing = || NetlinkError::Socket(io::Error::from_raw_os_error(ENODEV));
     match route.path {
-        super::Path::Tunnel { .. } => tunnel.ok_or_else(|| NetlinkError::Socket(io::Error::from_raw_os_error(ENODEV))),
+        super::Path::Tunnel { .. } => devices.tunnel.ok_or_else(missing),
+        super::Path::Encrypted { .. } => devices.encrypted.ok_or_else(missing),
         _ => Ok(0),
     }
 }
@@ -218,7 +283,7 @@ fn explain(step: &Step, error: &NetlinkError) -> String {
 }
 
 /// Lets the interfaces towards other nodes carry packets from 127.0.0.1, which are given another address on the way.
-fn carry_loopback(plan: &Plan, tunnel: bool, dir: &FilePath) -> io::Result<()> {
+fn carry_loopback(plan: &Plan, devices: Devices, dir: &FilePath) -> io::Result<()> {
     let mut noted = recorded(dir);
     let mut new = false;
     for wire in &plan.wires {
@@ -233,7 +298,9 @@ fn carry_loopback(plan: &Plan, tunnel: bool, dir: &FilePath) -> io::Result<()> {
         fs::write(&temporary, serde_json::to_vec(&noted)?)?;
         fs::rename(&temporary, record(dir))?;
     }
-    for interface in plan.wires.iter().map(String::as_str).chain(tunnel.then_some(VXLAN_INTERFACE)) {
+    let tunnel = devices.tunnel.map(|_| VXLAN_INTERFACE);
+    let ours = tunnel.into_iter().chain(devices.encrypted.map(|_| wireguard::INTERFACE));
+    for interface in plan.wires.iter().map(String::as_str).chain(ours) {
         let path = route_localnet(interface);
         if fs::read_to_string(&path)?.trim() == "0" {
             fs::write(&path, "1")?;

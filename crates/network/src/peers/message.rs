@@ -68,7 +68,20 @@ pub(super) fn list_links() -> Message {
 }
 
 pub(super) fn get_device() -> Message {
-    Message::new(GETLINK, 0, &link_header(0, 0, 0)).string(IFLA_IFNAME, VXLAN_INTERFACE)
+    get_link(VXLAN_INTERFACE)
+}
+
+pub(super) fn get_link(name: &str) -> Message {
+    Message::new(GETLINK, 0, &link_header(0, 0, 0)).string(IFLA_IFNAME, name)
+}
+
+pub(super) fn delete_link(name: &str) -> Message {
+    Message::new(DELLINK, 0, &link_header(0, 0, 0)).string(IFLA_IFNAME, name)
+}
+
+/// Sets a link's packet size, and puts it up.
+pub(super) fn adjust_link(name: &str, mtu: u32) -> Message {
+    Message::new(NEWLINK, 0, &link_header(0, IFF_UP, IFF_UP)).string(IFLA_IFNAME, name).u32(IFLA_MTU, mtu)
 }
 
 /// A link, as far as it matters here.
@@ -79,6 +92,8 @@ pub(super) struct Link {
     pub mtu: u32,
     pub ethernet: bool,
     pub up: bool,
+    /// Its kind, as `vxlan`; nothing for hardware.
+    pub kind: String,
     /// What it is, when it is a tunnel that learns nothing.
     pub tunnel: Option<Device>,
 }
@@ -102,6 +117,8 @@ pub(super) fn parse_link(reply: &Reply) -> Option<Link> {
             _ => {}
         }
     }
+    let kind = info.and_then(|info| attributes(info).find(|(kind, _)| *kind == INFO_KIND));
+    link.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
     link.tunnel = info.zip(mac).and_then(|(info, mac)| parse_tunnel(info, mac, link.mtu));
     Some(link)
 }
@@ -136,6 +153,13 @@ pub(super) fn parse_address(reply: &Reply) -> Option<(u32, Ipv4Net)> {
     }
     let (_, value) = attributes(&reply.body[8..]).find(|(kind, _)| *kind == IFA_ADDRESS)?;
     Some((number(&header[4..8])?, Ipv4Net::new(ipv4(value)?, header[1]).ok()?))
+}
+
+/// The numbers of our devices, where they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Devices {
+    pub tunnel: Option<u32>,
+    pub encrypted: Option<u32>,
 }
 
 /// What a route does.
@@ -189,13 +213,16 @@ impl SeenRoute {
     }
 
     /// The route as the plan would write it, when it is one of ours that leads to another node or nowhere.
-    pub fn ours(&self, tunnel: Option<u32>) -> Option<Route> {
+    pub fn ours(&self, devices: Devices) -> Option<Route> {
         if self.protocol != ROUTE_PROTOCOL || !self.in_main_table() {
             return None;
         }
         let path = match (self.kind, self.interface, self.gateway) {
-            (RouteType::Unicast, Some(interface), Some(gateway)) if Some(interface) == tunnel => {
+            (RouteType::Unicast, Some(interface), Some(gateway)) if Some(interface) == devices.tunnel => {
                 Path::Tunnel { gateway }
+            }
+            (RouteType::Unicast, Some(interface), Some(gateway)) if Some(interface) == devices.encrypted => {
+                Path::Encrypted { gateway }
             }
             (RouteType::Unicast, Some(interface), Some(gateway)) => Path::Wire { interface, gateway },
             (RouteType::Unreachable, ..) => Path::Nowhere,
@@ -294,7 +321,7 @@ pub(super) fn way_to(host: Ipv4Addr) -> Message {
     Message::new(GETROUTE, 0, &header).bytes(RTA_DST, &host.octets())
 }
 
-fn route_message(verb: u16, flags: u16, route: &Route, tunnel: u32) -> Message {
+fn route_message(verb: u16, flags: u16, route: &Route, device: u32) -> Message {
     const UNICAST: u8 = 1;
     const UNREACHABLE: u8 = 7;
     let kind = if route.path == Path::Nowhere { UNREACHABLE } else { UNICAST };
@@ -310,7 +337,7 @@ fn route_message(verb: u16, flags: u16, route: &Route, tunnel: u32) -> Message {
     };
     let (interface, gateway) = match route.path {
         Path::Wire { interface, gateway } => (interface, gateway),
-        Path::Tunnel { gateway } => (tunnel, gateway),
+        Path::Tunnel { gateway } | Path::Encrypted { gateway } => (device, gateway),
         Path::Nowhere => return message,
     };
     message.bytes(RTA_GATEWAY, &octets(&gateway)).u32(RTA_OIF, interface)

@@ -1,14 +1,16 @@
 //! What must exist for a list of peers, purely.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use naru_api::naru::names;
 
 use crate::ipam::{gateway_of, second_address};
 use crate::model::Ipv6Config;
+use crate::wireguard::{self, PeerConfig};
 
-use super::{Mode, OverlayConfig, Peer, Underlay, VXLAN_OVERHEAD, Way, Wish, tunnel_mac};
+use super::{EncryptedDevice, Encryption, Mode, OverlayConfig, Peer, Underlay, VXLAN_OVERHEAD, Way, Wish, tunnel_mac};
 
 /// The tunnel device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,11 @@ pub enum Path {
         /// The peer's address on it.
         gateway: IpAddr,
     },
+    /// Through the encrypted device.
+    Encrypted {
+        /// The peer's address behind it.
+        gateway: IpAddr,
+    },
     /// Nowhere: what no node has is refused at once, instead of leaving through the default route.
     Nowhere,
 }
@@ -67,6 +74,8 @@ impl Route {
 pub struct Plan {
     /// The tunnel device, when a peer needs it.
     pub device: Option<Device>,
+    /// The encrypted device, when a peer needs it.
+    pub encrypted: Option<EncryptedDevice>,
     /// Routes by destination.
     pub routes: BTreeMap<IpNet, Route>,
     /// The hardware addresses of the peers' ends of the tunnel.
@@ -86,7 +95,7 @@ pub struct Plan {
 /// Says what must exist. A peer that contradicts this machine or a peer before it in the list gets no way: whoever lists
 /// the longest known first lets no newcomer take anything from them.
 pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan {
-    let mut plan = Plan { mtu: underlay.mtu(None), ..Plan::default() };
+    let mut plan = Plan { mtu: underlay.mtu(None).min(config.mtu.unwrap_or(u32::MAX)), ..Plan::default() };
     // A cluster of one block has its catch-all already.
     if config.cluster_cidr != config.pod_subnet {
         let to = config.cluster_cidr.into();
@@ -109,10 +118,17 @@ pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan
                     _ => None,
                 };
                 let outer = underlay.mtu(interface);
-                let inner = if mode == Mode::Vxlan { outer - VXLAN_OVERHEAD } else { outer };
+                let inner = match mode {
+                    Mode::Route => outer,
+                    Mode::Vxlan => outer - VXLAN_OVERHEAD,
+                    Mode::Wireguard => outer - wireguard::OVERHEAD,
+                };
                 plan.mtu = plan.mtu.min(inner);
+                if let Some(device) = plan.encrypted.as_mut().filter(|_| mode == Mode::Wireguard) {
+                    device.mtu = device.mtu.min(inner);
+                }
                 let second = match config.six.zip(peer.pod_cidr6) {
-                    Some((six, block)) => lead_second(config, &six, peer, block, &mut plan),
+                    Some((six, block)) => lead_second(config, &six, peer, block, mode, &mut plan),
                     None => Ok(false),
                 };
                 match second {
@@ -128,6 +144,7 @@ pub fn plan(config: &OverlayConfig, underlay: &Underlay, peers: &[Peer]) -> Plan
             Err(problem) => plan.problems.push(format!("no way to the pods of node {}: {problem}", peer.name)),
         }
     }
+    plan.encrypted = plan.encrypted.filter(|device| !device.peers.is_empty());
     if let Some(local) = config.address.filter(|_| !plan.neighbours.is_empty()) {
         let mac = tunnel_mac(&config.node);
         plan.device = Some(Device { vni: config.vni, port: config.port, local, mac, mtu: tunnel_mtu });
@@ -177,7 +194,11 @@ fn believe(config: &OverlayConfig, underlay: &Underlay, accepted: &Accepted<'_>,
             other.name, other.pod_cidr
         ));
     }
-    if let Some(other) = accepted.by_address.get(&address) {
+    if peer.encryption.behind_nat {
+        // An address behind a translator means something there alone; many have the same.
+        return Ok(());
+    }
+    if let Some(other) = accepted.by_address.get(&address).filter(|other| !other.encryption.behind_nat) {
         return Err(format!(
             "its address {address} is that of node {}; each node needs an address of its own",
             other.name
@@ -218,6 +239,10 @@ fn lead(config: &OverlayConfig, underlay: &Underlay, peer: &Peer, plan: &mut Pla
             tunnel_to(config, peer, gateway, plan)?;
             Path::Tunnel { gateway }
         }
+        Mode::Wireguard => {
+            encrypt_to(config, underlay, peer, plan)?;
+            Path::Encrypted { gateway: gateway_of(peer.pod_cidr).into() }
+        }
     };
     let to = peer.pod_cidr.into();
     plan.routes.insert(to, Route { to, path, source: Some(config.gateway.into()) });
@@ -235,12 +260,57 @@ fn tunnel_to(config: &OverlayConfig, peer: &Peer, gateway: IpAddr, plan: &mut Pl
     Ok(())
 }
 
-/// Adds the way to a peer's IPv6 pods, which is the tunnel whatever leads to the others: says that it is.
+/// Makes the peer known to the encrypted device.
+fn encrypt_to(config: &OverlayConfig, underlay: &Underlay, peer: &Peer, plan: &mut Plan) -> Result<(), String> {
+    let Encryption { keys, own, port, .. } = &config.encryption;
+    let Some((_, own_key)) = keys else {
+        return Err("it is to be encrypted, and this node has no key".to_owned());
+    };
+    let Some(key) = peer.encryption.key else {
+        return Err(
+            "it is to be encrypted, and that node has not told its key yet; does a version of Naru run there that \
+                    encrypts?"
+                .to_owned(),
+        );
+    };
+    let device = plan.encrypted.get_or_insert_with(|| EncryptedDevice {
+        key: *own_key,
+        port: *port,
+        mtu: u32::MAX,
+        peers: BTreeMap::new(),
+        names: BTreeMap::new(),
+    });
+    if key == *own_key || device.peers.contains_key(&key) {
+        let other = device.names.get(&key).unwrap_or(&config.node);
+        return Err(format!(
+            "it says that it has the key of node {other}; `naru node rotate-key` gives it another one"
+        ));
+    }
+    let endpoint = peer.encryption.endpoint.or_else(|| {
+        let on_wire = matches!(underlay.ways.get(&peer.address), Some(Way::Out { gateway: None, .. }));
+        (!peer.encryption.behind_nat || on_wire).then_some(SocketAddr::new(peer.address.into(), *port))
+    });
+    let reachable = !own.behind_nat || own.endpoint.is_some();
+    if endpoint.is_none() && !reachable {
+        return Err(format!(
+            "both nodes are behind address translation, so neither can reach the other; lead a UDP port of one side's \
+             router to port {port} of its node and note it: kubectl annotate node NODE {}=ADDRESS:PORT",
+            names::WIREGUARD_ENDPOINT
+        ));
+    }
+    let keepalive = if own.behind_nat { wireguard::KEEPALIVE } else { 0 };
+    device.peers.insert(key, PeerConfig { key, endpoint, keepalive, allowed: vec![peer.pod_cidr.into()] });
+    device.names.insert(key, peer.name.clone());
+    Ok(())
+}
+
+/// Adds the way to a peer's IPv6 pods: encrypted where the others are, otherwise the tunnel. Says whether it is the tunnel.
 fn lead_second(
     config: &OverlayConfig,
     six: &Ipv6Config,
     peer: &Peer,
     block: Ipv6Net,
+    mode: Mode,
     plan: &mut Plan,
 ) -> Result<bool, String> {
     if !six.cluster_cidr.contains(&block) || block == six.cluster_cidr {
@@ -256,26 +326,41 @@ fn lead_second(
         return Err("this node's own address is not known yet".to_owned());
     }
     let gateway = second_address(block, gateway_of(peer.pod_cidr)).into();
-    tunnel_to(config, peer, gateway, plan)?;
     let to = block.into();
+    if mode == Mode::Wireguard {
+        let peers = plan.encrypted.as_mut().map(|device| &mut device.peers);
+        if let Some(known) = peers.zip(peer.encryption.key).and_then(|(peers, key)| peers.get_mut(&key)) {
+            known.allowed.push(to);
+        }
+        plan.routes.insert(to, Route { to, path: Path::Encrypted { gateway }, source: Some(six.gateway.into()) });
+        return Ok(false);
+    }
+    tunnel_to(config, peer, gateway, plan)?;
     plan.routes.insert(to, Route { to, path: Path::Tunnel { gateway }, source: Some(six.gateway.into()) });
     Ok(true)
 }
 
 /// Both sides come to the same answer: wishes count whoever has them, and being on one wire is mutual.
 fn mode(config: &OverlayConfig, underlay: &Underlay, peer: &Peer) -> Result<Mode, String> {
-    let mut asked = None;
+    let (mut asked, mut encrypted) = (None, config.encryption.everywhere);
     for wish in [&config.wish, &peer.wish] {
         match wish {
             Wish::Unknown(what) => {
                 return Err(format!(
-                    "the network mode \"{what}\" is not known here; use \"route\" or \"vxlan\", or leave it out"
+                    "the network mode \"{what}\" is not known here; use \"route\", \"vxlan\" or \"wireguard\", or leave it \
+                     out"
                 ));
             }
+            Wish::Wireguard => encrypted = true,
             Wish::Vxlan => asked = Some(Mode::Vxlan),
             Wish::Route => asked = asked.or(Some(Mode::Route)),
             Wish::Automatic => {}
         }
+    }
+    // A translator lets only those back in whom somebody inside has called: that is what encryption's ends do.
+    let behind_nat = config.encryption.own.behind_nat || peer.encryption.behind_nat;
+    if encrypted || (asked.is_none() && behind_nat) {
+        return Ok(Mode::Wireguard);
     }
     Ok(asked.unwrap_or_else(|| match underlay.ways.get(&peer.address) {
         Some(Way::Out { interface, gateway: None })

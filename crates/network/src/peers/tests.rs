@@ -29,6 +29,8 @@ fn config() -> OverlayConfig {
         six: None,
         vni: 4242,
         port: 8472,
+        mtu: None,
+        encryption: Encryption::default(),
     }
 }
 
@@ -39,6 +41,7 @@ fn peer(n: u8, address: &str) -> Peer {
         pod_cidr6: None,
         address: ip(address),
         wish: Wish::Automatic,
+        encryption: PeerEncryption::default(),
     }
 }
 
@@ -125,11 +128,118 @@ fn wishes_count_whoever_has_them() {
         routed.routes[&IpNet::V4(net("10.42.1.0/24"))].path,
         Path::Wire { interface: 2, gateway: ip("192.0.2.1").into() }
     );
-    let refused = wishing(Wish::Automatic, Wish::parse("wireguard"), "192.0.2.11");
-    assert!(refused.modes.is_empty() && refused.problems[0].contains("\"wireguard\" is not known"), "{refused:?}");
+    let refused = wishing(Wish::Automatic, Wish::parse("ipsec"), "192.0.2.11");
+    assert!(refused.modes.is_empty() && refused.problems[0].contains("\"ipsec\" is not known"), "{refused:?}");
     let nowhere = wishing(Wish::Route, Wish::Automatic, "198.51.100.9");
     assert!(nowhere.problems[0].contains("no route to its address 198.51.100.9"), "{nowhere:?}");
     assert_eq!(["", "auto", " route", "vxlan"].map(Wish::parse)[2..], [Wish::Route, Wish::Vxlan]);
+}
+
+fn key(n: u8) -> PublicKey {
+    crate::wireguard::PublicKey([n; 32])
+}
+
+fn encrypting() -> OverlayConfig {
+    let encryption = Encryption { keys: Some(("/keys".into(), key(100))), ..Encryption::default() };
+    OverlayConfig { encryption, ..config() }
+}
+
+fn with_key(n: u8, address: &str) -> Peer {
+    let encryption = PeerEncryption { key: Some(key(n)), ..PeerEncryption::default() };
+    Peer { encryption, ..peer(n, address) }
+}
+
+#[test]
+fn who_is_to_be_encrypted_gets_no_other_way() {
+    let underlay = underlay(&[("192.0.2.11", 2, None), ("203.0.113.12", 2, Some("192.0.2.1"))]);
+    let everywhere = |config: OverlayConfig| OverlayConfig {
+        encryption: Encryption { everywhere: true, ..config.encryption.clone() },
+        ..config
+    };
+    let peers = |wish: &Wish| {
+        [("192.0.2.11", 1), ("203.0.113.12", 2)].map(|(address, n)| Peer { wish: wish.clone(), ..with_key(n, address) })
+    };
+    let wishing = |wish: Wish| OverlayConfig { wish, ..encrypting() };
+    for (config, wish) in [
+        (everywhere(encrypting()), Wish::Automatic),
+        (everywhere(encrypting()), Wish::Route),
+        (everywhere(wishing(Wish::Vxlan)), Wish::Route),
+        (wishing(Wish::Wireguard), Wish::Route),
+        (wishing(Wish::Route), Wish::Wireguard),
+        (wishing(Wish::Vxlan), Wish::Wireguard),
+    ] {
+        let plan = plan(&config, &underlay, &peers(&wish));
+        assert_eq!(plan.modes.values().collect::<Vec<_>>(), [&Mode::Wireguard; 2], "{:?} {wish:?}", config.wish);
+        assert_eq!((plan.device, plan.wires.len(), plan.mtu), (None, 0, 1420));
+        let device = plan.encrypted.unwrap();
+        let endpoints: Vec<String> = device.peers.values().map(|peer| peer.endpoint.unwrap().to_string()).collect();
+        assert_eq!((endpoints, device.mtu), (vec!["192.0.2.11:51820".into(), "203.0.113.12:51820".into()], 1420));
+        let path = plan.routes[&IpNet::V4(net("10.42.1.0/24"))].path;
+        assert_eq!(path, Path::Encrypted { gateway: ip("10.42.1.1").into() });
+    }
+    // One of them alone: the other keeps its way.
+    let mut mixed = peers(&Wish::Automatic);
+    mixed[0].wish = Wish::Wireguard;
+    let plan_of = |config: &OverlayConfig, peers: &[Peer]| plan(config, &underlay, peers);
+    assert_eq!(plan_of(&encrypting(), &mixed).modes.into_values().collect::<Vec<_>>(), [Mode::Wireguard, Mode::Vxlan]);
+    // Whatever is missing: no way at all.
+    let none = |config: &OverlayConfig, peer: Peer, why: &str| {
+        let plan = plan_of(config, &[peer]);
+        assert!(plan.modes.is_empty() && plan.encrypted.is_none() && plan.routes.len() == 1, "{plan:?}");
+        assert!(plan.problems[0].contains(why), "{:?}", plan.problems);
+    };
+    let wished = Peer { wish: Wish::Wireguard, ..with_key(1, "192.0.2.11") };
+    none(&config(), wished.clone(), "this node has no key");
+    none(&encrypting(), Peer { encryption: PeerEncryption::default(), ..wished.clone() }, "has not told its key");
+    let mine = PeerEncryption { key: Some(key(100)), ..PeerEncryption::default() };
+    none(&encrypting(), Peer { encryption: mine, ..wished.clone() }, "has the key of node n0");
+    let twice = [
+        wished.clone(),
+        Peer { encryption: wished.encryption, ..Peer { wish: Wish::Wireguard, ..peer(2, "203.0.113.12") } },
+    ];
+    let plan = plan_of(&encrypting(), &twice);
+    assert!(plan.modes.len() == 1 && plan.problems[0].contains("has the key of node n1"), "{:?}", plan.problems);
+}
+
+#[test]
+fn who_is_behind_a_translator_comes_by_itself() {
+    let underlay = underlay(&[("192.0.2.11", 2, Some("192.0.2.1")), ("192.0.2.12", 2, None)]);
+    let hidden = |n: u8, address: &str| {
+        let plain = with_key(n, address);
+        Peer { encryption: PeerEncryption { behind_nat: true, ..plain.encryption }, ..plain }
+    };
+    let plan_of = |config: &OverlayConfig, peer: &Peer| plan(config, &underlay, std::slice::from_ref(peer));
+    let only = |plan: &Plan| plan.encrypted.as_ref().unwrap().peers.values().next().unwrap().clone();
+    let seen = plan_of(&encrypting(), &hidden(1, "192.0.2.11"));
+    assert_eq!((seen.modes["n1"], only(&seen).endpoint, only(&seen).keepalive), (Mode::Wireguard, None, 0));
+    let near = plan_of(&encrypting(), &hidden(2, "192.0.2.12"));
+    assert_eq!(only(&near).endpoint, Some("192.0.2.12:51820".parse().unwrap()), "on the same wire it may be found");
+    // Others may have the same address behind translators of their own, this machine too.
+    let plan =
+        plan(&encrypting(), &underlay, &[hidden(1, "192.0.2.10"), hidden(2, "192.0.2.11"), hidden(3, "192.0.2.11")]);
+    assert_eq!((plan.problems.len(), plan.modes.len()), (0, 3), "{:?}", plan.problems);
+    // From inside: it shows itself, and calls those that can be reached.
+    let mut inside = encrypting();
+    inside.encryption.own.behind_nat = true;
+    let out = plan_of(&inside, &with_key(1, "192.0.2.11"));
+    assert_eq!((only(&out).endpoint.is_some(), only(&out).keepalive), (true, 25));
+    let both = plan_of(&inside, &hidden(1, "192.0.2.11"));
+    assert!(both.modes.is_empty() && both.problems[0].contains("both nodes are behind address translation"));
+    inside.encryption.own.endpoint = Some("198.51.100.1:4000".parse().unwrap());
+    assert_eq!(only(&plan_of(&inside, &hidden(1, "192.0.2.11"))).endpoint, None, "the other one calls");
+    inside.encryption.own.endpoint = None;
+    let mut door = hidden(1, "192.0.2.11");
+    door.encryption.endpoint = Some("198.51.100.2:4000".parse().unwrap());
+    assert_eq!(only(&plan_of(&inside, &door)).endpoint, door.encryption.endpoint);
+    // Who wants a plain way all the same, gets it.
+    assert_eq!(plan_of(&encrypting(), &Peer { wish: Wish::Vxlan, ..hidden(1, "192.0.2.11") }).modes["n1"], Mode::Vxlan);
+}
+
+#[test]
+fn the_cluster_s_packet_size_is_a_bound() {
+    let way = underlay(&[("192.0.2.11", 2, None)]);
+    let bound = |mtu| plan(&OverlayConfig { mtu, ..config() }, &way, &[peer(1, "192.0.2.11")]).mtu;
+    assert_eq!([bound(None), bound(Some(1300)), bound(Some(9000))], [1500, 1300, 1500]);
 }
 
 #[test]
@@ -260,17 +370,17 @@ fn run(seen: &mut Seen, step: &Step) {
 }
 
 fn any_plan() -> impl Strategy<Value = Plan> {
-    let mode = prop_oneof![Just(Wish::Route), Just(Wish::Vxlan)];
+    let mode = prop_oneof![Just(Wish::Route), Just(Wish::Vxlan), Just(Wish::Wireguard)];
     let peers = prop::collection::btree_map(1u8..7, (1u8..9, mode, any::<bool>()), 0..6);
     (peers, 10u8..12).prop_map(|(peers, own)| {
         let address = |last: u8| format!("192.0.2.{}", 100 + last);
         let peers: Vec<Peer> = peers
             .into_iter()
-            .map(|(n, (host, wish, six))| Peer { wish, ..both(six, peer(n, &address(host))) })
+            .map(|(n, (host, wish, six))| Peer { wish, ..both(six, with_key(n, &address(host))) })
             .collect();
         let ways: Vec<String> = (1..9).map(address).collect();
         let ways: Vec<(&str, u32, Option<&str>)> = ways.iter().map(|way| (way.as_str(), 2, None)).collect();
-        let config = OverlayConfig { address: Some(Ipv4Addr::new(192, 0, 2, own)), six: Some(six()), ..config() };
+        let config = OverlayConfig { address: Some(Ipv4Addr::new(192, 0, 2, own)), six: Some(six()), ..encrypting() };
         plan(&config, &underlay(&ways), &peers)
     })
 }
@@ -325,13 +435,20 @@ proptest! {
     }
 
     #[test]
-    fn both_ends_choose_the_same_way(a in 0usize..3, b in 0usize..3, on_wire in any::<bool>()) {
-        let wishes = [Wish::Automatic, Wish::Route, Wish::Vxlan];
+    fn both_ends_choose_the_same_way(a in 0usize..4, b in 0usize..4, on_wire in any::<bool>(), nat in any::<[bool; 2]>()) {
+        let wishes = [Wish::Automatic, Wish::Route, Wish::Vxlan, Wish::Wireguard];
         let gateway = (!on_wire).then_some("192.0.2.1");
         let underlay = underlay(&[("192.0.2.11", 2, gateway)]);
         let choose = |own: usize, theirs: usize| {
-            let config = OverlayConfig { wish: wishes[own].clone(), ..config() };
-            plan(&config, &underlay, &[Peer { wish: wishes[theirs].clone(), ..peer(1, "192.0.2.11") }]).modes["n1"]
+            let mut config = OverlayConfig { wish: wishes[own].clone(), ..encrypting() };
+            let mut peer = Peer { wish: wishes[theirs].clone(), ..with_key(1, "192.0.2.11") };
+            // A door keeps both from being out of reach.
+            let door = Some("203.0.113.1:51820".parse().unwrap());
+            config.encryption.own.endpoint = door;
+            peer.encryption.endpoint = door;
+            config.encryption.own.behind_nat = nat[usize::from(own == a)];
+            peer.encryption.behind_nat = nat[usize::from(theirs == a)];
+            plan(&config, &underlay, &[peer]).modes["n1"]
         };
         prop_assert_eq!(choose(a, b), choose(b, a));
     }

@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::links::{NODE_INTERFACE, ROUTE_PROTOCOL, is_pod_link};
 use crate::netlink::route::AF_INET;
 use crate::netlink::{NetlinkError, Socket};
+use crate::wireguard;
 
 use super::message::{self, RouteType};
 use super::{OverlayError, VXLAN_INTERFACE};
@@ -82,7 +83,7 @@ impl Underlay {
 
 /// Whether an interface is of our making.
 pub(super) fn is_ours(name: &str) -> bool {
-    is_pod_link(name) || name == VXLAN_INTERFACE || name.starts_with(NODE_INTERFACE)
+    is_pod_link(name) || name == VXLAN_INTERFACE || name == wireguard::INTERFACE || name.starts_with(NODE_INTERFACE)
 }
 
 fn read(socket: &Socket, hosts: impl Iterator<Item = Ipv4Addr>) -> Result<Underlay, NetlinkError> {

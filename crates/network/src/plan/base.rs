@@ -2,8 +2,9 @@
 
 use ipnet::IpNet;
 
-use crate::model::NodeConfig;
+use crate::model::{NodeConfig, Tunnel};
 use crate::peers::VXLAN_INTERFACE;
+use crate::wireguard;
 
 use super::Table;
 use super::family::{Side, V4, sides};
@@ -42,7 +43,7 @@ const GUARDED6: &str = "guarded6";
 /// Destinations on the loopback that belong to the machine's own resolver and are never published over.
 const RESOLVED_STUBS: &str = "{ 127.0.0.53, 127.0.0.54 }";
 
-pub(super) fn compile(table: &mut Table, node: &NodeConfig) {
+pub(super) fn compile(table: &mut Table, node: &NodeConfig, tunnel: Tunnel) {
     let sides = sides(node);
     for Side { family, .. } in &sides {
         table.map(&family.name(SERVICE_PORTS), family.by_endpoint);
@@ -68,7 +69,7 @@ pub(super) fn compile(table: &mut Table, node: &NodeConfig) {
             table.element(GUARDED6, format!("\"{interface}\""));
         }
     }
-    guard(table, node, &sides);
+    guard(table, node, tunnel, &sides);
     nat(table, &sides);
     filter(table, node, &sides);
 }
@@ -85,8 +86,8 @@ fn each(sides: &[Side], rule: impl Fn(&Side) -> String) -> Vec<String> {
 ///
 /// Neighbour discovery needs no exception: a pod's neighbour is permanent on both ends, and the kernel itself drops IPv6
 /// packets with loopback addresses that come through any other interface.
-fn guard(table: &mut Table, node: &NodeConfig, sides: &[Side]) {
-    let tunnel = format!("udp dport {} @th,96,24 {}", node.tunnel.port, node.tunnel.vni);
+fn guard(table: &mut Table, node: &NodeConfig, tunnel: Tunnel, sides: &[Side]) {
+    let tunnel = format!("udp dport {} @th,96,24 {}", tunnel.port, tunnel.vni);
     let mut rules = vec![
         "iifname != \"lo\" ip daddr 127.0.0.0/8 drop".into(),
         "iifname != \"lo\" ip saddr 127.0.0.0/8 drop".into(),
@@ -219,15 +220,15 @@ fn unanswered(sides: &[Side]) -> Vec<String> {
 }
 
 fn forward(table: &mut Table, sides: &[Side]) {
-    let tunnel = VXLAN_INTERFACE;
+    let tunnels = format!("{{ \"{VXLAN_INTERFACE}\", \"{}\" }}", wireguard::INTERFACE);
     let mut rules = vec![
         // Pods of before the tunnel think that larger packets pass.
-        format!("oifname \"{tunnel}\" tcp flags syn tcp option maxseg size set rt mtu"),
+        format!("oifname {tunnels} tcp flags syn tcp option maxseg size set rt mtu"),
         // Among them packets that were too big, and what else ICMP tells of flows.
         "ct state established,related accept".into(),
     ];
     // Other nodes send to pods only; this one is no router for them.
-    rules.extend(each(sides, |side| format!("iifname \"{tunnel}\" {} daddr != {} drop", side.family.ip, side.pods)));
+    rules.extend(each(sides, |side| format!("iifname {tunnels} {} daddr != {} drop", side.family.ip, side.pods)));
     // What a port of this host leads to another node may leave where it came in.
     rules.extend(each(sides, |side| format!("ct status dnat {} daddr {} goto pods", side.family.ip, side.cluster)));
     if sides.len() > 1 {

@@ -88,7 +88,9 @@ fn desired(endpoints: &[u8]) -> Desired {
             gateway: Ipv4Addr::new(10, 42, 1, 1),
             gateway6: None,
             address: Ipv4Addr::new(192, 0, 2, 11),
+            encrypted: false,
         }],
+        tunnel: None,
     }
 }
 

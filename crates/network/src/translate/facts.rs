@@ -10,7 +10,7 @@ use crate::PodUid;
 use crate::dns::Membership;
 use crate::model::Protocol;
 
-pub use super::nodes::NodeFacts;
+pub use super::nodes::{NodeFacts, cluster_network};
 
 /// An object could not be understood.
 #[derive(Debug, thiserror::Error)]

@@ -110,10 +110,11 @@ fn state(dice: &mut Dice) -> Desired {
         gateway: Ipv4Addr::new(10, 42, n, 1),
         gateway6: Some(Ipv6Addr::new(0xfd00, 0x42, 0, n.into(), 0, 0, 0, 1)),
         address: Ipv4Addr::new(192, 0, 2, n + dice.below(2) as u8),
+        encrypted: false,
     });
     let nodes: Vec<PeerNode> = nodes.collect();
     let nodes = dice.some(&nodes);
-    Desired { services, pods, networks, policies, nodes }
+    Desired { services, pods, networks, policies, nodes, tunnel: None }
 }
 
 /// The kernel's table as a sorted list of lines: sets print their elements in the order of insertion.

@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use naru_network::model::{Desired, Ipv6Config, NodeConfig, PeerNode, Pod};
-use naru_network::peers::{Converged, OverlayConfig, Peer, Wish, converge};
-use naru_network::{Applier, LinkConfig, Links, PodAddress, PodAttach, second_address};
+use naru_network::peers::{Converged, Encryption, Expected, OverlayConfig, Peer, PeerEncryption, Wish, converge_from};
+use naru_network::wireguard::{Keys, Preference};
+use naru_network::{
+    Applier, Helper, HelperConfig, HelperOptions, HelperProgram, LinkConfig, Links, PodAddress, PodAttach,
+    second_address,
+};
 
 use crate::world::{Netns, Server, TestPod, second_family};
 
 /// The two wires, and the router that is the last address of both.
 pub struct Fabric {
-    router: Netns,
+    pub router: Netns,
 }
 
 impl Fabric {
@@ -38,6 +42,18 @@ impl Fabric {
         self.router.sh(&format!("ip link set port{lan}-{last} master lan{lan} up"));
     }
 
+    /// A machine in a network of its own behind `router`.
+    pub fn between(router: &Netns, gateway: &str, n: u8, address: &str) -> Machine {
+        Machine::plugged(n, address, |netns| {
+            netns.sh(&format!(
+                "ip link add eth0 type veth peer name inside netns {}; ip addr add {address}/24 dev eth0; \
+                 ip link set eth0 up; ip route add default via {gateway}",
+                router.path().display()
+            ));
+            router.sh(&format!("ip addr add {gateway}/24 dev inside; ip link set inside up"));
+        })
+    }
+
     /// Pulls a machine's plug.
     pub fn leave(&self, netns: &Netns) {
         netns.sh("ip link del eth0");
@@ -51,6 +67,7 @@ pub struct Machine {
     pub netns: Netns,
     pub node: NodeConfig,
     pub wish: Wish,
+    pub encryption: Encryption,
     pub state: tempfile::TempDir,
     links: Links,
     runtime: tokio::runtime::Runtime,
@@ -58,14 +75,20 @@ pub struct Machine {
     revision: u64,
     next: u8,
     servers: Vec<Server>,
+    helper: Option<Helper>,
+    expected: std::sync::Mutex<Expected>,
 }
 
 impl Machine {
     /// Machine number `n` has the pods 10.42.n.0/24.
     pub fn new(fabric: &Fabric, n: u8, address: &str) -> Self {
+        Self::plugged(n, address, |netns| fabric.join(netns, address.parse().unwrap()))
+    }
+
+    fn plugged(n: u8, address: &str, plug: impl FnOnce(&Netns)) -> Self {
         let netns = Netns::new();
+        plug(&netns);
         let address = address.parse().unwrap();
-        fabric.join(&netns, address);
         // Refusals are told by ICMP, of which the kernel sends few to one receiver: tests ask a lot. And the strictest view
         // of where packets may come from, as some distributions have it.
         netns.sh("cd /proc/sys/net/ipv4; echo 0 > icmp_ratelimit; echo 1 > conf/all/rp_filter; \
@@ -94,6 +117,7 @@ impl Machine {
             netns,
             node,
             wish: Wish::Automatic,
+            encryption: Encryption::default(),
             state: tempfile::tempdir().unwrap(),
             links,
             runtime,
@@ -101,6 +125,8 @@ impl Machine {
             revision: 0,
             next: 2,
             servers: Vec::new(),
+            helper: None,
+            expected: std::sync::Mutex::default(),
         };
         machine.apply(Desired::default());
         machine
@@ -113,6 +139,7 @@ impl Machine {
             pod_cidr6: self.node.six.map(|six| six.pod_subnet),
             address: self.address,
             wish: self.wish.clone(),
+            encryption: self.encryption.own,
         }
     }
 
@@ -128,11 +155,77 @@ impl Machine {
             six: self.node.six,
             vni: self.node.tunnel.vni,
             port: self.node.tunnel.port,
+            mtu: None,
+            encryption: self.encryption.clone(),
         }
     }
 
     pub fn converge(&self, peers: &[Peer]) -> Converged {
-        self.netns.run(|| converge(&self.config(), peers, self.state.path()).unwrap())
+        self.netns.run(|| {
+            let mut expected = self.expected.lock().unwrap();
+            converge_from(&self.config(), peers, self.state.path(), &mut expected).unwrap()
+        })
+    }
+
+    /// Gives it a key, and a helper that encrypts where the kernel cannot or shall not.
+    pub fn encrypt(&mut self, preference: Preference) {
+        let keys = Keys::open_or_create(self.state.path()).unwrap();
+        self.encryption.preference = preference;
+        self.encryption.helper = self.helper_options().socket;
+        self.use_key(&keys);
+        if self.helper.is_none() {
+            self.start_helper();
+        }
+    }
+
+    /// Uses the newest of its keys, and tells it.
+    pub fn use_key(&mut self, keys: &Keys) {
+        self.encryption.keys = Some((keys.path().to_owned(), keys.newest()));
+        self.encryption.own = PeerEncryption { key: Some(keys.newest()), ..self.encryption.own };
+    }
+
+    pub fn start_helper(&mut self) {
+        let config = HelperConfig {
+            program: HelperProgram { path: std::env::current_exe().unwrap(), args: vec!["helper".into()] },
+            options: self.helper_options(),
+            log: self.state.path().join("helper.log"),
+        };
+        std::fs::write(&config.options.resolv_conf, "nameserver 192.0.2.53\n").unwrap();
+        // Spawned from a thread of the runtime, which is in the machine's namespace.
+        let start = self.runtime.spawn(async move { Helper::start(config) });
+        self.helper = Some(self.runtime.block_on(start).unwrap());
+        self.helper_process();
+    }
+
+    /// The helper's process, once it answers.
+    pub fn helper_process(&self) -> i32 {
+        let mut state = self.helper.as_ref().unwrap().state();
+        self.runtime.block_on(async {
+            let wait = tokio::time::timeout(Duration::from_secs(20), state.wait_for(|state| state.pid.is_some()));
+            wait.await.expect("no helper").unwrap().pid.unwrap() as i32
+        })
+    }
+
+    /// Kills the helper and waits until there is another one.
+    pub fn kill_helper(&self) {
+        let before = self.helper_process();
+        let pid = rustix::process::Pid::from_raw(before).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let mut state = self.helper.as_ref().unwrap().state();
+        self.runtime.block_on(async {
+            let other = |state: &naru_network::HelperState| state.pid.is_some_and(|pid| pid as i32 != before);
+            tokio::time::timeout(Duration::from_secs(20), state.wait_for(other)).await.expect("no helper").unwrap();
+        });
+    }
+
+    fn helper_options(&self) -> HelperOptions {
+        let dir = self.state.path();
+        HelperOptions {
+            socket: dir.join("helper.sock"),
+            snapshot: dir.join("helper.json"),
+            dns: (self.node.dns, 53).into(),
+            resolv_conf: dir.join("resolv.conf"),
+        }
     }
 
     /// Gives machine number `n` and its pods to come a second family.
@@ -207,9 +300,33 @@ impl Machine {
         self.runtime.block_on(uninstall).unwrap()
     }
 
+    /// Ends the helper for good.
+    pub fn stop_helper(&mut self) {
+        let helper = self.helper.take().unwrap();
+        self.runtime.block_on(helper.stop()).unwrap();
+    }
+
+    /// The machine as the rules of others know it.
+    pub fn as_node(&self) -> PeerNode {
+        PeerNode {
+            gateway: self.node.gateway,
+            gateway6: self.node.six.map(|six| six.gateway),
+            address: self.address,
+            encrypted: self.encryption.everywhere || self.wish == Wish::Wireguard,
+        }
+    }
+
     /// A file below `/proc/sys`.
     pub fn parameter(&self, path: &str) -> String {
         self.netns.run(|| fs::read_to_string(format!("/proc/sys/{path}")).unwrap()).trim().to_owned()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(helper) = self.helper.take() {
+            let _ = self.runtime.block_on(helper.stop());
+        }
     }
 }
 
@@ -240,11 +357,7 @@ impl Cluster {
 
     /// Puts one state of the cluster in force everywhere, as each machine sees it.
     pub fn apply(&mut self, desired: &Desired) {
-        let nodes = self.machines.each_ref().map(|m| PeerNode {
-            gateway: m.node.gateway,
-            gateway6: m.node.six.map(|six| six.gateway),
-            address: m.address,
-        });
+        let nodes = self.machines.each_ref().map(Machine::as_node);
         for machine in &mut self.machines {
             let here = machine.node.pod_subnet;
             let mut view = desired.clone();

@@ -8,9 +8,11 @@
 //! program started with other arguments, as it is in production.
 
 mod attach;
+mod capture;
 mod claim;
 mod coexist;
 mod deltas;
+mod encrypted;
 mod ipv6;
 mod isolation;
 mod machines;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         isolation::TESTS,
         policies::TESTS,
         coexist::TESTS,
+        encrypted::TESTS,
         overlay::TESTS,
         overlay_rules::TESTS,
         overlay_state::TESTS,

@@ -82,7 +82,7 @@ fn pods_keep_their_addresses_on_every_way(_: &mut World) {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends `bytes` there and back over one connection.
-fn carry(from: &TestPod, to: &TestPod, bytes: usize) {
+pub fn carry(from: &TestPod, to: &TestPod, bytes: usize) {
     let listener = to.netns.run(|| TcpListener::bind("0.0.0.0:5000").unwrap());
     // The kernel answers for the server: a way that is not there fails here.
     let mut stream = from.netns.run(|| TcpStream::connect_timeout(&(to.address, 5000).into(), PATIENCE)).unwrap();
@@ -108,7 +108,7 @@ fn carry(from: &TestPod, to: &TestPod, bytes: usize) {
 }
 
 /// Whether one datagram of `size` bytes gets through and is answered.
-fn datagram(from: &TestPod, to: &TestPod, size: usize) -> bool {
+pub fn datagram(from: &TestPod, to: &TestPod, size: usize) -> bool {
     let server = to.netns.run(|| UdpSocket::bind("0.0.0.0:5001").unwrap());
     server.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     from.netns.run(|| {

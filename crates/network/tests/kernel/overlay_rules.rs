@@ -321,8 +321,12 @@ fn nobody_can_pretend_to_be_elsewhere(_: &mut World) {
     assert!(outside.recv(&mut buffer).is_err());
     // The same tunnel, once its host is known, works: what stood in the way was the guard.
     let mut desired = Desired { pods: models(&[&target]), ..Desired::default() };
-    desired.nodes =
-        vec![naru_network::model::PeerNode { gateway: Ipv4Addr::new(10, 42, 3, 1), gateway6: None, address: STRANGER }];
+    desired.nodes = vec![naru_network::model::PeerNode {
+        gateway: Ipv4Addr::new(10, 42, 3, 1),
+        gateway6: None,
+        address: STRANGER,
+        encrypted: false,
+    }];
     cluster.machines[0].apply(desired);
     forge(&cluster.stranger, elsewhere, target.address, "a known tunnel");
     let read = server.recv(&mut buffer).unwrap();
