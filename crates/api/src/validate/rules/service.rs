@@ -39,12 +39,6 @@ pub(in super::super) fn spec(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
             if !address.is_empty() {
                 errors.push(address.forbidden("may not be set when `type` is 'ExternalName'"));
             }
-            for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                let field = spec.field(field);
-                if !field.is_empty() {
-                    errors.push(field.forbidden("may not be used for ExternalName services"));
-                }
-            }
         }
         "NodePort" | "LoadBalancer" if address.text() == "None" => {
             errors.push(address.invalid(format!("may not be set to 'None' for {kind} services")));
@@ -76,10 +70,7 @@ fn families(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
         seen.push(family.text());
     }
     let several = addresses.items().count() > 1;
-    for (index, address) in addresses.items().enumerate() {
-        if index == 0 && !spec.field("clusterIP").is_empty() && spec.field("clusterIP").text() != address.text() {
-            errors.push(address.invalid("first value must match `clusterIP`"));
-        }
+    for address in addresses.items() {
         match address.text() {
             "None" if several => errors.push(address.invalid("must be a valid IP address")),
             "None" | "" => {}

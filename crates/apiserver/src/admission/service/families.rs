@@ -57,12 +57,23 @@ impl Wish {
 /// 422 for what cannot be had or may not change; 503 when no address is left.
 pub(super) fn complete(pool: &Pool<'_>, kind: &Kind, old: Option<&Value>, service: &mut Value) -> Result<(), Status> {
     if service["spec"]["type"] == "ExternalName" {
+        let said = ["ipFamilies", "ipFamilyPolicy"].map(|field| (field, !service["spec"][field].is_null()));
+        // One that becomes external leaves behind what it had.
+        if let Some((field, _)) = said.into_iter().find(|(_, said)| *said && old.is_none()) {
+            let error = FieldError::forbidden(format!("spec.{field}"), "may not be used for ExternalName services");
+            return Err(Status::invalid(kind, meta::name(service), vec![error]));
+        }
         let spec = service["spec"].as_object_mut();
         spec.map(|spec| FIELDS.iter().for_each(|field| drop(spec.remove(*field))));
         return Ok(());
     }
     let before = old.filter(|old| old["spec"]["type"] != "ExternalName").map(Wish::of);
     let mut wish = Wish::of(service);
+    let first = service["spec"]["clusterIP"].as_str().filter(|address| !address.is_empty());
+    if first.is_some_and(|first| wish.addresses.first().is_some_and(|address| address != first)) {
+        let addresses = json!(wish.addresses);
+        return Err(invalid(kind, service, "spec.clusterIPs[0]", &addresses, "first value must match `clusterIP`"));
+    }
     inherit(&mut wish, before.as_ref());
     check(pool, &wish, before.as_ref()).map_err(|errors| Status::invalid(kind, meta::name(service), errors))?;
     // What nobody changes stays, though the cluster may have got a second family since.
