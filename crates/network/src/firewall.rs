@@ -10,7 +10,7 @@ mod obstacles;
 
 use std::process::{Command, Output};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::Tunnel;
 use crate::peers::VXLAN_INTERFACE;
@@ -29,6 +29,16 @@ const PLACES: [(&str, &[Door]); 3] = [
     // Pods ask the node for names, and other nodes send tunnels to it.
     ("ufw-before-input", &[Door::FromLinks, Door::Tunnel, Door::Encrypted]),
 ];
+
+/// The same for IPv6, in whose table Docker's chain has the same name. Tunnels are IPv4 outside.
+const PLACES6: [(&str, &[Door]); 3] = [
+    ("DOCKER-USER", &[Door::FromLinks, Door::ToLinks, Door::Led, Door::Answers]),
+    ("ufw6-before-forward", &[Door::FromLinks, Door::ToLinks, Door::Led, Door::Answers]),
+    ("ufw6-before-input", &[Door::FromLinks]),
+];
+
+/// The tables where others have their places, by family.
+const TABLES: [(&str, &[(&str, &[Door])]); 2] = [("ip", &PLACES), ("ip6", &PLACES6)];
 
 /// What must pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,12 +80,14 @@ impl Door {
     }
 
     /// What it takes, in the words of nft.
-    fn nft(self, pods: Ipv4Net) -> String {
+    fn nft(self, pods: impl Into<IpNet>) -> String {
+        let pods = pods.into();
+        let ip = if pods.addr().is_ipv4() { "ip" } else { "ip6" };
         match self {
             Self::FromLinks => "iifname \"naru*\"".into(),
             Self::ToLinks => "oifname \"naru*\"".into(),
-            Self::Led => format!("ct status dnat ip daddr {pods}"),
-            Self::Answers => format!("ct status dnat ip saddr {pods}"),
+            Self::Led => format!("ct status dnat {ip} daddr {pods}"),
+            Self::Answers => format!("ct status dnat {ip} saddr {pods}"),
             Self::Tunnel | Self::Encrypted => format!("udp dport {}", self.tunnel().map_or(0, |(_, port)| port)),
         }
     }
@@ -129,14 +141,8 @@ pub enum FirewallError {
 pub fn allow_pods(pods: Ipv4Net) -> Result<Vec<String>, FirewallError> {
     let mut placed = Vec::new();
     for (chain, doors) in PLACES {
+        placed.extend(place("ip", chain, doors, pods.into())?);
         let doors = || doors.iter().filter(|door| door.needed());
-        if let Some(listing) = listing(chain)? {
-            for door in doors().map(|door| door.nft(pods)).filter(|door| !has_rule(&listing, door)) {
-                let rule = format!("{door} counter accept comment \"{TAG}\"");
-                nft(&["insert", "rule", "ip", "filter", chain, &rule])?;
-            }
-            placed.push(format!("ip filter {chain}"));
-        }
         if legacy_chain(chain) {
             for rule in doors().map(|door| door.legacy(pods)) {
                 if legacy("-C", chain, &rule).is_err() {
@@ -149,14 +155,37 @@ pub fn allow_pods(pods: Ipv4Net) -> Result<Vec<String>, FirewallError> {
     Ok(placed)
 }
 
+/// As [`allow_pods`], for IPv6. Whoever has the older kernel interface there is told by nobody: what uses it for IPv6 is
+/// older than what has a place for us.
+pub fn allow_second(pods: Ipv6Net) -> Result<Vec<String>, FirewallError> {
+    let placed: Result<Vec<_>, _> =
+        PLACES6.iter().map(|(chain, doors)| place("ip6", chain, doors, pods.into())).collect();
+    Ok(placed?.into_iter().flatten().collect())
+}
+
+/// Puts what is missing into a chain, and says which it was; nothing where there is no such chain.
+fn place(family: &str, chain: &str, doors: &[Door], pods: IpNet) -> Result<Option<String>, FirewallError> {
+    let Some(listing) = listing(family, chain)? else { return Ok(None) };
+    let doors = doors.iter().filter(|door| door.needed());
+    for door in doors.map(|door| door.nft(pods)).filter(|door| !has_rule(&listing, door)) {
+        let rule = format!("{door} counter accept comment \"{TAG}\"");
+        nft(&["insert", "rule", family, "filter", chain, &rule])?;
+    }
+    Ok(Some(format!("{family} filter {chain}")))
+}
+
 /// Removes our exceptions wherever they are.
 pub fn forget_pods() -> Result<(), FirewallError> {
-    for (chain, _) in PLACES {
-        for line in listing(chain)?.unwrap_or_default().lines().filter(|line| line.contains(TAG)) {
+    for (family, chain) in
+        TABLES.iter().flat_map(|(family, places)| places.iter().map(move |(chain, _)| (family, chain)))
+    {
+        for line in listing(family, chain)?.unwrap_or_default().lines().filter(|line| line.contains(TAG)) {
             if let Some((_, handle)) = line.rsplit_once("# handle ") {
-                nft(&["delete", "rule", "ip", "filter", chain, "handle", handle.trim()])?;
+                nft(&["delete", "rule", family, "filter", chain, "handle", handle.trim()])?;
             }
         }
+    }
+    for (chain, _) in PLACES {
         if legacy_chain(chain) {
             let output = run("iptables-legacy", &["-w", "-S", chain])?;
             for rule in String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| legacy_ours(line, chain)) {
@@ -179,8 +208,8 @@ fn has_rule(listing: &str, door: &str) -> bool {
 }
 
 /// The rules of a chain with their handles; `None` when there is no such chain.
-fn listing(chain: &str) -> Result<Option<String>, FirewallError> {
-    let output = run("nft", &["-a", "list", "chain", "ip", "filter", chain])?;
+fn listing(family: &str, chain: &str) -> Result<Option<String>, FirewallError> {
+    let output = run("nft", &["-a", "list", "chain", family, "filter", chain])?;
     Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 

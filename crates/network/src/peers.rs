@@ -46,7 +46,7 @@ use crate::wireguard::{self, Preference, PublicKey};
 pub use apply::{Converged, converge, converge_from, remove, remove_recorded};
 pub use encrypted::{EncryptedDevice, EncryptedPeer, Expected};
 pub use events::Events;
-pub use overlap::{OverlapError, check_overlap};
+pub use overlap::{OverlapError, check_overlap, check_second_overlap};
 pub use plan::{Device, Path, Plan, Route, plan};
 pub use probe::probe;
 pub use settings::ClusterNetwork;

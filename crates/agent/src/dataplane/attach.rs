@@ -10,7 +10,7 @@ use std::time::Duration;
 use naru_api::k8s::api::core::v1::Pod;
 use naru_api::view::View;
 use naru_client::{BoxError, BoxFuture, BoxStream, Client};
-use naru_network::peers::{Encryption, OverlayConfig, Wish, check_overlap};
+use naru_network::peers::{Encryption, OverlayConfig, Wish, check_overlap, check_second_overlap};
 use naru_network::translate::Viewpoint;
 use naru_network::translate::facts::PodFacts;
 use naru_network::{
@@ -150,7 +150,7 @@ impl Dataplane {
         };
         let tasks = vec![
             tokio::spawn(feed.run()),
-            tokio::spawn(keep_doors_open(node.cluster_cidr)),
+            tokio::spawn(keep_doors_open(node.cluster_cidr, node.six.map(|six| six.cluster_cidr))),
             tokio::spawn(sources.nodes.clone().follow()),
             tokio::spawn(overlay.run()),
             tokio::spawn(prober.run()),
@@ -425,7 +425,8 @@ fn fixed_address(pod: &Pod) -> Option<Ipv4Addr> {
 /// A machine that becomes a node must not use the ranges of pods and services itself; one that is a node is told when it
 /// begins to, and goes on.
 fn fits(config: &DataplaneConfig, dir: &Path) -> Result<(), DataplaneError> {
-    match check_overlap(config.node.cluster_cidr, config.node.service_cidr) {
+    let second = || config.node.six.as_ref().map_or(Ok(()), check_second_overlap);
+    match check_overlap(config.node.cluster_cidr, config.node.service_cidr).and_then(|()| second()) {
         Err(error) if HostRecord::exists(dir) => {
             tracing::warn!("{}", naru_network::chain(&error));
             Ok(())

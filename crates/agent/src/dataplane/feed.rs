@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::select_all;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use naru_network::dns::Zone;
 use naru_network::translate::facts::{EndpointFacts, PodFacts};
 use naru_network::translate::{Cluster, Translation, Viewpoint, translate};
@@ -216,12 +216,16 @@ pub(super) fn correct(
 }
 
 /// Keeps our doors in other firewalls open.
-pub(super) async fn keep_doors_open(pods: Ipv4Net) {
+pub(super) async fn keep_doors_open(pods: Ipv4Net, second: Option<Ipv6Net>) {
     let mut complained = None;
     // Without the kernel's news they are looked at by the clock alone.
     let mut changes = naru_network::firewall::Changes::open().ok();
     loop {
-        let placed = tokio::task::spawn_blocking(move || naru_network::firewall::allow_pods(pods)).await;
+        let placed = tokio::task::spawn_blocking(move || {
+            let placed = naru_network::firewall::allow_pods(pods)?;
+            second.map_or(Ok(placed), naru_network::firewall::allow_second)
+        })
+        .await;
         if let Ok(Err(error)) = placed {
             let text = naru_network::chain(&error);
             if complained.as_ref() != Some(&text) {

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use naru_network::HostRecord;
 use naru_network::model::{Desired, IpBlock, Network, Peers, Policy, PolicyRule, Protocol, Published, Service};
 use naru_network::peers::Mode;
+use naru_network::{HostRecord, firewall};
 
 use crate::Test;
 use crate::machines::Cluster;
@@ -23,8 +23,12 @@ pub const TESTS: &[Test] = &[
     ("ipv6::routers_cannot_be_pretended", routers_cannot_be_pretended),
     ("ipv6::a_machine_that_has_it_off_has_pods_with_it", a_machine_that_has_it_off_has_pods_with_it),
     ("ipv6::what_was_changed_is_given_back", what_was_changed_is_given_back),
+    ("ipv6::other_firewalls_have_doors_for_it", other_firewalls_have_doors_for_it),
     ("ipv6::pods_of_several_machines", pods_of_several_machines),
 ];
+
+const DOCKER: &str = "nft 'table ip6 filter { chain DOCKER-USER { counter return; }; chain FORWARD { type filter hook forward priority 0; \
+    policy drop; jump DOCKER-USER; }; }'";
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 43, 7, 7);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x43, 0, 0, 0, 0, 0, 7);
@@ -328,6 +332,23 @@ fn what_was_changed_is_given_back(world: &mut World) {
     );
     assert_eq!(sh("ip -6 route show table all proto 110").trim(), "", "no route of ours is left");
     assert_eq!(sh("ip -6 addr show scope global | grep fd00:42 || true").trim(), "");
+}
+
+fn other_firewalls_have_doors_for_it(world: &mut World) {
+    world.second_family();
+    let (a, b) = (served(world, "a", &[]), served(world, "b", &[]));
+    world.apply(Desired { pods: models(&[&a, &b]), ..Desired::default() });
+    sh(DOCKER);
+    let reached = || who(&a.netns.ask((six(&b), 80))) == "b";
+    assert!(!reached(), "Docker's policy drops what is forwarded");
+    let pods = world.node.six.unwrap().cluster_cidr;
+    for _ in 0..2 {
+        assert_eq!(firewall::allow_second(pods).unwrap(), ["ip6 filter DOCKER-USER"]);
+        assert_eq!(sh("nft list chain ip6 filter DOCKER-USER").matches(firewall::TAG).count(), 4);
+    }
+    assert!(reached());
+    firewall::forget_pods().unwrap();
+    assert!(!sh("nft list ruleset").contains(firewall::TAG), "and nothing is left behind");
 }
 
 fn pods_of_several_machines(_: &mut World) {
