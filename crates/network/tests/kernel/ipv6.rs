@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use naru_network::model::{Desired, IpBlock, Network, Peers, Policy, PolicyRule, Protocol, Published, Service};
 use naru_network::peers::Mode;
+use naru_network::wireguard::Preference;
 use naru_network::{HostRecord, firewall};
 
 use crate::Test;
+use crate::capture::Capture;
 use crate::machines::Cluster;
 use crate::world::{HOST6, OUTSIDE6, TestPod, World, ask, ask_udp, seen_as, service, sh, who};
 
@@ -25,6 +27,7 @@ pub const TESTS: &[Test] = &[
     ("ipv6::what_was_changed_is_given_back", what_was_changed_is_given_back),
     ("ipv6::other_firewalls_have_doors_for_it", other_firewalls_have_doors_for_it),
     ("ipv6::pods_of_several_machines", pods_of_several_machines),
+    ("ipv6::encryption_is_for_both_families", encryption_is_for_both_families),
 ];
 
 const DOCKER: &str = "nft 'table ip6 filter { chain DOCKER-USER { counter return; }; chain FORWARD { type filter hook forward priority 0; \
@@ -405,6 +408,43 @@ fn pods_of_several_machines(_: &mut World) {
     let left = first.uninstall();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(first.netns.sh("ip -6 route show table all proto 110").trim(), "");
+}
+
+fn encryption_is_for_both_families(_: &mut World) {
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        eprintln!("SKIPPED: ipv6::encryption_is_for_both_families: /dev/net/tun is missing");
+        return;
+    }
+    const MARKER: &str = "plaintext-marker-of-the-second-family";
+    let mut cluster = Cluster::new();
+    for (n, machine) in cluster.machines.iter_mut().enumerate() {
+        machine.second_family(n as u8 + 1);
+        machine.encrypt(Preference::Userspace);
+        machine.encryption.everywhere = true;
+    }
+    let mut n = 0;
+    let pods: [TestPod; 3] = cluster.machines.each_mut().map(|machine| {
+        n += 1;
+        let mut pod = machine.pod(&format!("p{n}"));
+        pod.serve(80);
+        pod
+    });
+    cluster.apply(&Desired { pods: models(&pods.each_ref()), ..Desired::default() });
+    let converged = cluster.converge();
+    assert_eq!(converged.each_ref().map(|outcome| outcome.problems.len()), [0; 3], "{converged:?}");
+    assert_eq!(converged[0].plan.modes["m2"], Mode::Wireguard);
+    assert!(converged[0].plan.neighbours.is_empty(), "no tunnel beside it");
+    for (from, to) in [(0, 1), (0, 2), (2, 0)] {
+        assert_eq!(seen_as(&pods[from].netns.reach((six(&pods[to]), 80))), six(&pods[from]), "{from} to {to}");
+    }
+    let capture = Capture::start(&cluster.fabric.router);
+    let heard = pods[1].netns.run(|| UdpSocket::bind("[::]:7779").unwrap());
+    heard.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let socket = pods[0].netns.run(|| UdpSocket::bind("[::]:0").unwrap());
+    socket.send_to(MARKER.as_bytes(), (six(&pods[1]), 7779)).unwrap();
+    let mut buffer = [0; 64];
+    assert_eq!(heard.recv(&mut buffer).unwrap(), MARKER.len());
+    assert!(!capture.end().contains(MARKER), "the wire shows what pods say");
 }
 
 /// More than one packet's worth arrives whole, though the tunnel takes smaller ones than the pods send.
