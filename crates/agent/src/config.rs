@@ -38,7 +38,7 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Most pods on this node.
     pub max_pods: u32,
-    /// The pod subnet of this node, for `spec.podCIDR`.
+    /// The pod subnet of this node: it is told, and is `spec.podCIDR` of a Node that is not there yet.
     pub pod_cidr: Option<String>,
 }
 

@@ -1,16 +1,22 @@
 //! From one machine to several: tokens, joining, leaving, nodes, and how the whole is doing.
 
 pub(crate) mod clock;
+mod change;
 mod drain;
 mod duration;
 mod invitation;
 mod join;
+mod labels;
 mod leave;
+mod list;
+mod loss;
 pub(crate) mod membership;
 mod node;
 mod process;
+mod rebalance;
 mod status;
 mod token;
+mod versions;
 
 pub(crate) use duration::parse as duration;
 pub(crate) use invitation::{certificate_of, certificate_request};

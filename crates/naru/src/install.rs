@@ -1,5 +1,7 @@
 //! `naru install` and `naru uninstall`: Naru with the machine, and without.
 
+mod words;
+
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -28,6 +30,10 @@ pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
 /// `naru install`.
 pub(crate) async fn install(place: &Place, options: &InstallOptions) -> anyhow::Result<ExitCode> {
     must_be_root("install")?;
+    let given = words::of(options)?;
+    if !given.is_empty() && crate::cluster::Membership::exists(place) {
+        bail!("this machine is a worker: the options of a server mean nothing here");
+    }
     if !Path::new("/run/systemd/system").exists() {
         bail!("this machine has no systemd: start `naru server` from its own init, or let `naru up` start it");
     }
@@ -49,7 +55,8 @@ pub(crate) async fn install(place: &Place, options: &InstallOptions) -> anyhow::
         run("groupadd", &["--system", "naru"])?;
         println!("Group     naru (its members need no sudo: `sudo usermod -aG naru $USER`)");
     }
-    let text = unit(place, options);
+    let before = std::fs::read_to_string(UNIT).unwrap_or_default();
+    let text = unit(place, &options.to, &words::role(place, &given, &before));
     changed |= std::fs::read_to_string(UNIT).is_ok_and(|before| before != text);
     std::fs::write(UNIT, text).with_context(|| format!("cannot write {UNIT}"))?;
     let active = Command::new("systemctl").args(["is-active", "--quiet", "naru.service"]).status();
@@ -110,7 +117,7 @@ fn steps(active: bool, changed: bool) -> Vec<&'static [&'static str]> {
 /// started again for ever (systemd's own limit is five times within ten seconds, then never again), after the clock is set
 /// where something sets it, and after firewalls, whose rules ours are put into. A supervisor that falls to the memory
 /// killer is no reason to end the server (`OOMPolicy=continue`).
-fn unit(place: &Place, options: &InstallOptions) -> String {
+fn unit(place: &Place, program: &Path, role: &str) -> String {
     format!(
         "[Unit]\nDescription=Naru container orchestrator\nDocumentation=https://github.com/naru-io/naru\n\
          After=network-online.target nss-lookup.target time-sync.target nftables.service firewalld.service ufw.service \
@@ -118,10 +125,10 @@ fn unit(place: &Place, options: &InstallOptions) -> String {
          ExecStart={} --state-dir {} --run-dir {} {}\nRestart=always\nRestartSec=1\nKillMode=process\n\
          OOMScoreAdjust=-999\nOOMPolicy=continue\nLimitNOFILE=1048576\nTasksMax=infinity\nRuntimeDirectory=naru\n\
          RuntimeDirectoryPreserve=yes\n\n[Install]\nWantedBy=multi-user.target\n",
-        options.to.display(),
+        program.display(),
         place.state_dir.display(),
         place.run_dir.display(),
-        if crate::cluster::Membership::exists(place) { "agent" } else { "server" },
+        role,
     )
 }
 
@@ -140,11 +147,7 @@ pub(crate) fn refresh_unit(place: &Place) -> anyhow::Result<()> {
         return Ok(());
     }
     let before = std::fs::read_to_string(UNIT).with_context(|| format!("cannot read {UNIT}"))?;
-    let (other, own) = match crate::cluster::Membership::exists(place) {
-        true => (" server\n", " agent\n"),
-        false => (" agent\n", " server\n"),
-    };
-    let after = before.replace(other, own);
+    let after = words::with_role(&before, crate::cluster::Membership::exists(place));
     if after != before {
         std::fs::write(UNIT, after).with_context(|| format!("cannot write {UNIT}"))?;
         run("systemctl", &["daemon-reload"])?;
@@ -189,7 +192,9 @@ pub(crate) async fn uninstall(place: &Place, options: &UninstallOptions) -> anyh
     if options.volumes {
         remove_state(&place.state_dir)?;
     } else if worker {
-        println!("The cluster still counts on this machine: `naru install` brings it back, `sudo naru leave` ends that");
+        println!(
+            "The cluster still counts on this machine: `naru install` brings it back, `sudo naru leave` ends that"
+        );
     }
     println!("Removed. The program itself is a single file: {}", std::env::current_exe()?.display());
     Ok(ExitCode::SUCCESS)
@@ -276,7 +281,7 @@ mod tests {
     #[test]
     fn the_unit_keeps_containers_and_never_gives_up() {
         let place = Place { state_dir: "/nowhere/naru".into(), run_dir: "/nowhere/run".into() };
-        let text = unit(&place, &InstallOptions { to: "/opt/naru".into() });
+        let text = unit(&place, Path::new("/opt/naru"), "server");
         let section = |name: &str| {
             let rest = text.split_once(&format!("[{name}]\n")).expect("the section").1;
             rest.split("\n\n").next().expect("its lines").lines().map(str::to_owned).collect::<Vec<_>>()

@@ -77,6 +77,15 @@ pub(crate) fn warn(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{yellow}warning:{plain} {text}");
 }
 
+/// A value as YAML.
+pub(crate) fn yaml(value: &serde_json::Value) -> anyhow::Result<String> {
+    let mut text = serde_saphyr::to_string(value)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
 /// How long ago, in one or two units, as `3 minutes ago`.
 pub(crate) fn ago(seconds: i64) -> String {
     let (count, unit) = match seconds.max(0) {

@@ -137,6 +137,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
             node_gone: options.node_grace,
             presence: Some(server.presence()),
             pod_network: options.pod_network,
+            rebalance: options.rebalance,
             ..Default::default()
         };
         naru_controllers::start(client("system:controllers"), controllers, shutdown.clone()).await

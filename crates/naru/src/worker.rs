@@ -7,6 +7,7 @@
 mod link;
 mod local;
 mod renewal;
+mod subnet;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
@@ -97,7 +98,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         dns: naru_agent::Dns { server: plan.dns.into(), ..naru_agent::Dns::default() },
         labels: cluster.labels.clone(),
         max_pods: server::MAX_PODS,
-        pod_cidr: None,
+        pod_cidr: Some(subnet.to_string()),
     });
     let agent = Arc::new(agent.await.context("the node cannot start")?);
     agent.has_program(Arc::new(program.clone()));
@@ -114,19 +115,24 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         milliseconds = begun.elapsed().as_millis() as u64,
         "ready"
     );
-    tokio::select! {
-        ended = server::until_told_to_end() => ended?,
-        () = program.replaced() => {}
-    }
-    tracing::info!("ending; containers go on");
+    let moved = tokio::select! {
+        ended = server::until_told_to_end() => {
+            ended?;
+            tracing::info!("ending; containers go on");
+            None
+        }
+        () = program.replaced() => None,
+        other = subnet::changed(&worker, subnet) => Some(other),
+    };
     worker.shutdown.cancel();
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     drop((agent, dataplane));
     let _ = std::fs::remove_file(place.socket());
-    if program.is_replaced() {
-        return Err(program.execute());
+    match moved {
+        None if program.is_replaced() => Err(program.execute()),
+        None => Ok(ExitCode::SUCCESS),
+        Some(other) => subnet::begin_anew(&place, subnet, other).await,
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The pod subnet of this node: the one it had, or the one that the cluster gives it.

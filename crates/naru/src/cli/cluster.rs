@@ -62,6 +62,12 @@ pub(crate) struct JoinOptions {
     /// A label of the node (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
+    /// The zone that it is in, such as a rack or a data centre: replicas keep apart by it
+    #[arg(long)]
+    pub zone: Option<String>,
+    /// The region that it is in
+    #[arg(long)]
+    pub region: Option<String>,
     /// Another address of the server, asked beside those in the token (repeatable)
     #[arg(long = "server", value_name = "HOST[:PORT]")]
     pub servers: Vec<String>,
@@ -87,6 +93,54 @@ pub(crate) struct StatusOptions {
     pub format: String,
 }
 
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpdateNode {
+    /// active: takes pods; pause: takes no new ones; drain: everything moves off it
+    #[arg(long, value_parser = ["active", "pause", "drain"])]
+    pub availability: Option<String>,
+    /// Set a label (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label_add: Vec<String>,
+    /// Remove a label (repeatable)
+    #[arg(long, value_name = "KEY")]
+    pub label_rm: Vec<String>,
+    /// It belongs here: said of a node that came back to a cluster that was restored from before it joined
+    #[arg(long)]
+    pub accept: bool,
+    /// worker or manager
+    #[arg(long, value_parser = ["worker", "manager"])]
+    pub role: Option<String>,
+    /// The node
+    pub node: String,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  naru node rebalance --dry-run     what would be moved\n  naru node rebalance worker-3      fill that node"
+)]
+pub(crate) struct RebalanceNodes {
+    /// Nodes that are to take pods; all that can unless given
+    pub nodes: Vec<String>,
+    /// Only tell what would be moved
+    #[arg(long, conflicts_with = "stop")]
+    pub dry_run: bool,
+    /// How many pods are moved at once
+    #[arg(long, default_value = "1", value_name = "NUMBER")]
+    pub at_once: usize,
+    /// How many pods are moved to each of the nodes at most; no limit unless given
+    #[arg(long, value_name = "NUMBER")]
+    pub most: Option<usize>,
+    /// How long to wait; until all are moved unless given
+    #[arg(long, value_parser = crate::cluster::duration)]
+    pub timeout: Option<Duration>,
+    /// Begin no more moves; those under way go on
+    #[arg(long)]
+    pub stop: bool,
+    /// Output format of --dry-run
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    pub format: String,
+}
+
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum NodeCommand {
     /// List nodes
@@ -101,6 +155,33 @@ pub(crate) enum NodeCommand {
     },
     /// Show everything about nodes
     Inspect {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Output format
+        #[arg(long, default_value = "json", value_parser = ["json", "yaml"])]
+        format: String,
+    },
+    /// List what runs on nodes; on all unless some are named
+    Ps {
+        /// Nodes
+        nodes: Vec<String>,
+        /// Output format
+        #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+        format: String,
+    },
+    /// Change whether a node takes pods, and its labels
+    Update(UpdateNode),
+    /// Move running pods to nodes that came later: a replacement starts first, one at a time
+    Rebalance(RebalanceNodes),
+    /// Make workers servers (a cluster has one server so far)
+    Promote {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Make servers workers (a cluster has one server so far)
+    Demote {
         /// Nodes
         #[arg(required = true)]
         nodes: Vec<String>,

@@ -38,6 +38,9 @@ pub(crate) struct ServerOptions {
     /// How long nodes' certificates are valid; nodes renew theirs after two thirds of it
     #[arg(long, default_value = "30d", value_parser = crate::cluster::duration)]
     pub node_certificate: std::time::Duration,
+    /// Move running pods to nodes that came later or came back, so many at once; 0: only when `naru node rebalance` asks
+    #[arg(long, default_value = "0", value_name = "NUMBER")]
+    pub rebalance: usize,
     #[command(flatten)]
     pub backup: ScheduleOptions,
     /// What is logged: error, warn, info, debug, trace, or a filter such as naru_agent=debug
@@ -73,6 +76,11 @@ pub(crate) struct InstallOptions {
     /// Where the program is copied to
     #[arg(long, default_value = "/usr/local/bin/naru")]
     pub to: PathBuf,
+    #[command(flatten)]
+    pub backup: ScheduleOptions,
+    /// More options of `naru server`, after `--`; those of the last time stay unless some are given
+    #[arg(last = true, value_name = "SERVER OPTION")]
+    pub server: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -17,7 +17,7 @@ use naru_identity::{JoinLine, request_certificate};
 use serde_json::Value;
 
 use super::membership::{Cluster, Membership};
-use super::{invitation, process, token};
+use super::{invitation, labels, process, token};
 use crate::cli::{JoinOptions, Place};
 use crate::{connect, server};
 
@@ -32,11 +32,15 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
     }
     belongs_nowhere(place)?;
     let name = options.node_name.clone().map_or_else(server::host_name, Ok)?;
-    let mut labels = std::collections::BTreeMap::new();
-    for label in &options.labels {
-        let (key, value) = label.split_once('=').with_context(|| format!("--label {label}: expected KEY=VALUE"))?;
-        labels.insert(key.to_owned(), value.to_owned());
+    if !is_name(&name) {
+        bail!(
+            "{name:?} is no node's name: expected at most 63 lower-case letters, digits, '-' and '.'; give one with --node-name"
+        );
     }
+    if let Some(address) = options.address.filter(|ip| ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()) {
+        bail!("--address {address}: expected an address by which other machines reach this one");
+    }
+    let labels = labels::of_join(options)?;
     // Those given here are asked beside those of the token: one of them answers.
     for server in options.servers.iter().rev() {
         line.servers.insert(0, token::with_port(server));
@@ -84,6 +88,15 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
 /// Where servers say that they answer.
 pub(crate) fn reported(about: &Value) -> Vec<String> {
     about["servers"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A name that objects and DNS can have.
+fn is_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 63 && name.split('.').all(label)
 }
 
 fn belongs_nowhere(place: &Place) -> anyhow::Result<()> {

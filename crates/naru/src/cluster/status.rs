@@ -13,7 +13,7 @@ use naru_client::{Client, FailoverTransport, ListOptions, Resource};
 use serde_json::{Value, json};
 
 use super::membership::Membership;
-use super::{clock, node, process};
+use super::{change, clock, node, process, versions};
 use crate::cli::{Place, StatusOptions};
 use crate::connect;
 use crate::output::Table;
@@ -53,6 +53,7 @@ async fn cluster(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
     let leases = client.dynamic(Resource::of::<Lease>(), Some("kube-node-lease"));
     let leases = leases.list(&ListOptions::default()).await.map(|list| list.items).unwrap_or_default();
     troubles.extend(clocks(&nodes, &leases, now));
+    troubles.extend(versions::told(&nodes).into_iter().map(|(what, mend)| Trouble { what, mend }));
     troubles.extend(backups(&schedule::noted(&client).await));
     if json {
         let page = json!({"cluster": about, "nodes": nodes.iter().map(|node| row(node, &pods, now)).collect::<Vec<_>>(),
@@ -207,6 +208,16 @@ fn troubles(
                 ),
             );
         }
+        if meta::annotation(node, change::RETURNED).is_some() {
+            add(
+                format!(
+                    "node {name} came back by a certificate that is newer than the backup from which this cluster was restored"
+                ),
+                format!(
+                    "`naru node update --accept {name}` if it belongs here; `naru node rm --force {name}` if it had been removed"
+                ),
+            );
+        }
         if node["spec"]["unschedulable"] == true {
             add(format!("node {name} takes no new pods"), format!("`naru node uncordon {name}` when that is over"));
         }
@@ -228,14 +239,14 @@ fn troubles(
 }
 
 /// Whether a volume's data lies on this node.
-fn is_on(volume: &Value, node: &str) -> bool {
+pub(super) fn is_on(volume: &Value, node: &str) -> bool {
     let terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"].as_array().into_iter().flatten();
     let expressions = terms.flat_map(|term| term["matchExpressions"].as_array().into_iter().flatten());
     let values = |expression: &Value| expression["values"].as_array().is_some_and(|v| v.iter().any(|v| v == node));
     expressions.into_iter().any(|e| e["key"] == "kubernetes.io/hostname" && values(e))
 }
 
-fn claim_of(volume: &Value) -> &str {
+pub(super) fn claim_of(volume: &Value) -> &str {
     let claim = meta::text(volume, "spec.claimRef.name");
     if claim.is_empty() { meta::name(volume) } else { claim }
 }
@@ -263,7 +274,12 @@ async fn worker(place: &Place, membership: &Membership, json: bool) -> anyhow::R
     let nodes = node::nodes(&client);
     let asked = tokio::time::timeout(std::time::Duration::from_secs(10), nodes.get(&cluster.node_name));
     let ready = match asked.await {
-        Ok(Ok(node)) => node::readiness(&node).to_owned(),
+        Ok(Ok(node)) => {
+            if let Some(why) = versions::refused(&node) {
+                troubles.push(Trouble { what: format!("the server refuses this node: {why}"), mend: String::new() });
+            }
+            node::readiness(&node).to_owned()
+        }
         Ok(Err(error)) => {
             let what = match error.status() {
                 Some(status) => status.message.clone(),
@@ -295,7 +311,7 @@ async fn worker(place: &Place, membership: &Membership, json: bool) -> anyhow::R
             "status": ready, "process": running, "certificateUntil": until, "troubles": troubles});
         println!("{}", serde_json::to_string_pretty(&page)?);
     } else {
-        println!("Node          {} ({ready}), naru {}", cluster.node_name, env!("CARGO_PKG_VERSION"));
+        println!("Node          {} ({ready}), naru {}", cluster.node_name, naru_api::version());
         println!("Cluster       {}, at {}", cluster.cluster_id, cluster.addresses().join(" "));
         println!("Certificate   until {until}, renewed by itself after {}", day(membership.renew_at()));
         println!();
@@ -355,6 +371,15 @@ mod tests {
             ]
         );
         assert!(said(&[node("c", "Unknown")]).is_empty(), "an old lease of a lost node says nothing of its clock");
+    }
+
+    #[test]
+    fn a_node_that_the_cluster_had_forgotten_is_asked_about() {
+        let mut back = node("w2", "True");
+        back["metadata"]["annotations"] = json!({change::RETURNED: "2026-05-01T11:59:00Z"});
+        let said = troubles(&[node("w1", "True"), back], &[], &[], None, now());
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].what.contains("node w2 came back") && said[0].mend.contains("naru node rm --force w2"), "{said:?}");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use naru_compose::{Disk, load};
-use serde_json::Value;
 
 use super::project::{Project, request};
 use crate::cli::ProjectOptions;
@@ -51,7 +50,7 @@ fn text(options: &ProjectOptions, what: &What, how: &How) -> anyhow::Result<Stri
         let mut project = Project::load(options, &how.only)?;
         super::up::narrow(&mut project, &how.only, false);
         let objects = naru_compose::translate(&project.loaded.project)?.objects;
-        let documents = objects.iter().map(|object| Ok(format!("---\n{}", yaml(object)?)));
+        let documents = objects.iter().map(|object| Ok(format!("---\n{}", output::yaml(object)?)));
         return documents.collect::<anyhow::Result<Vec<_>>>().map(|documents| documents.concat());
     }
     let mut request = request(options, &how.only)?;
@@ -92,14 +91,7 @@ fn text(options: &ProjectOptions, what: &What, how: &How) -> anyhow::Result<Stri
         if let Some(map) = value.as_object_mut() {
             map.remove("x-naru-working-dir");
         }
-        yaml(&value)?
+        output::yaml(&value)?
     })
 }
 
-fn yaml(value: &Value) -> anyhow::Result<String> {
-    let mut text = serde_saphyr::to_string(value)?;
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    Ok(text)
-}
