@@ -85,15 +85,7 @@ impl Dataplane {
             fs::create_dir_all(dir).map_err(state)?;
         }
         fits(&config, &dir)?;
-        if config.node.six.is_some() && !has_ipv6() {
-            tracing::warn!("this machine has no IPv6 (module ipv6): its pods have IPv4 addresses alone");
-            config.node.six = None;
-        }
-        let second = config.node.six.map(|six| six.pod_subnet);
-        let record =
-            HostRecord::open(&dir, second).map_err(|source| DataplaneError::State { path: dir.clone(), source })?;
-        config.node.guarded = record.guarded;
-        config.node.guarded6 = record.six.map(|six| six.guarded).unwrap_or_default();
+        note_machine(&mut config, &dir)?;
         let node = config.node.clone();
         let ipam = Arc::new(Ipam::open(&dir.join("addresses"), node.pod_subnet)?);
         let links = Arc::new(Links::open(LinkConfig {
@@ -420,6 +412,21 @@ fn fixed_address(pod: &Pod) -> Option<Ipv4Addr> {
     let text = annotations.get(naru_api::naru::names::NETWORKS)?;
     let networks: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
     networks.iter().find_map(|network| network["ip"].as_str()?.parse().ok())
+}
+
+/// Notes how the machine was, before anything is changed on it, and lets the rules know.
+fn note_machine(config: &mut DataplaneConfig, dir: &Path) -> Result<(), DataplaneError> {
+    let node = &mut config.node;
+    if node.six.is_some() && !has_ipv6() {
+        tracing::warn!("this machine has no IPv6 (module ipv6): its pods have IPv4 addresses alone");
+        node.six = None;
+    }
+    let second = node.six.map(|six| six.pod_subnet);
+    let record =
+        HostRecord::open(dir, second).map_err(|source| DataplaneError::State { path: dir.to_owned(), source })?;
+    node.guarded = record.guarded;
+    node.guarded6 = record.six.map(|six| six.guarded).unwrap_or_default();
+    Ok(())
 }
 
 /// A machine that becomes a node must not use the ranges of pods and services itself; one that is a node is told when it
