@@ -1,6 +1,6 @@
 //! The decision about one node.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use naru_client::PatchKind;
 use serde_json::json;
 
@@ -14,6 +14,17 @@ use crate::views::{Condition, Node, Pod};
 /// Conditions that nobody can vouch for when the node is silent.
 const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
+/// Annotation of a Node: until when it may be silent, because its program is being replaced. The node itself sets it.
+const REPLACING: &str = "naru.io/replacing-until";
+/// So long after it was last heard of that counts, and not longer.
+const EXCUSED: SignedDuration = SignedDuration::from_secs(60);
+
+/// Until when a node has said that its silence means nothing.
+fn excused(view: &View) -> Option<Timestamp> {
+    let until: Timestamp = view.node.metadata.annotation(REPLACING)?.parse().ok()?;
+    (until.duration_since(view.heard) <= EXCUSED).then_some(until)
+}
+
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let node = &*view.node;
     let mut plan = Plan::nothing("heard of");
@@ -21,6 +32,7 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         return Plan::nothing("being deleted");
     }
     let deadline = view.heard.saturating_add(view.grace).unwrap_or(Timestamp::MAX);
+    let deadline = excused(view).map_or(deadline, |until| deadline.max(until));
     let silent = deadline <= now;
     let mut conditions = node.status.conditions.clone();
     if silent {

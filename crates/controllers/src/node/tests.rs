@@ -45,6 +45,22 @@ fn a_living_node_is_left_alone_until_its_silence_would_be_too_long() {
 }
 
 #[test]
+fn a_node_whose_program_is_replaced_may_be_silent_for_a_moment() {
+    let looked = |until: i64, silent_for: i64| {
+        let mut node = view::<Node>(json!({
+            "metadata": { "name": "n1", "uid": "u", "resourceVersion": "4",
+                "annotations": { "naru.io/replacing-until": at(until) } },
+            "status": { "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": at(-50) }] },
+        }));
+        node.spec.taints.clear();
+        texts(&look(Arc::new(node), silent_for, vec![], true)).len()
+    };
+    assert_eq!(looked(5, 45), 0, "silent for longer than others may be, and said so");
+    assert_eq!(looked(-1, 45), 1, "that time is over");
+    assert_eq!(looked(3600, 45), 1, "nobody may be silent for an hour");
+}
+
+#[test]
 fn a_silent_node_becomes_unknown_with_its_pods_and_is_tainted() {
     let stays = json!([{ "key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 5 }]);
     let lost = look(node("True", json!({})), 40, vec![pod("a", stays.clone())], true);
