@@ -81,6 +81,8 @@ pub fn converge_from(
         if let Err(error) = rest.finish(&socket) {
             outcome.incomplete = true;
             outcome.problems.push(format!("encrypted peers that are gone are not forgotten: {}", crate::chain(&error)));
+        } else if plan.encrypted.is_none() {
+            devices.encrypted = None;
         }
         outcome.encrypted = rest.peers(&plan);
     }

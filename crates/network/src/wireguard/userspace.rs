@@ -154,9 +154,7 @@ impl State {
                     new.extend(self.table.peers.keys().copied());
                 }
                 Change::Peer { peer, aim } => {
-                    let known = self.table.peers.contains_key(&peer.key);
-                    self.table.set(peer, *aim);
-                    if !known || *aim {
+                    if self.table.set(peer, *aim) || *aim {
                         new.push(peer.key);
                     }
                 }

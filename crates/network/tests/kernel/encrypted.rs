@@ -64,6 +64,17 @@ fn pods_on(cluster: &mut Cluster) -> [TestPod; 3] {
     pods
 }
 
+/// Puts one wish of the whole cluster in force: rules first, as ways follow them.
+fn turn(cluster: &mut Cluster, pods: &[TestPod; 3], everywhere: bool) -> [Converged; 3] {
+    for machine in &mut cluster.machines {
+        machine.encryption.everywhere = everywhere;
+    }
+    cluster.apply(&Desired { pods: pods.each_ref().map(|pod| pod.model()).to_vec(), ..Desired::default() });
+    let converged = cluster.converge();
+    well(&converged);
+    converged
+}
+
 fn well(converged: &[Converged; 3]) {
     for outcome in converged {
         assert_eq!((outcome.problems.len(), outcome.incomplete), (0, false), "{:?}", outcome.problems);
@@ -105,19 +116,12 @@ fn the_wire_shows_nothing(_: &mut World) {
         let mut cluster = cluster(preference);
         let pods = pods_on(&mut cluster);
         // That the test can see it at all: the plain way shows it.
-        for machine in &mut cluster.machines {
-            machine.encryption.everywhere = false;
-        }
-        well(&cluster.converge());
+        turn(&mut cluster, &pods, false);
         let open = Capture::start(&cluster.fabric.router);
         whisper(&pods[0], &pods[1]);
         whisper(&pods[0], &pods[2]);
         assert!(open.end().contains(MARKER), "the plain way is seen");
-        for machine in &mut cluster.machines {
-            machine.encryption.everywhere = true;
-        }
-        let converged = cluster.converge();
-        well(&converged);
+        let converged = turn(&mut cluster, &pods, true);
         for outcome in &converged {
             assert!(outcome.plan.modes.values().all(|mode| *mode == Mode::Wireguard), "{:?}", outcome.plan.modes);
             assert_eq!(outcome.plan.mtu, 1420);
@@ -235,10 +239,7 @@ fn plain_becomes_encrypted_under_load(_: &mut World) {
     each(|preference| {
         let mut cluster = cluster(preference);
         let pods = pods_on(&mut cluster);
-        for machine in &mut cluster.machines {
-            machine.encryption.everywhere = false;
-        }
-        well(&cluster.converge());
+        turn(&mut cluster, &pods, false);
         let (stop, count, failed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let _load = Load { stop: &stop };
@@ -258,24 +259,17 @@ fn plain_becomes_encrypted_under_load(_: &mut World) {
             more();
             // One by annotation, which is enough for its own ways; then all of them.
             cluster.machines[0].wish = Wish::Wireguard;
-            let converged = cluster.converge();
-            well(&converged);
+            let converged = turn(&mut cluster, &pods, false);
             assert_eq!(converged[1].plan.modes["m1"], Mode::Wireguard);
             assert_eq!(converged[1].plan.modes["m3"], Mode::Vxlan);
             more();
-            for machine in &mut cluster.machines {
-                machine.encryption.everywhere = true;
-            }
-            well(&cluster.converge());
+            turn(&mut cluster, &pods, true);
             let closed = Capture::start(&cluster.fabric.router);
             more();
             assert_eq!(closed.end().plain_pods(), 0);
             // And back.
-            for machine in &mut cluster.machines {
-                machine.encryption.everywhere = false;
-                machine.wish = Wish::Automatic;
-            }
-            well(&cluster.converge());
+            cluster.machines[0].wish = Wish::Automatic;
+            turn(&mut cluster, &pods, false);
             more();
         });
         assert_eq!(failed.load(Ordering::Relaxed), 0, "of {}", count.load(Ordering::Relaxed));
@@ -342,8 +336,8 @@ fn nobody_gets_in_past_it(_: &mut World) {
         other.converge(&[here.peer()]);
         let _ = liar.netns.ask_udp((pods[0].address, 5002));
         assert!(target.recv(&mut [0; 64]).is_err(), "something came in");
-        // One of the cluster with an address that is not its own.
-        cluster.machines[1].netns.sh("ip addr add 10.42.3.99/32 dev lo; ip route replace 10.42.1.0/24 via 10.42.1.1 dev naru-wg onlink proto 110 src 10.42.3.99");
+        // One of the cluster with an address that is not its own, and nothing there to keep it from that.
+        cluster.machines[1].netns.sh("nft delete table inet naru; ip addr add 10.42.3.99/32 dev lo; ip route replace 10.42.1.0/24 via 10.42.1.1 dev naru-wg onlink proto 110 src 10.42.3.99");
         cluster.machines[1].netns.run(|| {
             let socket = UdpSocket::bind((Ipv4Addr::new(10, 42, 3, 99), 0)).unwrap();
             let _ = socket.send_to(b"forged", (pods[0].address, 5002));

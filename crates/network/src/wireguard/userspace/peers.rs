@@ -138,15 +138,17 @@ impl Table {
         self.own = Some(own);
     }
 
-    /// Adds a peer, or changes one. Another pulse makes it anew, everything else leaves what was agreed on.
-    pub fn set(&mut self, config: &PeerConfig, aim: bool) {
-        let Some(own) = self.own.clone() else { return };
+    /// Adds a peer, or changes one. Another pulse makes it anew, everything else leaves what was agreed on. Says whether
+    /// keys are to be agreed on.
+    pub fn set(&mut self, config: &PeerConfig, aim: bool) -> bool {
+        let Some(own) = self.own.clone() else { return false };
         let known = self.peers.get(&config.key).filter(|peer| peer.keepalive == config.keepalive).cloned();
         let endpoint = match self.peers.get(&config.key) {
             Some(peer) if !aim => *peer.endpoint.lock(),
             _ => config.endpoint,
         };
         self.forget(&config.key);
+        let fresh = known.is_none();
         let peer = Arc::new(match known {
             Some(peer) => peer.with(config),
             None => {
@@ -163,6 +165,7 @@ impl Table {
         }
         self.by_index.insert(peer.index, peer.clone());
         self.peers.insert(config.key, peer);
+        fresh
     }
 
     pub fn forget(&mut self, key: &PublicKey) {
