@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use naru_api::k8s::api::core::v1 as core;
+use naru_api::naru::names;
 use naru_api::view::View as _;
 use naru_client::{Cached, Change, ObjectRef};
 use naru_scheduler::{Demand, Rejection, VolumeNodes};
@@ -116,7 +117,10 @@ impl Mirror {
                 demand.volumes = volumes;
                 match self.columns.place(&demand) {
                     Ok(placement) => Answer::Node(placement.node),
-                    Err(rejection) => self.without_room(&demand, &rejection, known),
+                    Err(rejection) => match self.without_room(&demand, &rejection, known) {
+                        Answer::Nowhere(why) => Answer::Nowhere(why + &data_on(&demand.volumes)),
+                        other => other,
+                    },
                 }
             }
         };
@@ -127,6 +131,18 @@ impl Mirror {
             self.waiting.insert(pod.key.clone());
         }
         answer
+    }
+}
+
+/// Where a pod's data is, in a sentence: that is what it waits for.
+fn data_on(volumes: &[VolumeNodes]) -> String {
+    let terms = volumes.iter().flat_map(|volume| &volume.nodes.node_selector_terms);
+    let expressions = terms.flat_map(|term| term.match_expressions.iter().flatten());
+    let hosts = expressions.filter(|expression| expression.key == names::HOSTNAME && expression.operator == "In");
+    let nodes: BTreeSet<&str> = hosts.flat_map(|host| host.values.iter().flatten()).map(String::as_str).collect();
+    match nodes.is_empty() {
+        true => String::new(),
+        false => format!(" Its data is on node {}.", nodes.into_iter().collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -110,3 +110,18 @@ fn answers_are_told() {
     assert!(text(Answer::Gated).contains("SchedulingGated"));
     assert!(!text(Answer::BeingBound).contains("pods"));
 }
+
+#[test]
+fn a_pod_whose_data_is_on_a_node_that_cannot_take_it_says_which() {
+    let mut mirror = Mirror::default();
+    mirror.take_node(&node("4"));
+    let nodes = serde_json::from_value(json!({ "nodeSelectorTerms": [{ "matchExpressions": [
+        { "key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"] }] }] }))
+    .expect("an affinity");
+    let volume = || Ok(vec![naru_scheduler::VolumeNodes { volume: "pv".into(), nodes }]);
+    let Answer::Nowhere(why) = mirror.place(&pod("a", ""), volume, |_| None) else { panic!("its data is elsewhere") };
+    assert!(
+        why.contains("didn't match PersistentVolume's node affinity") && why.ends_with(" Its data is on node n2."),
+        "{why}"
+    );
+}
