@@ -343,7 +343,7 @@ fn a_node_is_cordoned_drained_labelled_and_tainted() {
     server.naru(&["node", "drain", "w1"]).ok().says(&["w1 is drained"]);
     until("all on the server", || ready_on(&server, "default", "node-1"), |count| *count == 4);
     assert!(pods(&server, "default").iter().all(|(_, node, _)| node == "node-1"));
-    server.naru(&["node", "ls"]).ok().says(&["Ready, cordoned"]);
+    server.naru(&["node", "ls"]).ok().says(&["Drain"]);
     server.naru(&["node", "uncordon", "w1"]).ok();
     server.naru(&["node", "label", "w1", "disk=ssd", "kubernetes.io/os-"]).ok();
     server.naru(&["node", "taint", "w1", "gpu=yes:NoSchedule"]).ok();

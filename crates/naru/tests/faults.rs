@@ -41,6 +41,18 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("services:\n  a: {image: x, cgroup_parent: y}\n", &["compose.yaml:2", "cgroup_parent", "deploy.resources"]),
     ("services:\n  a: {command: [x]}\n", &["compose.yaml:2", "image"]),
     ("services:\n  a: {image: x, container_name: one, deploy: {replicas: 2}}\n", &["container_name"]),
+    (
+        "services:\n  a: {image: x, deploy: {placement: {constraints: [node.labels.disk=ssd]}}}\n",
+        &["compose.yaml:2", "services.a.deploy.placement.constraints", "KEY==VALUE"],
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {placement: {constraints: [node.role==leader]}}}\n",
+        &["compose.yaml:2", "manager or worker"],
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {placement: {preferences: [{spread: node.zone}]}}}\n",
+        &["compose.yaml:2", "node.labels.NAME"],
+    ),
     ("services: {}\n", &["compose.yaml", "service"]),
     ("services:\n  a: {image: 'NOT VALID'}\n", &["compose.yaml:2", "NOT VALID"]),
 ];
