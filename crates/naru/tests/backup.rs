@@ -238,7 +238,10 @@ fn a_damaged_store_is_replaced_under_running_containers_and_workers_come_back() 
         }
         Ok(())
     });
-    // The one that joined after the backup is a member like any other: removed, it stays out.
+    // The one that joined after the backup is asked about, and is a member like any other: removed, it stays out.
+    server.naru(&["status"]).says(&["node w2 came back by a certificate", "naru node update --accept w2"]);
+    server.naru(&["node", "update", "--accept", "w2"]).ok();
+    server.naru(&["status"]).ok().says(&["All is well"]);
     server.naru(&["node", "rm", "w2", "--force"]).ok();
     until(
         "it is told",
@@ -246,6 +249,61 @@ fn a_damaged_store_is_replaced_under_running_containers_and_workers_come_back() 
         |status| status.stdout.contains("w2 was removed from the cluster") || status.stderr.contains("w2 was removed"),
     );
     assert_eq!(nodes().len(), 2);
+}
+
+#[test]
+fn machines_that_joined_after_the_backup_keep_their_addresses_or_begin_anew_and_never_share_them() {
+    let Some(lan) = Lan::new() else { return };
+    let Some(server) = start(&lan, false, &["--pod-eviction", "1h"]) else { return };
+    let key = key(&server, "backup.key");
+    let (file, _) = create(&server, &key, "one.backup");
+    let token = || server.naru(&["token", "create"]).ok().text().trim_start_matches("naru join ").to_owned();
+    let mut workers = Vec::new();
+    for name in ["w1", "w2"] {
+        let Some(worker) = start(&lan, true, &[]) else { return };
+        worker.naru(&["join", &token(), "--node-name", name]).ok();
+        worker.load(Image::Probe);
+        workers.push(worker);
+    }
+    let subnets = || -> std::collections::BTreeMap<String, String> {
+        let list = server.naru(&["node", "ls", "--format", "json"]).ok().json();
+        let rows = list.as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        rows.iter()
+            .filter(|row| row["Status"] == "Ready")
+            .map(|row| (text(&row["Name"]), text(&row["PodSubnet"])))
+            .collect()
+    };
+    let own = |name: &str| subnets().get(name).cloned().unwrap_or_default();
+    assert_eq!([own("w1"), own("w2")], ["10.42.1.0/24", "10.42.2.0/24"]);
+
+    // The first is away while the second comes back, and while another machine joins.
+    workers[0].cut();
+    server.stop_server();
+    server.naru(&["backup", "restore", &text(&file), "--key-file", &text(&key), "--replace"]).ok();
+    server.start_server();
+    until("w2 keeps what its pods have", subnets, |all| all.get("w2").is_some_and(|subnet| subnet == "10.42.2.0/24"));
+    let Some(third) = start(&lan, true, &[]) else { return };
+    third.naru(&["join", &token(), "--node-name", "w3"]).ok();
+    assert_eq!(own("w3"), "10.42.1.0/24", "nobody has these now");
+    workers[0].mend();
+    eventually_within(PATIENCE, "w1 begins anew with others", || {
+        let noted = fs::read_to_string(workers[0].state_dir().join("network/pod-subnet")).unwrap_or_default();
+        let all = subnets();
+        let given = all.get("w1").cloned().unwrap_or_default();
+        if given == "10.42.3.0/24" && noted.trim() == given { Ok(()) } else { Err(format!("{all:?}, there {noted}")) }
+    });
+    // Pods run there, with addresses of these.
+    let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "there"}, "spec": {"nodeName": "w1",
+        "containers": [{"name": "a", "image": "naru.local/probe:1"}]}}"#;
+    server.kubectl_fed(pod, &["apply", "-f", "-"]).ok();
+    eventually_within(PATIENCE, "a pod is reached there", || {
+        let seen = server.kubectl(&["get", "pod", "there", "-o", "jsonpath={.status.podIP}"]).stdout;
+        if !seen.starts_with("10.42.3.") {
+            return Err(seen);
+        }
+        server.get(seen.parse::<std::net::IpAddr>().map_err(|error| error.to_string())?, 8080, "/host").map(drop)
+    });
 }
 
 #[test]
