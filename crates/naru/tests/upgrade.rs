@@ -215,6 +215,8 @@ fn containers_run_on_while_every_node_gets_another_program() {
         assert!(all(&cluster, wanted), "{:?}", versions(&cluster));
         let after: Vec<_> = hosts(&cluster).into_iter().map(containers).collect();
         assert_eq!(after, before, "the same processes");
+        let events = cluster.server.kubectl(&["get", "events", "-A"]).ok().stdout;
+        assert!(!events.contains("has not been heard of"), "no node was lost meanwhile: {events}");
         for (host, name) in hosts(&cluster).into_iter().zip(["node-1", "w1", "w2"]) {
             let (now, kept) = (programs.path(&format!("{name}/naru")), programs.path(&format!("{name}/naru.previous")));
             assert_eq!(fs::read(&now).expect("read"), fs::read(program).expect("read"), "{name}");
@@ -404,9 +406,13 @@ fn one_minor_version_apart_works_and_two_are_refused() {
     eventually_within(PATIENCE, "the condition is gone", || {
         let condition = cluster.server.kubectl(&["get", "node", "ahead", "-o", &format!("jsonpath={conditions}")]);
         match condition.ok().text() {
-            "False" => Ok(()),
+            "" | "False" => Ok(()),
             other => Err(other.to_owned()),
         }
+    });
+    eventually_within(PATIENCE, "it is connected", || {
+        let through = cluster.server.kubectl(&["exec", &pod, "--", "echo", "back"]);
+        if through.code == 0 { Ok(()) } else { Err(through.stderr) }
     });
     assert_eq!(containers(ahead), before);
     cluster.server.load(Image::Busybox);

@@ -77,9 +77,12 @@ fn ended(process: &OwnedFd, within: Duration) -> bool {
 
 /// Puts the old program back and lets it begin.
 fn go_back(place: &Place, change: &Change, why: &str) -> anyhow::Result<()> {
-    swap::put_back(&change.path)?;
     let mut told = Change::read(place).unwrap_or_else(|| change.clone());
-    told.tell(place, Phase::RolledBack, why)?;
+    // One that was confirmed in its last moment stays; its daemon is needed all the same.
+    if told.phase != Phase::Confirmed {
+        swap::put_back(&change.path)?;
+        told.tell(place, Phase::RolledBack, why)?;
+    }
     let runs = || UnixStream::connect(place.socket()).is_ok();
     let by_systemd = std::env::var_os("INVOCATION_ID").is_some() && crate::install::has_unit(place);
     // A daemon whose parent is gone was started in passing, and by nobody again.

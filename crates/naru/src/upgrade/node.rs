@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
 use futures_util::future::BoxFuture;
@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
-use naru_client::{Body, full_body};
+use naru_client::{Body, Client, PatchKind, full_body};
 use naru_runtime::pod::{ContainerState, Pods, Runtime};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -22,12 +22,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::change::{Change, Phase, Ran, boot};
 use super::file::{self, Program};
+use super::remote::nodes;
 use super::rules::{Step, judge};
 use super::swap;
 use crate::cli::Place;
 
 /// How long a new program may take until everything is as it was, unless told otherwise.
 pub(crate) const PATIENCE: u64 = 120;
+
+/// Annotation of a Node: until when it may be silent.
+const REPLACING: &str = "naru.io/replacing-until";
+/// How long that is: the new program is there within a second or two, where nothing is wrong.
+const SILENT: SignedDuration = SignedDuration::from_secs(20);
 
 /// What a node says of its program.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,6 +64,8 @@ pub(super) struct Inner {
     /// Held by whoever changes something.
     change: tokio::sync::Mutex<()>,
     next: CancellationToken,
+    /// The way to the cluster, and this node's name there.
+    pub(super) cluster: OnceLock<(Client, String)>,
 }
 
 impl Replaceable {
@@ -74,6 +82,7 @@ impl Replaceable {
             staged: Mutex::new(None),
             change: tokio::sync::Mutex::new(()),
             next: CancellationToken::new(),
+            cluster: OnceLock::new(),
         })))
     }
 
@@ -198,6 +207,7 @@ impl Inner {
             change.tell(&self.place, Phase::Interrupted, &format!("{error:#}"))?;
             return Err(error);
         }
+        self.excuse(Some(now.saturating_add(SILENT).unwrap_or(now))).await;
         tracing::info!(from = change.from.version, to = change.to.version, "another program takes this one's place");
         let next = self.next.clone();
         // A moment, so that whoever asked is answered.
@@ -206,6 +216,19 @@ impl Inner {
             next.cancel();
         });
         Ok(())
+    }
+
+    /// Tells the cluster until when this node may be silent; without that its pods would be out of services meanwhile.
+    pub(super) async fn excuse(&self, until: Option<Timestamp>) {
+        let Some((client, node)) = self.cluster.get() else { return };
+        let patch = json!({"metadata": {"annotations": {REPLACING: until.map(|until| until.to_string())}}});
+        let nodes = nodes(client);
+        let told = nodes.patch(node, PatchKind::Merge, &patch);
+        match tokio::time::timeout(std::time::Duration::from_secs(5), told).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the cluster was not told of the change"),
+            Err(_) => tracing::warn!("the cluster was not told of the change: it does not answer"),
+        }
     }
 
     /// Starts the watch: this program, as a process that outlives this one's place being taken.

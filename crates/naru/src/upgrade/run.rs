@@ -163,6 +163,15 @@ impl Plan {
         let all = nodes(&self.client).list(&ListOptions::default()).await.context("cannot list nodes")?.items;
         let versions: Vec<(String, String)> =
             all.iter().map(|node| (meta::name(node).to_owned(), version(node))).collect();
+        let is_server = |node: &&Value| meta::label(node, "node-role.kubernetes.io/control-plane").is_some();
+        let stays = |node: &&Value| !found.iter().any(|found| found.name == meta::name(node));
+        let servers: Vec<(String, String)> = all
+            .iter()
+            .filter(is_server)
+            .filter(stays)
+            .map(|node| (meta::name(node).to_owned(), version(node)))
+            .collect();
+        let too_old = left_behind(&self.program.version, &servers);
         let behind = left_behind(&self.program.version, &versions);
         let steps = found.iter().map(|found| {
             let step = match &found.state {
@@ -174,6 +183,11 @@ impl Plan {
                 Ok(Some(Step::Upgrade | Step::Downgrade)) if found.server && !behind.is_empty() => Err(format!(
                     "{} could not work with a server of {}: change them first, or remove them",
                     behind.join(", "),
+                    self.program.version
+                )),
+                Ok(Some(Step::Upgrade | Step::Downgrade)) if !too_old.is_empty() => Err(format!(
+                    "the server {} could not work with {}: change it first",
+                    too_old.join(", "),
                     self.program.version
                 )),
                 step => step,

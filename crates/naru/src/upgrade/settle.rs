@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use naru_client::Client;
 use naru_runtime::pod::{ContainerState, PodError, PodLiveness, PodUid, Runtime};
 
@@ -9,6 +10,8 @@ use super::change::{Change, Phase, Ran, boot};
 use super::node::{Inner, Replaceable};
 use super::remote::{is_ready, nodes, version};
 
+/// A change that is neither confirmed nor taken back so long after its time is over.
+const UNWATCHED: SignedDuration = SignedDuration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -16,6 +19,7 @@ impl Replaceable {
     /// Confirms a change that led to this program, as soon as that can be said; beside everything else.
     pub fn settle(&self, client: Client, node: String) {
         let this = self.clone();
+        let _ = this.inner().cluster.set((client.clone(), node.clone()));
         tokio::spawn(async move { this.inner().confirm(&client, &node).await });
     }
 }
@@ -40,7 +44,12 @@ impl Inner {
             match self.is_as_before(&change, client, node).await {
                 Ok(()) => {
                     tracing::info!(from = change.from.version, to = own.version, "everything is as it was");
-                    return tell(&mut change, Phase::Confirmed, "");
+                    tell(&mut change, Phase::Confirmed, "");
+                    return self.excuse(None).await;
+                }
+                // The watch would have acted long ago: it is gone.
+                Err(why) if Timestamp::now().duration_since(change.until) > UNWATCHED => {
+                    return tell(&mut change, Phase::Interrupted, &format!("never confirmed: {why}"));
                 }
                 Err(why) => tell(&mut change, Phase::Replacing, &why),
             }
