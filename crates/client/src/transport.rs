@@ -13,6 +13,7 @@ use futures_util::stream::BoxStream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 use crate::ObjectRef;
 
@@ -50,6 +51,12 @@ pub trait Transport: Send + Sync + 'static {
     /// `None` (the default) means that the caller lists and watches over [`Transport::call`].
     fn follow(&self, follow: Follow) -> Option<BoxStream<'static, Result<Frame, TransportError>>> {
         let _ = follow;
+        None
+    }
+
+    /// Counts how often a way to a server was found, where the transport learns of that: whoever waits before another
+    /// attempt need not any longer.
+    fn found(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 }

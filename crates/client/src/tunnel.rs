@@ -5,6 +5,10 @@
 //! reachable, streams do not hold one another up, and both ends notice within seconds when the other is gone. Refused: a
 //! framing of our own, which would have to get flow control right as well.
 
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +19,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::time::{Instant, Sleep};
 use tokio_util::io::ReaderStream;
 
 use crate::{Body, BoxError, BoxedIo};
@@ -25,7 +30,8 @@ pub const TUNNEL_PATH: &str = "/naru/v1/tunnel";
 /// The protocol's name in `Upgrade`.
 pub const TUNNEL_PROTOCOL: &str = "naru-tunnel";
 
-/// How often each end looks whether the other is there.
+/// How often the server looks whether the node is there. The node takes the same pings as the sign that the server is:
+/// pings of its own would be as many again, and a server has thousands of nodes.
 const PING: Duration = Duration::from_secs(1);
 /// How long an answer to that may take. With [`PING`], a node that lost its power is noticed within three seconds; a
 /// machine that is merely busy answers in time, since answering takes no more than a turn of its scheduler.
@@ -106,14 +112,64 @@ where
     });
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(PING))
-        .keep_alive_timeout(LOST)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(STREAMS)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(Heard::new(io, PING + LOST)), service)
         .await
         .map_err(BoxError::from)
+}
+
+/// A connection whose other end is heard of within a time, or it is broken.
+struct Heard {
+    io: BoxedIo,
+    within: Duration,
+    silent_until: Pin<Box<Sleep>>,
+}
+
+impl Heard {
+    fn new(io: BoxedIo, within: Duration) -> Heard {
+        Heard { io, within, silent_until: Box::pin(tokio::time::sleep(within)) }
+    }
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            let until = Instant::now() + self.within;
+            self.silent_until.as_mut().reset(until);
+            return read;
+        }
+        ready!(self.silent_until.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was heard of the server for too long")))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
 }
 
 /// A body that is read as the other side takes it.
@@ -215,5 +271,24 @@ mod tests {
         let (_tunnel, connection) = Tunnel::over(Box::new(server)).await.expect("no answer is needed for that");
         let ended = tokio::time::timeout(Duration::from_secs(60), connection).await.expect("noticed");
         ended.expect_err("by want of an answer");
+    }
+
+    #[tokio::test]
+    async fn a_node_notices_a_silent_server_and_stays_with_one_that_pings() {
+        let (server, node) = tokio::io::duplex(1 << 16);
+        let mut serving = tokio::spawn(serve_tunnel(Box::new(node), |io| Box::pin(async move { drop(io) })));
+        let (_tunnel, connection) = Tunnel::over(Box::new(server)).await.expect("a tunnel");
+        let mut driven = Box::pin(connection);
+        tokio::select! {
+            _ = &mut driven => panic!("the server's end lasts"),
+            _ = &mut serving => panic!("the server's pings are enough"),
+            // Longer than a silent server would be borne.
+            () = tokio::time::sleep(PING * 2 + LOST) => {}
+        }
+        // A server that says nothing at all, and closes nothing.
+        let (_held, node) = tokio::io::duplex(1 << 16);
+        let silent = serve_tunnel(Box::new(node), |io| Box::pin(async move { drop(io) }));
+        let ended = tokio::time::timeout(Duration::from_secs(60), silent).await.expect("noticed");
+        ended.expect_err("the server is silent");
     }
 }

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use super::HttpTransport;
 use crate::{Body, BoxedIo, Transport, TransportError, UpgradeError, full_body};
@@ -18,6 +19,7 @@ use crate::{Body, BoxedIo, Transport, TransportError, UpgradeError, full_body};
 #[derive(Clone)]
 pub struct FailoverTransport {
     known: Arc<RwLock<Known>>,
+    found: Arc<watch::Sender<u64>>,
 }
 
 struct Known {
@@ -29,7 +31,7 @@ struct Known {
 impl FailoverTransport {
     /// Over these servers, the first one first.
     pub fn new(servers: Vec<HttpTransport>) -> Self {
-        FailoverTransport { known: Arc::new(RwLock::new(Known { servers, at: 0 })) }
+        FailoverTransport { known: Arc::new(RwLock::new(Known { servers, at: 0 })), found: Arc::default() }
     }
 
     /// Uses these servers from now on, beginning with the one at `at`: others than before, or the same ones with
@@ -37,6 +39,7 @@ impl FailoverTransport {
     pub fn replace(&self, servers: Vec<HttpTransport>, at: usize) {
         let at = if at < servers.len() { at } else { 0 };
         *self.known.write() = Known { servers, at };
+        self.found.send_modify(|count| *count += 1);
     }
 
     /// How many servers are known.
@@ -94,6 +97,10 @@ impl Transport for FailoverTransport {
             }
             upgraded
         })
+    }
+
+    fn found(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.found.subscribe())
     }
 }
 

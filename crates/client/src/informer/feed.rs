@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http::Method;
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 
 use super::frames::{Line, Page};
 use crate::lines::Lines;
@@ -31,7 +32,10 @@ pub(super) enum FeedError {
 /// Feeds frames for ever: resumes after breaks, backs off on errors, starts anew when the server has forgotten.
 pub(super) async fn run(client: Client, resource: Resource, mut follow: Follow, mut take: impl FnMut(Frame)) {
     let mut backoff = Backoff::default();
+    let mut found = client.transport().found();
     loop {
+        // A way that is found while this attempt fails counts: the attempt was made before.
+        found.as_mut().map(watch::Receiver::mark_unchanged);
         let mut came = false;
         let mut last = follow.after;
         let outcome = stretch(&client, &resource, &follow, &mut |frame| {
@@ -52,8 +56,21 @@ pub(super) async fn run(client: Client, resource: Resource, mut follow: Follow, 
                 tracing::debug!(collection = %resource.plural, error = %Chain(error), "following broke off; will resume");
             }
         }
-        tokio::time::sleep(backoff.next(rand_fraction())).await;
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next(rand_fraction())) => {}
+            () = changed(&mut found) => backoff = Backoff::default(),
+        }
     }
+}
+
+/// When a way to the server was found; never where nobody says so.
+async fn changed(found: &mut Option<watch::Receiver<u64>>) {
+    if let Some(found) = found
+        && found.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn revision_of(frame: &Frame) -> u64 {

@@ -55,11 +55,12 @@ type Answer = (u16, Vec<String>);
 struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    found: Arc<watch::Sender<u64>>,
 }
 
 impl Script {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), asked: Arc::default() }
+        Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ..Script::default() }
     }
 }
 
@@ -78,6 +79,10 @@ impl Transport for Script {
 
     fn upgrade(&self, _: Request<Body>) -> BoxFuture<'static, Result<(Response<()>, BoxedIo), UpgradeError>> {
         Box::pin(async { Err(UpgradeError::Transport(TransportError::Closed)) })
+    }
+
+    fn found(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.found.subscribe())
     }
 }
 
@@ -151,6 +156,25 @@ async fn refusals_are_retried() {
     let informer = builder().start(&Client::new(Arc::new(script)));
     soon(informer.synced()).await;
     assert_eq!(informer.get("n", "a").unwrap().revision, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_found_again_is_asked_at_once() {
+    let refused = r#"{"kind":"Status","status":"Failure","reason":"ServiceUnavailable","code":503}"#;
+    let script = Script::new((0..20).map(|_| (503, vec![refused.to_owned()])));
+    let _informer = builder().start(&Client::new(Arc::new(script.clone())));
+    let asked = async |count: usize| {
+        while script.asked.lock().len() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::Instant::now()
+    };
+    // By then it pauses for seconds.
+    let failed = soon(asked(10)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    script.found.send_modify(|count| *count += 1);
+    let again = soon(asked(11)).await;
+    assert!(again - failed < Duration::from_secs(1), "{:?}", again - failed);
 }
 
 /// Offers frames itself, as the in-process transport does.
