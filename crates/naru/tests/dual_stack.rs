@@ -120,6 +120,51 @@ fn both_families_work_on_every_machine() {
     policies_hold(server, &web);
 }
 
+/// A cluster of one family gets the second when the server begins anew with two, and nothing is restarted for it.
+#[test]
+fn a_second_family_can_be_added() {
+    let Some(host) = Host::start(env!("CARGO_BIN_EXE_naru")) else { return };
+    let service = |name: &str| format!("services: {{{name}: {{image: naru.local/probe:1}}}}\n");
+    let old = host.project("old", &service("before"));
+    old.up(&[]).ok();
+    let before = until("a pod", || pods(&host, "before"), |pods| pods.len() == 1);
+    assert_eq!(before[0].addresses.len(), 1, "one family unless both are asked for: {before:?}");
+    let restarts = |host: &Host| {
+        let path = "jsonpath={.items[*].status.containerStatuses[*].containerID}";
+        let list = ["get", "pods", "-n", &before[0].namespace, "-o", path];
+        host.kubectl(&list).ok().text().to_owned()
+    };
+    let restarts_before = restarts(&host);
+    host.stop_server();
+    let noted = host.state_dir().join("server.json");
+    let mut settings: Value = serde_json::from_slice(&std::fs::read(&noted).expect("settings")).expect("JSON");
+    let plain = settings.clone();
+    for (at, value) in [(0, RANGES[1]), (1, RANGES[3])] {
+        let name = if at == 0 { "pod" } else { "service" };
+        let key = settings.as_object().and_then(|s| s.keys().find(|key| key.starts_with(name)).cloned());
+        settings[key.expect("a range")] = value.into();
+    }
+    std::fs::write(&noted, settings.to_string()).expect("settings");
+    host.start_server();
+    let new = host.project("new", &service("after"));
+    new.up(&[]).ok();
+    let after = until("a pod", || pods(&host, "after"), |pods| pods.len() == 1);
+    assert_eq!(after[0].addresses.len(), 2, "{after:?}, after {plain}");
+    // The pod that runs is the same, and gets its second address on the way.
+    let same = |now: &Vec<Pod>| now.len() == 1 && now[0].name == before[0].name && now[0].addresses.len() == 2;
+    let now = until("the pod of before has both", || pods(&host, "before"), same);
+    assert_eq!(now[0].addresses[0], before[0].addresses[0]);
+    assert_eq!(restarts(&host), restarts_before, "nothing was restarted");
+    for address in after[0].addresses.iter().chain(&now[0].addresses) {
+        eventually_within(PATIENCE, &format!("{address} answers"), || host.get(*address, 8080, "/host").map(drop));
+    }
+    until(
+        "the node has a subnet of each family",
+        || host.kubectl(&["get", "node", "node-1", "-o", "json"]).ok().json()["spec"]["podCIDRs"].clone(),
+        |blocks| *blocks == json!(["10.42.0.0/24", "fd00:42::/64"]),
+    );
+}
+
 /// Nodes, pods, services and slices tell of both families.
 fn addresses_are_told(server: &Host, web: &[Pod]) {
     for (node, six) in [("node-1", "fd00:42::/64"), ("w1", "fd00:42:0:1::/64")] {
