@@ -31,7 +31,7 @@ switch_on() {
     -netdev "tap,id=wire,ifname=$name,script=no,downscript=no" \
     -device "virtio-net-pci,netdev=wire,mac=52:54:00:00:0a:$number,romfile=" \
     -object "filter-dump,id=dump,netdev=wire,file=$work/$name.pcap" \
-    -device virtio-serial-pci -chardev "pipe,id=asked,path=$work/$name" -device virtserialport,chardev=asked,name=naru
+    -device virtio-serial-pci -chardev "pipe,id=asked,path=$work/$name" -device virtserialport,chardev=asked,name=tests
 }
 
 # ready NAME: waits until it answers; restarted NAME: the same, within a test.

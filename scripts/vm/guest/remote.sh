@@ -12,8 +12,8 @@ answer() {
 
 after_tests() {
   export disk
-  until [ -e /dev/virtio-ports/naru ]; do sleep 0.1; done
-  exec 3<>/dev/virtio-ports/naru
+  until [ -e /dev/virtio-ports/tests ]; do sleep 0.1; done
+  exec 3<>/dev/virtio-ports/tests
   report "STAGE ready"
   while :; do
     if read -r -u 3 number script; then answer "$number" "$script"; else sleep 0.1; fi
