@@ -18,11 +18,13 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use naru_client::{Cached, ObjectRef};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 pub(crate) use choose::{Choice, Set, choose, settled};
 pub(crate) use movable::stays;
@@ -33,10 +35,12 @@ use crate::cluster::{ApplyError, BY_MOVING, BY_OWNER, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::plan::{Plan, Write};
 use crate::scheduling::Columns;
-use crate::views::{Condition, Meta, Node, Pod, ReplicaSet};
+use crate::views::{Meta, Node, Pod, ReplicaSet};
 
 /// Annotation of a pod that is to go once a replacement serves: until when that is tried.
 pub(crate) const MOVING: &str = "naru.io/moving";
+/// How long after any change it is looked whether something would be better off elsewhere, where that is always wished.
+const CALM: Duration = Duration::from_secs(1);
 /// How long an owner that was not moved well is left alone, and how long moves of one owner are counted together.
 const REST: SignedDuration = SignedDuration::from_mins(10);
 
@@ -84,8 +88,14 @@ fn everything() -> ObjectRef {
 
 impl Rebalancing {
     pub(crate) fn new(cluster: Arc<Cluster>, columns: Columns, always: usize) -> Self {
-        let active = Arc::new(AtomicBool::new(always > 0));
-        Rebalancing { cluster, columns, always, active, moved: Mutex::default(), cursor: Mutex::default() }
+        Rebalancing {
+            cluster,
+            columns,
+            always,
+            active: Arc::default(),
+            moved: Mutex::default(),
+            cursor: Mutex::default(),
+        }
     }
 
     fn set_of(&self, pod: &Pod) -> Option<Arc<ReplicaSet>> {
@@ -149,17 +159,19 @@ impl Controller for Rebalancing {
         let (on_node, always) = (keys.clone(), self.always > 0);
         self.cluster.nodes.listen(move |change| {
             let asked = |node: &Cached<Node>| node.view.metadata.annotation(REBALANCE).is_some();
-            let ready = |node: &Cached<Node>| is_ready(&node.view) && !node.view.spec.unschedulable;
-            let came = change.after.as_deref().is_some_and(ready) && !change.before.as_deref().is_some_and(ready);
-            if change.after.as_deref().is_some_and(asked) || (always && came) {
+            if change.after.as_deref().is_some_and(asked) {
                 on_node.add(&everything());
+            } else if always {
+                on_node.add_at(&everything(), Instant::now() + CALM);
             }
         });
-        let (on_pod, active) = (keys.clone(), self.active.clone());
+        let (on_pod, active, always) = (keys.clone(), self.active.clone(), self.always > 0);
         self.cluster.pods.listen(move |change| {
             let marked = |pod: &Cached<Pod>| pod.view.metadata.annotation(MOVING).is_some();
             if active.load(Ordering::Relaxed) || change.sides().any(|pod| marked(pod)) {
                 on_pod.add(&everything());
+            } else if always {
+                on_pod.add_at(&everything(), Instant::now() + CALM);
             }
         });
     }
@@ -229,8 +241,4 @@ impl View {
         let asked = self.requests.iter().map(|(_, request)| request.at_once).max().unwrap_or(0);
         asked.max(self.always).saturating_sub(self.moving.len())
     }
-}
-
-fn is_ready(node: &Node) -> bool {
-    Condition::find(&node.status.conditions, "Ready").is_some_and(Condition::is_true)
 }
