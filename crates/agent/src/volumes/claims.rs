@@ -39,6 +39,11 @@ pub(super) async fn resolve(
     folder(volume, &name, &found, state, node)
 }
 
+/// Annotation of a volume: who made it.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+/// Whoever makes local volumes.
+const LOCAL: &str = "naru.io/local";
+
 /// The folder of a local volume. Ours (below `<state>/volumes`) are made when missing; any other must be there.
 fn folder(
     volume: &str,
@@ -60,7 +65,7 @@ fn folder(
         let problem = format!("persistentvolume {name:?} is on another node: {:?}", required.node_selector_terms);
         return Err(VolumeError::unusable(volume, problem));
     }
-    let path = PathBuf::from(path);
+    let path = own_folder(found, Path::new(path), state);
     let plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
     if !plain {
         return Err(VolumeError::unusable(
@@ -78,6 +83,16 @@ fn folder(
     Ok((path, modes == ["ReadOnlyMany"]))
 }
 
+/// Where a volume lies here. Ours are named by the server, below its own state folder; this machine's may be another one.
+fn own_folder(found: &PersistentVolume, path: &Path, state: &Path) -> PathBuf {
+    let annotations = found.metadata.annotations.as_ref();
+    let ours = annotations.and_then(|all| all.get(PROVISIONED_BY)).is_some_and(|by| by == LOCAL);
+    match path.file_name().filter(|_| ours) {
+        Some(name) => state.join("volumes").join(name),
+        None => path.to_owned(),
+    }
+}
+
 /// Whether this node's labels satisfy a volume's affinity: any term, all of its expressions.
 fn matches(selector: &NodeSelector, labels: &BTreeMap<String, String>) -> bool {
     selector.node_selector_terms.iter().any(|term| {
@@ -93,4 +108,23 @@ fn matches(selector: &NodeSelector, labels: &BTreeMap<String, String>) -> bool {
             }
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn volumes_of_ours_lie_in_this_machines_state_folder_whatever_the_servers_is() {
+        let volume = |by: &str| -> PersistentVolume {
+            serde_json::from_value(json!({"metadata": {"name": "pvc-1", "annotations": {PROVISIONED_BY: by}}}))
+                .expect("a volume")
+        };
+        let (path, state) = (Path::new("/srv/naru/volumes/shop_data_1"), Path::new("/var/lib/naru"));
+        assert_eq!(own_folder(&volume(LOCAL), path, state), Path::new("/var/lib/naru/volumes/shop_data_1"));
+        assert_eq!(own_folder(&volume("somebody"), path, state), path);
+        assert_eq!(own_folder(&volume(LOCAL), Path::new("/"), state), Path::new("/"));
+    }
 }
