@@ -65,9 +65,12 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
     });
     let local = local::Listener::bind(&place.socket()).await?;
     server::share_socket(&place.socket());
+    // Heard from here on to the end: a signal that comes while the parts start is not lost.
+    let mut told = Box::pin(server::until_told_to_end());
+    let _ = futures_util::poll!(&mut told);
     let subnet = tokio::select! {
         subnet = subnet(&worker, &cluster) => subnet?,
-        ended = server::until_told_to_end() => {
+        ended = &mut told => {
             ended?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -116,7 +119,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         "ready"
     );
     let moved = tokio::select! {
-        ended = server::until_told_to_end() => {
+        ended = &mut told => {
             ended?;
             tracing::info!("ending; containers go on");
             None
