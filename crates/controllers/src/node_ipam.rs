@@ -3,6 +3,8 @@
 //! There is one key, since what is free depends on all nodes together: two turns at once would give the same subnet twice.
 //! The first subnet is the server's own, which takes it without asking, because it starts before anybody could answer.
 
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -84,7 +86,8 @@ impl Controller for NodeSubnets {
 
 fn plan(view: &View, now: Timestamp) -> Plan {
     let taken = |node: &Arc<Node>| node.spec.pod_cidr.parse::<Ipv4Net>().ok();
-    let mut used: Vec<Ipv4Net> = view.nodes.iter().filter_map(taken).collect();
+    let mut blocks = Blocks::of(view.range.v4);
+    view.nodes.iter().filter_map(taken).for_each(|subnet| blocks.take(subnet));
     let mut waiting: Vec<&Arc<Node>> =
         view.nodes.iter().filter(|node| node.spec.pod_cidr.is_empty() && !node.metadata.is_deleting()).collect();
     waiting.sort_by_key(|node| (node.metadata.creation_timestamp, node.metadata.name.clone()));
@@ -98,9 +101,9 @@ fn plan(view: &View, now: Timestamp) -> Plan {
             plan.again_at(until);
             continue;
         }
-        match own(node, view.range.v4, &used).or_else(|| free(view.range.v4, &used)) {
+        match own(node, &blocks).or_else(|| blocks.free()) {
             Some(subnet) => {
-                used.push(subnet);
+                blocks.take(subnet);
                 let patch = json!({
                     "metadata": { "uid": node.metadata.uid },
                     "spec": { "podCIDR": subnet.to_string(), "podCIDRs": both(view.range, subnet) },
@@ -113,7 +116,8 @@ fn plan(view: &View, now: Timestamp) -> Plan {
     // Those that had their subnet before the cluster had a second family.
     for (node, subnet) in view.nodes.iter().filter_map(|node| Some((node, second(node, view.range)?))) {
         plan.reason = "giving subnets of the second family".into();
-        let patch = json!({ "metadata": { "uid": node.metadata.uid }, "spec": { "podCIDRs": both(view.range, subnet) } });
+        let patch =
+            json!({ "metadata": { "uid": node.metadata.uid }, "spec": { "podCIDRs": both(view.range, subnet) } });
         plan.push(Write::merge(NODES, key(&node.metadata), patch));
     }
     plan
@@ -141,20 +145,59 @@ fn says_until(node: &Node) -> Option<Timestamp> {
 }
 
 /// The subnet that a node has already, where it is one of ours and nobody else's.
-fn own(node: &Node, range: Ipv4Net, used: &[Ipv4Net]) -> Option<Ipv4Net> {
+fn own(node: &Node, blocks: &Blocks) -> Option<Ipv4Net> {
     let own: Ipv4Net = node.metadata.annotation(POD_SUBNET)?.parse().ok()?;
-    let mut subnets = range.subnets(range.prefix_len().max(PREFIX)).ok()?.skip(1);
-    subnets.find(|subnet| *subnet == own && !used.iter().any(|taken| overlap(taken, subnet)))
+    blocks.is_free(own).then_some(own)
 }
 
-fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
-    a.contains(&b.network()) || b.contains(&a.network())
+/// The range in subnets of one size, and which of them are taken, wholly or in part. A look costs the same however many
+/// nodes there are: thousands may join one after another.
+struct Blocks {
+    range: Ipv4Net,
+    /// The length of a subnet's prefix.
+    prefix: u8,
+    /// By their place in the range.
+    taken: HashSet<u32>,
+    /// No free one is before this place.
+    first: u32,
 }
 
-/// The first subnet that overlaps none of those in use.
-fn free(range: Ipv4Net, used: &[Ipv4Net]) -> Option<Ipv4Net> {
-    let mut subnets = range.subnets(range.prefix_len().max(PREFIX)).ok()?.skip(1);
-    subnets.find(|subnet| !used.iter().any(|taken| overlap(taken, subnet)))
+impl Blocks {
+    fn of(range: Ipv4Net) -> Blocks {
+        // The first one is the server's.
+        Blocks { range, prefix: range.prefix_len().max(PREFIX), taken: HashSet::new(), first: 1 }
+    }
+
+    fn place(&self, address: Ipv4Addr) -> u32 {
+        (u32::from(address) - u32::from(self.range.network())) >> (32 - self.prefix)
+    }
+
+    /// How many there are.
+    fn count(&self) -> u32 {
+        1 << (self.prefix - self.range.prefix_len())
+    }
+
+    fn take(&mut self, subnet: Ipv4Net) {
+        if self.range.contains(&subnet.network()) {
+            self.taken
+                .extend(self.place(subnet.network())..=self.place(subnet.broadcast().min(self.range.broadcast())));
+        } else if subnet.contains(&self.range.network()) {
+            self.first = self.count();
+        }
+    }
+
+    fn is_free(&self, subnet: Ipv4Net) -> bool {
+        let is_block = subnet.prefix_len() == self.prefix && self.range.contains(&subnet) && subnet.trunc() == subnet;
+        is_block && self.place(subnet.network()) > 0 && !self.taken.contains(&self.place(subnet.network()))
+    }
+
+    /// The first that is free.
+    fn free(&mut self) -> Option<Ipv4Net> {
+        let place = (self.first..self.count()).find(|place| !self.taken.contains(place))?;
+        self.first = place;
+        let network = Ipv4Addr::from(u32::from(self.range.network()) + (place << (32 - self.prefix)));
+        Ipv4Net::new(network, self.prefix).ok()
+    }
 }
 
 fn exhausted(plan: &mut Plan, node: &Node, range: Ipv4Net, now: Timestamp) {

@@ -12,6 +12,9 @@ use crate::resources::PODS;
 
 /// Writes of one plan that are under way at once.
 const CONCURRENT: usize = 64;
+/// Writes of all controllers that are under way at once. More would not be done sooner: they would stand in the server's
+/// queue before its users, of whom it turns away those that wait too long.
+pub(super) const AT_ONCE: usize = 96;
 /// How long to wait for one's own writes; beyond it the view is taken as it is, and guards catch what is stale.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -99,7 +102,12 @@ impl Cluster {
 
     async fn write(&self, write: Write) -> Result<Expect, ApplyError> {
         let text = short(&write);
-        match self.send(&write).await {
+        let sent = {
+            // Never closed; without a place it would only be less orderly.
+            let _room = self.writing.acquire().await;
+            self.send(&write).await
+        };
+        match sent {
             Ok(expect) => Ok(expect),
             Err(error) if error.is_not_found() && matches!(write, Write::Delete { .. }) => Ok(Expect::Nothing),
             // A deletion guarded by uid: a successor of the same name is left alone.

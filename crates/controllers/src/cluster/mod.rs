@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use naru_client::{BoxError, Cached, Client, Informer, InformerBuilder, ObjectRef, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 pub use apply::ApplyError;
 
@@ -91,6 +92,8 @@ pub struct Cluster {
     /// Leases of nodes.
     pub leases: Informer<Lease>,
     followed: HashMap<Resource, Box<dyn Followed>>,
+    /// Room for writes, of all controllers together.
+    writing: Semaphore,
     notices: Notices,
     clock: Clock,
 }
@@ -170,6 +173,7 @@ impl Cluster {
             leases: follow(LEASES).namespace("kube-node-lease").start(client),
             followed: HashMap::new(),
             notices: Notices::start(client.clone(), clock.clone()),
+            writing: Semaphore::new(apply::AT_ONCE),
             clock,
         };
         cluster.register();
