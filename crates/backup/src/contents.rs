@@ -45,6 +45,9 @@ pub struct ServerSettings {
     pub pod_network: String,
     /// The addresses of all services.
     pub service_network: String,
+    /// What holds for the network of all nodes, as the server told it; JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// The last restoration of the cluster, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,

@@ -88,7 +88,9 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     let store = Store::open(Options::embedded(place.state_dir.join("store"), codec))
         .await
         .context("the cluster's state cannot be opened")?;
+    let between = settings::between(&options.between, before.as_ref());
     let noted = naru_backup::ServerSettings {
+        network: Some(serde_json::to_string(&between)?),
         node_name: node_name.clone(),
         pod_network: options.pod_network.to_string(),
         service_network: options.service_network.to_string(),
@@ -145,7 +147,10 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
     let dataplane = Dataplane::start(
         &client("system:network"),
-        network::dataplane_config(&place, plan.clone(), &node_name, addresses.first().copied())?,
+        naru_agent::dataplane::DataplaneConfig {
+            cluster: Some(between),
+            ..network::dataplane_config(&place, plan.clone(), &node_name, addresses.first().copied())?
+        },
     )
     .context("the pod network cannot be set up")?;
     // `naru uninstall` reads it.

@@ -6,6 +6,7 @@
 
 use memchr::memmem;
 use naru_api::meta;
+use naru_api::naru::names;
 use naru_store::{Key, Snapshot};
 use serde_json::Value;
 
@@ -95,6 +96,7 @@ pub(crate) fn judge_create(node: &str, collection: &str, object: &Value) -> Resu
     match collection {
         "nodes" if meta::name(object) == node => {
             labels(node, &Value::Null, object)?;
+            same(&Value::Null, object, names::CLUSTER_NETWORK)?;
             same(&Value::Null, object, KEY_HASH)
         }
         "nodes" => Err(format!("node {node} is only itself")),
@@ -125,6 +127,8 @@ pub(crate) fn judge_change(node: &str, collection: &str, old: &Value, new: &Valu
                     return Err(format!("a node does not change its metadata.{field}"));
                 }
             }
+            // What holds for the network of all nodes is a server's word.
+            same(old, new, names::CLUSTER_NETWORK)?;
             same(old, new, KEY_HASH)?;
             same(old, new, UNTIL)?;
             labels(node, old, new)

@@ -170,6 +170,12 @@ pub(crate) enum NodeCommand {
         #[arg(long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
     },
+    /// Give nodes new keys for encryption between nodes
+    RotateKey {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
     /// Change whether a node takes pods, and its labels
     Update(UpdateNode),
     /// Move running pods to nodes that came later: a replacement starts first, one at a time

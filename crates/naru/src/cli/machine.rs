@@ -29,6 +29,8 @@ pub(crate) struct ServerOptions {
     /// Address range of services; with one of IPv6 after a comma, services may have both
     #[arg(long, default_value = SERVICE_NETWORK, value_name = "RANGE[,RANGE]")]
     pub service_network: naru_api::Ranges,
+    #[command(flatten)]
+    pub between: NodeNetworkOptions,
     /// How long a node may be disconnected before it counts as lost
     #[arg(long, default_value = "1s", value_parser = crate::cluster::duration)]
     pub node_grace: std::time::Duration,
@@ -49,6 +51,27 @@ pub(crate) struct ServerOptions {
     /// How it is logged
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
+}
+
+// The network between nodes; what is not said stays what it was at the last start. (No doc comment: it would become the
+// text of the whole command.)
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct NodeNetworkOptions {
+    /// Encrypt everything between nodes (WireGuard)
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub encrypt_nodes: Option<bool>,
+    /// UDP port of encrypted packets between nodes [default: 51820]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub wireguard_port: Option<u16>,
+    /// UDP port of the VXLAN tunnel between nodes [default: 8472]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub vxlan_port: Option<u16>,
+    /// Number of the VXLAN tunnel between nodes [default: 4242]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..1 << 24))]
+    pub vxlan_id: Option<u32>,
+    /// Largest packet of pods, in bytes; what passes between all nodes unless given
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(576..=65535))]
+    pub pod_mtu: Option<u32>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -39,6 +39,13 @@ pub(super) async fn cordon(client: &Client, name: &str, cordoned: bool) -> anyho
     patch(client, name, &change).await
 }
 
+/// Asks a node for a new key for encryption: it makes one, and others use it from the moment the node tells it.
+pub(super) async fn rotate_key(client: &Client, name: &str) -> anyhow::Result<()> {
+    node::get(client, name).await?;
+    let word = jiff::Timestamp::now().to_string();
+    patch(client, name, &json!({"metadata": {"annotations": {(naru_api::naru::names::WIREGUARD_ROTATE): word}}})).await
+}
+
 /// Moves everything off a node.
 pub(super) async fn drain(client: &Client, name: &str, how: &drain::How) -> anyhow::Result<()> {
     cordon(client, name, true).await?;

@@ -30,6 +30,12 @@ pub(crate) async fn run(place: &Place, command: NodeCommand) -> anyhow::Result<E
                 println!("{node} is drained");
             }
         }
+        NodeCommand::RotateKey { nodes } => {
+            for node in nodes {
+                change::rotate_key(&client, &node).await?;
+                println!("{node}");
+            }
+        }
         NodeCommand::Cordon { nodes } => {
             for node in nodes {
                 change::cordon(&client, &node, true).await?;

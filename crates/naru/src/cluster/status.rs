@@ -78,8 +78,18 @@ async fn cluster(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
     }
     table.print();
     println!();
+    for (name, ways) in nodes.iter().filter_map(ways) {
+        println!("Ways of {name}: {ways}");
+    }
     tell(&troubles);
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How a node reaches the pods of others, where there are any and all is well.
+fn ways(node: &Value) -> Option<(&str, &str)> {
+    let condition = node::condition(node, naru_agent::NODES_UNREACHABLE).filter(|ways| ways["status"] == "False")?;
+    let (_, ways) = condition["message"].as_str()?.split_once(": ")?;
+    Some((meta::name(node), ways))
 }
 
 fn tell(troubles: &[Trouble]) {

@@ -5,8 +5,9 @@ use std::fs;
 
 use anyhow::Context;
 use naru_backup::ServerSettings;
+use naru_network::peers::ClusterNetwork;
 
-use crate::cli::{Place, ServerOptions};
+use crate::cli::{NodeNetworkOptions, Place, ServerOptions};
 
 /// Its name in the state folder.
 pub(crate) const FILE: &str = "server.json";
@@ -28,6 +29,18 @@ pub(super) fn complete(options: &mut ServerOptions, noted: Option<&ServerSetting
     };
     take(&mut options.pod_network, crate::cli::POD_NETWORK, &noted.pod_network);
     take(&mut options.service_network, crate::cli::SERVICE_NETWORK, &noted.service_network);
+}
+
+/// What holds for the network of all nodes: what is said now over what was noted.
+pub(super) fn between(options: &NodeNetworkOptions, noted: Option<&ServerSettings>) -> ClusterNetwork {
+    let before = noted.and_then(|noted| noted.network.as_deref()).map(ClusterNetwork::parse).unwrap_or_default();
+    ClusterNetwork {
+        encrypt: options.encrypt_nodes.unwrap_or(before.encrypt),
+        vxlan_id: options.vxlan_id.unwrap_or(before.vxlan_id),
+        vxlan_port: options.vxlan_port.unwrap_or(before.vxlan_port),
+        wireguard_port: options.wireguard_port.unwrap_or(before.wireguard_port),
+        mtu: options.pod_mtu.or(before.mtu),
+    }
 }
 
 /// Notes them.
@@ -61,6 +74,7 @@ mod tests {
             node_name: "one".to_owned(),
             pod_network: "10.50.0.0/16".to_owned(),
             service_network: "10.51.0.0/16".to_owned(),
+            network: None,
             restored: None,
         };
         let settled = |words: &[&str], noted| {
@@ -83,5 +97,26 @@ mod tests {
         assert_eq!(settled(&[], Some(&both)), is("one", &both.pod_network, &both.service_network), "both families stay");
         let told = ["--node-name", "two", "--pod-network", "10.60.0.0/16"];
         assert_eq!(settled(&told, Some(&noted)), is("two", "10.60.0.0/16", "10.51.0.0/16"));
+    }
+
+    #[test]
+    fn encryption_stays_until_it_is_taken_back() {
+        let mut noted = None;
+        let mut start = |words: &[&str]| {
+            let network = between(&options(words).between, noted.as_ref());
+            noted = Some(ServerSettings {
+                node_name: "one".to_owned(),
+                pod_network: String::new(),
+                service_network: String::new(),
+                network: serde_json::to_string(&network).ok(),
+                restored: None,
+            });
+            network
+        };
+        assert!(!start(&[]).encrypt);
+        let told = start(&["--encrypt-nodes", "--wireguard-port", "51999", "--pod-mtu", "1300"]);
+        assert_eq!((told.encrypt, told.wireguard_port, told.mtu, told.vxlan_port), (true, 51999, Some(1300), 8472));
+        assert_eq!(start(&[]), told, "a start without the option does not end it");
+        assert!(!start(&["--encrypt-nodes=false"]).encrypt);
     }
 }
