@@ -166,21 +166,34 @@ fn upgrade(cluster: &Cluster, more: &[&str]) -> Output {
     cluster.server.naru(&[&["upgrade"], more].concat())
 }
 
+/// A pod on each node that asks the service by its name all the time, once it has been answered, and says what it missed.
+fn asking(cluster: &Cluster) {
+    let ask = "nslookup web.default.svc.cluster.local >/dev/null 2>&1 && wget -q -T 5 -O /dev/null http://web.default.svc.cluster.local/";
+    let script = format!(
+        "until {ask}; do sleep 0.1; done; i=0; while :; do if {ask}; then echo $i; else echo LOST $i; fi; i=$((i+1)); done"
+    );
+    let text = serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "asking", "namespace": "default"},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "asking"}}, "template": {
+            "metadata": {"labels": {"app": "asking"}},
+            "spec": {"terminationGracePeriodSeconds": 1, "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"app": "asking"}}}],
+                "containers": [{"name": "asking", "image": "naru.local/busybox:1", "command": ["sh", "-c", script]}]}}}});
+    cluster.server.kubectl_fed(&text.to_string(), &["apply", "-f", "-"]).ok();
+    eventually_within(PATIENCE, "all ask", || {
+        let pods = cluster.pods("default");
+        let asking: Vec<_> = pods.iter().filter(|pod| pod.name.starts_with("asking") && pod.ready).collect();
+        let heard = |name: &str| cluster.server.kubectl(&["logs", name]).stdout.lines().count() > 5;
+        if asking.len() == 3 && asking.iter().all(|pod| heard(&pod.name)) { Ok(()) } else { Err(format!("{asking:?}")) }
+    });
+}
+
 #[test]
 fn containers_run_on_while_every_node_gets_another_program() {
     let programs = Programs::new();
     let Some(cluster) = programs.cluster(2) else { return };
     serve(&cluster, 6);
-    // Each pod asks the service by its name all the time, once it has been answered.
-    let ask = "nslookup web.default.svc.cluster.local >/dev/null && wget -q -T 5 -O /dev/null http://web.default.svc.cluster.local/";
-    let project = cluster.server.project(
-        "asking",
-        &format!(
-            "services:\n  client:\n    image: naru.local/busybox:1\n    deploy: {{replicas: 3}}\n    command: sh -c 'until {ask}; \
-             do sleep 0.1; done; i=0; while :; do {ask} && echo $$i || echo LOST $$i; i=$$((i+1)); done'\n"
-        ),
-    );
-    project.up(&[]);
+    asking(&cluster);
     let before: Vec<_> = hosts(&cluster).into_iter().map(containers).collect();
     assert_eq!(before.iter().map(BTreeMap::len).sum::<usize>(), 6, "{before:?}");
     let new = programs.write("new", &version("0.2.0")).to_string_lossy().into_owned();
@@ -230,15 +243,13 @@ fn containers_run_on_while_every_node_gets_another_program() {
         }
         upgrade(&cluster, &["--to", program, "--yes"]).ok().says(&["runs it already"]);
     }
-    let logs = project.naru(&["logs", "--no-log-prefix", "client"]).ok().stdout;
-    let asked = logs.lines().count();
-    assert!(
-        asked > 20 && !logs.contains("LOST"),
-        "pods lost something of {asked}: {:?}",
-        logs.lines().find(|l| l.contains("LOST"))
-    );
-    // Everything works with everything.
-    project.exec("client", &["echo", "through"]).ok().says(&["through"]);
+    for pod in cluster.pods("default").into_iter().filter(|pod| pod.name.starts_with("asking")) {
+        let log = cluster.server.kubectl(&["logs", &pod.name]).ok().stdout;
+        let (asked, lost) = (log.lines().count(), log.lines().find(|line| line.contains("LOST")));
+        assert!(asked > 20 && lost.is_none(), "{} on {} asked {asked} times: {lost:?}", pod.name, pod.node);
+        // Everything works with everything.
+        cluster.server.kubectl(&["exec", &pod.name, "--", "echo", "through"]).ok().says(&["through"]);
+    }
     cluster.server.naru(&["status"]).ok().says(&["All is well"]);
 }
 
