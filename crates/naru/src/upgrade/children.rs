@@ -56,6 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::zombie_processes)] // Nobody waits for it: that is what this is about.
     fn a_child_that_nobody_waits_for_is_collected() {
         let child = std::process::Command::new("sleep").arg("0.2").spawn().expect("a child");
         let number = child.id() as i32;
