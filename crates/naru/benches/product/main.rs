@@ -10,16 +10,22 @@
 
 mod api;
 mod cold_start;
+mod drain;
+mod endpoint_change;
 mod host;
 mod http;
 mod images;
+mod join;
+mod machines;
 mod memory;
 mod peer;
 mod pod_start;
+mod power_off;
 mod recovery;
 mod report;
 mod scale;
 mod stamps;
+mod swarm;
 mod update;
 mod watch;
 
@@ -38,6 +44,10 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "update", run: update::run },
     Benchmark { name: "api", run: api::run },
     Benchmark { name: "images", run: images::run },
+    Benchmark { name: "join", run: join::run },
+    Benchmark { name: "endpoint-change", run: endpoint_change::run },
+    Benchmark { name: "power-off", run: power_off::run },
+    Benchmark { name: "drain", run: drain::run },
 ];
 
 fn main() {

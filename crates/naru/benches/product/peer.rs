@@ -14,6 +14,7 @@ use crate::stamps::wait;
 
 /// A running engine with the worker's image.
 pub struct Docker {
+    name: String,
     folder: PathBuf,
     /// The engine's keeper, and the pipe whose end tells it to remove everything.
     keeper: Option<(Child, ChildStdin)>,
@@ -22,6 +23,15 @@ pub struct Docker {
 impl Docker {
     /// `None`, said aloud, where it is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_at(2, None)
+    }
+
+    /// Another on the first one's wire, at 198.18.0.`number`.
+    pub fn beside(first: &Docker, number: usize) -> Option<Self> {
+        Self::start_at(number, Some(&first.name))
+    }
+
+    fn start_at(number: usize, wire: Option<&str>) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if naru_testkit::missing(&["dockerd", "docker", "containerd", "runc", "iptables", "ip", "nsenter", "unshare"]) {
             println!("    peer not installed (on Debian: scripts/bench.sh --fetch-peer, or apt-get install docker.io)");
@@ -34,6 +44,8 @@ impl Docker {
             .args(["-c", include_str!("peer.sh")])
             .env("NAME", &name)
             .env("FOLDER", &folder)
+            .env("NUMBER", number.to_string())
+            .env("WIRE", wire.unwrap_or(&name))
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -41,7 +53,7 @@ impl Docker {
             .spawn()
             .expect("start the peer");
         let pipe = keeper.stdin.take().expect("a pipe");
-        let docker = Self { folder, keeper: Some((keeper, pipe)) };
+        let docker = Self { name, folder, keeper: Some((keeper, pipe)) };
         wait("the Docker engine answers", || docker.call("GET", "/_ping", None).ok());
         docker.cli(&["load", "-i", &worker_image().to_string_lossy()]);
         Some(docker)
@@ -51,6 +63,13 @@ impl Docker {
     pub fn swarm(self) -> Self {
         self.cli(&["swarm", "init", "--advertise-addr", "198.18.0.2"]);
         self
+    }
+
+    /// Kills it with everything that it runs; what it leaves goes with the value.
+    pub fn kill(&self) {
+        let text = fs::read_to_string(self.folder.join("engine")).unwrap_or_default();
+        let pid = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("the engine's process");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill the engine");
     }
 
     /// Runs the docker command.
