@@ -31,6 +31,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(30);
 /// How long the first look waits for the helper, which may have to encrypt.
 const HELPER: Duration = Duration::from_secs(1);
+/// How long the API may take to hear this node's key, before it is told again.
+const TELL: Duration = Duration::from_secs(5);
 /// As many nodes are told by name.
 const NAMED: usize = 8;
 
@@ -104,11 +106,17 @@ impl Overlay {
             }
         };
         let mut known = self.nodes.known();
+        let mut telling: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             let nodes = known.borrow_and_update().clone();
             let complete = self.look(&nodes).await;
-            if let Some(own) = nodes.iter().find(|node| node.name == self.config.node) {
-                self.secret.tell(&self.client, own, &self.own).await;
+            let own = nodes.iter().find(|node| node.name == self.config.node);
+            if let Some(node) = own.filter(|_| telling.as_ref().is_none_or(tokio::task::JoinHandle::is_finished)) {
+                let (client, secret, node, said) = (self.client.clone(), self.secret.clone(), node.clone(), self.own);
+                // Beside it: ways are looked after also where nobody answers.
+                telling = Some(tokio::spawn(async move {
+                    let _ = tokio::time::timeout(TELL, secret.tell(&client, &node, &said)).await;
+                }));
             }
             let told = async {
                 match &mut events {
