@@ -88,7 +88,8 @@ pub(crate) async fn answer(core: &Core, method: &Method, query: &Query<'_>) -> R
         return Err(Status::new(Reason::MethodNotAllowed, text));
     }
     let revision = query.number("revision")?;
-    let revision = revision.ok_or_else(|| Status::bad_request(format!("{PATH} needs ?revision=, a resourceVersion")))?;
+    let revision =
+        revision.ok_or_else(|| Status::bad_request(format!("{PATH} needs ?revision=, a resourceVersion")))?;
     let within = Duration::from_millis(query.number("timeoutMilliseconds")?.unwrap_or(WAITED).min(LONGEST));
     let Outcome { behind, unable } = core.dataplanes.reached(revision, within).await;
     let answer = json!({"revision": revision.to_string(), "behind": behind, "unable": unable});

@@ -1,7 +1,7 @@
 //! From one machine to several: tokens, joining, leaving, nodes, and how the whole is doing.
 
-pub(crate) mod clock;
 mod change;
+pub(crate) mod clock;
 mod drain;
 mod duration;
 mod invitation;

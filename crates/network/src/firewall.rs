@@ -37,8 +37,11 @@ const PLACES6: [(&str, &[Door]); 3] = [
     ("ufw6-before-input", &[Door::FromLinks]),
 ];
 
+/// A chain of another firewall, and what is let through there.
+type Chain = (&'static str, &'static [Door]);
+
 /// The tables where others have their places, by family.
-const TABLES: [(&str, &[(&str, &[Door])]); 2] = [("ip", &PLACES), ("ip6", &PLACES6)];
+const TABLES: [(&str, &[Chain]); 2] = [("ip", &PLACES), ("ip6", &PLACES6)];
 
 /// What must pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,8 +42,7 @@ pub use helper::{
 pub use ipam::{Ipam, IpamError, second_address};
 pub use links::{
     Attached, HostLinks, LinkConfig, LinkError, LinkRecord, Links, NODE_INTERFACE, POD_GATEWAY, POD_GATEWAY6,
-    POD_INTERFACE,
-    PodAddress, PodAttach, interface_name,
+    POD_INTERFACE, PodAddress, PodAttach, interface_name,
 };
 pub use node::{HostRecord, Ipv6Record, uninstall};
 pub use ports::{PortHolder, port_holders};

@@ -389,7 +389,10 @@ mod tests {
         back["metadata"]["annotations"] = json!({change::RETURNED: "2026-05-01T11:59:00Z"});
         let said = troubles(&[node("w1", "True"), back], &[], &[], None, now());
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].what.contains("node w2 came back") && said[0].mend.contains("naru node rm --force w2"), "{said:?}");
+        assert!(
+            said[0].what.contains("node w2 came back") && said[0].mend.contains("naru node rm --force w2"),
+            "{said:?}"
+        );
     }
 
     #[test]

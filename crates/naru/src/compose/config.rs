@@ -94,4 +94,3 @@ fn text(options: &ProjectOptions, what: &What, how: &How) -> anyhow::Result<Stri
         output::yaml(&value)?
     })
 }
-

@@ -94,7 +94,11 @@ mod tests {
             service_network: "10.43.0.0/16,fd00:43::/112".to_owned(),
             ..noted.clone()
         };
-        assert_eq!(settled(&[], Some(&both)), is("one", &both.pod_network, &both.service_network), "both families stay");
+        assert_eq!(
+            settled(&[], Some(&both)),
+            is("one", &both.pod_network, &both.service_network),
+            "both families stay"
+        );
         let told = ["--node-name", "two", "--pod-network", "10.60.0.0/16"];
         assert_eq!(settled(&told, Some(&noted)), is("two", "10.60.0.0/16", "10.51.0.0/16"));
     }

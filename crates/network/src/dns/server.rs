@@ -105,8 +105,10 @@ impl DnsServer {
         let udp = Arc::new(UdpSocket::from_std(udp)?);
         let tcp = TcpListener::from_std(tcp)?;
         let asker = asker.map(IpAddr::V4);
-        let tasks =
-            [tokio::spawn(self.clone().serve_udp(udp.clone(), asker)), tokio::spawn(self.clone().serve_tcp(tcp, asker))];
+        let tasks = [
+            tokio::spawn(self.clone().serve_udp(udp.clone(), asker)),
+            tokio::spawn(self.clone().serve_tcp(tcp, asker)),
+        ];
         Ok(Listener { tasks, udp })
     }
 

@@ -161,7 +161,7 @@ fn passes(chain: &Value, rules: &[&Value], others: &Others) -> Passes {
     // A chain that ends with accepting all accepts what is led there by a condition, as firewalld's zones do.
     let accepts_all = |name: &str| {
         of(name)
-            .last()
+            .next_back()
             .is_some_and(|last| statements(last).iter().any(|s| s.get("accept").is_some()) && !conditional(last))
     };
     let mut found = Passes::default();

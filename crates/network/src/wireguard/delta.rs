@@ -114,7 +114,7 @@ mod tests {
         let wanted = peer(1, Some("192.0.2.1:51820"));
         let roamed = peer(1, Some("203.0.113.7:40000"));
         let aims = |age: Option<u64>, before: &[(u8, &str)], roamed: &PeerConfig| {
-            let changes = run(&[wanted.clone()], before, &device(vec![seen(roamed.clone(), age)]));
+            let changes = run(std::slice::from_ref(&wanted), before, &device(vec![seen(roamed.clone(), age)]));
             match changes.before.as_slice() {
                 [] => false,
                 [Change::Peer { aim: true, .. }] => true,

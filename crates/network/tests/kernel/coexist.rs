@@ -87,9 +87,8 @@ fn what_others_change_is_told(world: &mut World) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _guard = runtime.enter();
     let mut changes = firewall::Changes::open().unwrap();
-    let mut told = |within: Duration| {
-        runtime.block_on(async { tokio::time::timeout(within, changes.changed()).await.is_ok() })
-    };
+    let mut told =
+        |within: Duration| runtime.block_on(async { tokio::time::timeout(within, changes.changed()).await.is_ok() });
     // Our own rules are no news: what comes first is somebody else's.
     shop(world);
     assert!(!told(Duration::from_millis(200)));

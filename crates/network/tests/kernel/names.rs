@@ -312,7 +312,8 @@ fn another_program_takes_over(world: &mut World) {
             let (netns, stop) = (&client.netns, &stop);
             scope.spawn(move || ask_until(netns, server, tcp, stop))
         };
-        let asking = [(DNS, false), (docker, false), (docker, true)].map(|(server, tcp)| (server, tcp, ask(server, tcp)));
+        let asking =
+            [(DNS, false), (docker, false), (docker, true)].map(|(server, tcp)| (server, tcp, ask(server, tcp)));
         for program in [other, std::env::current_exe().unwrap()] {
             running.helper = None;
             world.block_on(tokio::task::yield_now());

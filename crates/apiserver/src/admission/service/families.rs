@@ -64,7 +64,9 @@ pub(super) fn complete(pool: &Pool<'_>, kind: &Kind, old: Option<&Value>, servic
             return Err(Status::invalid(kind, meta::name(service), vec![error]));
         }
         let spec = service["spec"].as_object_mut();
-        spec.map(|spec| FIELDS.iter().for_each(|field| drop(spec.remove(*field))));
+        if let Some(spec) = spec {
+            FIELDS.iter().for_each(|field| drop(spec.remove(*field)));
+        }
         return Ok(());
     }
     let before = old.filter(|old| old["spec"]["type"] != "ExternalName").map(Wish::of);
