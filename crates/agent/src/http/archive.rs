@@ -63,9 +63,14 @@ async fn read(root: Tree, path: String) -> Reply {
 async fn write(call: Call, root: Tree, path: String, name: String) -> Reply {
     let frames = BodyStream::new(call.request.into_body().map_err(io::Error::other));
     let data = frames.try_filter_map(async |frame| Ok(frame.into_data().ok()));
-    let reader = SyncIoBridge::new(StreamReader::new(Box::pin(data)));
+    let mut reader = SyncIoBridge::new(StreamReader::new(Box::pin(data)));
     let shown = path.clone();
-    let done = tokio::task::spawn_blocking(move || tree::unpack(&root, &path, &name, reader)).await;
+    let unpack = move || {
+        tree::unpack(&root, &path, &name, &mut reader)?;
+        // Behind the archive's end there is padding: who is still sending it must not meet a closed connection.
+        io::copy(&mut reader, &mut io::sink()).map(drop)
+    };
+    let done = tokio::task::spawn_blocking(unpack).await;
     done.map_err(|error| Refusal::failed(&error))?.map_err(|error| no_such(&shown, &error))?;
     Ok(json_reply(&json!({})))
 }
