@@ -20,13 +20,15 @@ use std::time::Duration;
 use http::{Method, Response, StatusCode};
 use naru_api::{Reason, Status};
 use naru_client::NodeDialer;
+use naru_store::{Prefix, Store};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::object;
 use crate::state::Core;
 use crate::tunnel::Presence;
 use crate::wire::payload::Payload;
@@ -50,6 +52,7 @@ const NAMED: usize = 100;
 /// How far the data planes of connected nodes are.
 pub(crate) struct Dataplanes {
     presence: Presence,
+    returning: Returning,
     dialer: Arc<dyn NodeDialer>,
     followed: Mutex<Followed>,
     /// What every node that can say so has reached.
@@ -67,6 +70,15 @@ struct Followed {
     asked: u64,
     /// The task that looks who is connected.
     keeper: Option<AbortHandle>,
+}
+
+/// Nodes that are waited for though they are not connected (yet): a server that starts finds its nodes ready in the
+/// store, and they lead what they led while they come back.
+#[derive(Debug, Default)]
+pub(crate) struct Returning {
+    nodes: BTreeSet<String>,
+    /// Who has not come back by then is left to the controller of nodes.
+    until: Option<Instant>,
 }
 
 /// What is known when the waiting is over.
@@ -96,11 +108,37 @@ pub(crate) async fn answer(core: &Core, method: &Method, query: &Query<'_>) -> R
     Ok(respond::json(StatusCode::OK, answer.to_string()))
 }
 
+// === impl Returning ===
+
+/// How long nodes have to come back: as long as the controller of nodes gives them after a start.
+const RETURN: Duration = Duration::from_secs(10);
+
+impl Returning {
+    /// The nodes that were ready when the server before ended.
+    pub(crate) fn of(store: &Store) -> Returning {
+        let is_ready = |node: &Value| {
+            let conditions = node["status"]["conditions"].as_array();
+            conditions.into_iter().flatten().any(|known| known["type"] == "Ready" && known["status"] == "True")
+        };
+        let snapshot = store.snapshot();
+        let nodes = Prefix::collection("nodes");
+        let nodes = snapshot.range(&nodes).filter(|entry| is_ready(&object::parse(&entry.served)));
+        let nodes = nodes.map(|entry| entry.key.name().to_owned()).collect();
+        Returning { nodes, until: Some(Instant::now() + RETURN) }
+    }
+
+    fn now(&self) -> &BTreeSet<String> {
+        static NOBODY: BTreeSet<String> = BTreeSet::new();
+        if self.until.is_some_and(|until| Instant::now() < until) { &self.nodes } else { &NOBODY }
+    }
+}
+
 // === impl Dataplanes ===
 
 impl Dataplanes {
-    pub(crate) fn new(presence: Presence, dialer: Arc<dyn NodeDialer>) -> Arc<Dataplanes> {
-        Arc::new(Dataplanes { presence, dialer, followed: Mutex::default(), lowest: watch::Sender::new(u64::MAX) })
+    pub(crate) fn new(presence: Presence, dialer: Arc<dyn NodeDialer>, returning: Returning) -> Arc<Dataplanes> {
+        let lowest = watch::Sender::new(u64::MAX);
+        Arc::new(Dataplanes { presence, returning, dialer, followed: Mutex::default(), lowest })
     }
 
     /// Waits until every connected node has reached a revision, or for so long.
@@ -143,7 +181,9 @@ impl Dataplanes {
             }
             stays
         });
-        followed.floor.keep(|node| present.contains(node));
+        let returning = self.returning.now();
+        followed.floor.keep(|node| present.contains(node) || returning.contains(node));
+        returning.difference(present).for_each(|node| followed.floor.enter(node));
         for node in present {
             if !followed.tasks.contains_key(node) {
                 followed.floor.enter(node);

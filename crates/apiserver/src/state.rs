@@ -13,7 +13,7 @@ use crate::authentication::token::Authenticator;
 use crate::authorization::Rbac;
 use crate::backup::BackupSource;
 use crate::config::{Config, Settings};
-use crate::dataplanes::Dataplanes;
+use crate::dataplanes::{Dataplanes, Returning};
 use crate::metrics::Metrics;
 use crate::openapi::Documents;
 use crate::routes::{Route, Routes};
@@ -54,6 +54,7 @@ impl Core {
     pub(crate) fn new(config: Config) -> Core {
         let Config { store, registry, authority, tokens, sealer, dialer, settings } = config;
         let tunnels = TunnelHub::new();
+        let returning = Returning::of(&store);
         let dialer: Arc<dyn NodeDialer> = Arc::new(Dialer { hub: tunnels.clone(), otherwise: dialer });
         Core {
             routes: Routes::of(&registry),
@@ -70,7 +71,7 @@ impl Core {
             tokens,
             sealer,
             authority,
-            dataplanes: Dataplanes::new(tunnels.presence(), dialer.clone()),
+            dataplanes: Dataplanes::new(tunnels.presence(), dialer.clone(), returning),
             dialer,
             tunnels,
             settings,

@@ -40,9 +40,16 @@ struct Node(mpsc::UnboundedReceiver<DuplexStream>);
 
 impl World {
     fn new() -> World {
+        World::after(&[], Duration::ZERO)
+    }
+
+    /// A server that has just started and found these nodes ready.
+    fn after(nodes: &[&str], grace: Duration) -> World {
+        let nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+        let returning = Returning { nodes, until: Some(Instant::now() + grace) };
         let wires = Arc::new(Wires::default());
         let present = watch::Sender::new(Arc::default());
-        let planes = Dataplanes::new(present.subscribe(), wires.clone());
+        let planes = Dataplanes::new(present.subscribe(), wires.clone(), returning);
         World { wires, present, planes }
     }
 
@@ -188,4 +195,23 @@ async fn streams_are_closed_when_nobody_has_asked_for_a_while() {
     stream.read_to_end(&mut rest).await.expect("closed");
     let followed = world.planes.followed.lock();
     assert!(followed.tasks.is_empty() && followed.keeper.is_none() && followed.waiting == 0);
+}
+
+#[tokio::test]
+async fn nodes_that_were_there_before_the_server_started_are_waited_for() {
+    let world = World::after(&["a", "b"], LONG);
+    let mut a = world.connect("a");
+    let question = world.ask(7, LONG);
+    let _a = a.begins(9).await;
+    let late = world.ask(7, Duration::from_millis(50));
+    assert_eq!(ends(late).await.behind, ["b"], "it leads what it led, though it is not back yet");
+    let mut b = world.connect("b");
+    let _b = b.begins(8).await;
+    assert_eq!(ends(question).await, all());
+}
+
+#[tokio::test]
+async fn nodes_that_do_not_come_back_are_given_up() {
+    let world = World::after(&["a"], Duration::ZERO);
+    assert_eq!(ends(world.ask(7, LONG)).await, all());
 }
