@@ -8,8 +8,12 @@ use std::os::fd::FromRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::world::Netns;
+
+/// How long what waited to be read is read when a capture ends.
+const REST: Duration = Duration::from_millis(500);
 
 /// Everything that passes any interface of a namespace, until it is ended.
 pub struct Capture {
@@ -37,11 +41,16 @@ impl Capture {
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             let (mut seen, mut buffer) = (Vec::new(), vec![0; 1 << 17]);
+            let mut ending: Option<Instant> = None;
             loop {
+                if ending.is_none() && stopped.load(Ordering::Relaxed) {
+                    ending = Some(Instant::now());
+                }
                 match file.read(&mut buffer) {
+                    // What waited is read; where more comes without pause, that is not waited for.
+                    Ok(_) if ending.is_some_and(|since| since.elapsed() > REST) => return seen,
                     Ok(read) => seen.push(buffer[..read].to_vec()),
-                    // Only once everything that waited was read.
-                    Err(_) if stopped.load(Ordering::Relaxed) => return seen,
+                    Err(_) if ending.is_some() => return seen,
                     Err(_) => {}
                 }
             }

@@ -418,7 +418,12 @@ pub fn seen_as(answer: &Result<String, std::io::ErrorKind>) -> IpAddr {
 
 /// Waits until `condition` holds.
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    eventually_within(Duration::from_secs(10), what, condition);
+}
+
+/// Waits until `condition` holds, for so long.
+pub fn eventually_within(patience: Duration, what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + patience;
     while !condition() {
         assert!(Instant::now() < deadline, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(5));
