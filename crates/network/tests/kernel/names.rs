@@ -334,7 +334,9 @@ fn another_program_takes_over(world: &mut World) {
             let asked = asking.join().unwrap();
             let way = if tcp { "TCP" } else { "UDP" };
             eprintln!("{way} {server}: {} questions, the longest took {:?}", asked.questions, asked.longest);
-            assert_eq!(asked.lost, 0, "{way} {server}: of {} questions", asked.questions);
+            // Datagrams may be lost on a busy machine at any time; resolvers repeat them.
+            let most = if tcp { 0 } else { asked.questions / 1000 };
+            assert!(asked.lost <= most, "{way} {server}: {} of {} questions", asked.lost, asked.questions);
         }
     });
 }
