@@ -2,17 +2,14 @@
 
 mod suite;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-
 use naru_store::{Codec, CodecError, History, Key, OpenError, Opened, Options, Prefix, Revision, Store};
 use suite::*;
 use tempfile::TempDir;
 
-async fn open(history: History) -> (TempDir, Store) {
+async fn open(history: History) -> Option<(TempDir, Store)> {
     let dir = TempDir::new().unwrap();
     let store = open_in(&dir, history).await;
-    (dir, store)
+    Some((dir, store))
 }
 
 async fn open_in(dir: &TempDir, history: History) -> Store {
@@ -132,7 +129,7 @@ async fn a_value_the_codec_refuses_keeps_the_store_shut_and_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_is_refused_with_the_holders_pid() {
-    let (dir, store) = open(History::default()).await;
+    let (dir, store) = open(History::default()).await.unwrap();
     let again = Store::open(Options::embedded(dir.path().join("store"), codec())).await;
     match again.err() {
         Some(OpenError::Locked { holder, .. }) => assert_eq!(holder, std::process::id().to_string()),
@@ -148,53 +145,14 @@ async fn a_second_process_is_refused_with_the_holders_pid() {
 async fn writer_to_be_killed() {
     let Some(dir) = std::env::var_os("NARU_STORE_WRITER_DIR") else { return };
     let store = Store::open(Options::embedded(dir, codec())).await.unwrap();
-    let writers = (0..8).map(|writer| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            for i in 0u64.. {
-                let revision = put(&store, &format!("w{writer}"), &i.to_string()).await;
-                println!("acknowledged w{writer} {i} {revision}");
-            }
-        })
-    });
-    for writer in writers.collect::<Vec<_>>() {
-        writer.await.unwrap();
-    }
-}
-
-/// Kills a process when dropped.
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    write_without_end(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_process_loses_nothing_acknowledged() {
     let dir = TempDir::new().unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["writer_to_be_killed", "--exact", "--nocapture"])
-        .env("NARU_STORE_WRITER_DIR", dir.path().join("store"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut child = Killed(child);
-    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-    let mut acknowledged = Vec::new();
-    let parse = |line: &str| -> Option<(String, u64, Revision)> {
-        let mut words = line.split("acknowledged ").nth(1)?.split(' ');
-        Some((words.next()?.to_owned(), words.next()?.parse().ok()?, Revision(words.next()?.parse().ok()?)))
-    };
-    while acknowledged.len() < 300 {
-        acknowledged.extend(parse(&lines.next().expect("the writer ended").unwrap()));
-    }
-    child.0.kill().unwrap();
-    child.0.wait().unwrap();
-    // What it still said before it died counts, except a line cut off.
-    acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| parse(&line)));
+    let folder = dir.path().join("store");
+    let acknowledged = said_by_a_killed_process("writer_to_be_killed", "NARU_STORE_WRITER_DIR", folder);
     let store = open_in(&dir, History::default()).await;
     let snapshot = store.snapshot();
     for (name, value, revision) in acknowledged {

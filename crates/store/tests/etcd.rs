@@ -2,15 +2,12 @@
 
 mod suite;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use naru_store::{
-    CommitError, EtcdConfig, History, ImportError, OpenError, Options, Prefix, Revision, Store, StoreError, Txn,
-};
+use naru_store::{CommitError, EtcdConfig, History, ImportError, OpenError, Options, Prefix, Store, StoreError, Txn};
 use naru_testkit::{Etcd, EtcdSetup};
 use suite::*;
 
@@ -38,53 +35,14 @@ async fn open(etcd: &Etcd, history: History) -> Store {
     Store::open(Options { history, ..Options::etcd(config(etcd), codec()) }).await.unwrap()
 }
 
-/// Killed when dropped.
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// An etcd of its own with a store in it.
+async fn alone(history: History) -> Option<(Etcd, Store)> {
+    let etcd = Etcd::start(1, ROOMY)?;
+    let store = open(&etcd, history).await;
+    Some((etcd, store))
 }
 
-/// Makes a test of each promise, like `conformance!`, that is skipped where etcd is missing.
-macro_rules! promises {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let Some(etcd) = Etcd::start(1, ROOMY) else { return };
-                suite::$name(open(&etcd, History::default()).await).await;
-            }
-        )*
-    };
-}
-
-promises!(
-    objects_appear_change_and_go_with_revisions_in_order,
-    a_refused_transaction_changes_nothing,
-    a_transaction_without_effect_takes_no_revision,
-    values_too_large_or_not_understood_are_refused,
-    concurrent_transactions_are_as_if_one_after_the_other,
-    a_decision_over_a_range_holds,
-    groups_are_read_in_order_counted_and_continued,
-    indexes_follow_their_objects,
-    one_object_and_what_an_index_finds_can_be_followed,
-    old_revisions_are_read_exactly,
-    watchers_see_every_change_once_and_in_order,
-    the_changes_of_a_transaction_come_together,
-    deletions_show_the_last_state_with_their_own_revision,
-    a_snapshot_and_a_watch_join_without_a_gap,
-    a_closed_store_ends_watches_and_refuses_writes,
-);
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_past_is_forgotten_by_the_limits() {
-    let Some(etcd) = Etcd::start(1, ROOMY) else { return };
-    let history = History { transactions: 64, ..History::default() };
-    suite::the_past_is_forgotten_by_the_limits(open(&etcd, history).await).await;
-}
+conformance!(alone);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reopened_store_has_everything_and_goes_on_counting() {
@@ -196,18 +154,7 @@ async fn server_to_be_killed() {
     let connection = naru_etcd::Config { endpoints: vec![endpoint.into_string().unwrap()], ..Default::default() };
     let config = EtcdConfig { connection, prefix: "/naru".into() };
     let store = Store::open(Options::etcd(config, codec())).await.unwrap();
-    let writers = (0..8).map(|writer| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            for i in 0u64.. {
-                let revision = put(&store, &format!("w{writer}"), &i.to_string()).await;
-                println!("acknowledged w{writer} {i} {revision}");
-            }
-        })
-    });
-    for writer in writers.collect::<Vec<_>>() {
-        writer.await.unwrap();
-    }
+    write_without_end(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,25 +162,7 @@ async fn a_killed_server_loses_nothing_acknowledged() {
     let Some(etcd) = Etcd::start(1, ROOMY) else { return };
     let other = open(&etcd, History::default()).await;
     let mut watch = other.watch(Prefix::all(), other.snapshot().revision()).unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["server_to_be_killed", "--exact", "--nocapture"])
-        .env("NARU_STORE_ETCD", &etcd.endpoints()[0])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut child = Killed(child);
-    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-    let mut acknowledged = Vec::new();
-    let parse = |line: &str| -> Option<(String, u64, Revision)> {
-        let mut words = line.split("acknowledged ").nth(1)?.split(' ');
-        Some((words.next()?.to_owned(), words.next()?.parse().ok()?, Revision(words.next()?.parse().ok()?)))
-    };
-    while acknowledged.len() < 300 {
-        acknowledged.extend(parse(&lines.next().expect("the writer ended").unwrap()));
-    }
-    child.0.kill().unwrap();
-    child.0.wait().unwrap();
-    acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| parse(&line)));
+    let acknowledged = said_by_a_killed_process("server_to_be_killed", "NARU_STORE_ETCD", &etcd.endpoints()[0]);
     let end = other.confirm().await.unwrap();
     let story = until(&mut watch, end.revision()).await;
     assert!(story.is_sorted_by_key(|(revision, ..)| *revision));
