@@ -17,13 +17,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ipnet::Ipv4Net;
 use naru_agent::Agent;
-use naru_agent::dataplane::Dataplane;
+use naru_agent::dataplane::{Dataplane, DataplaneConfig};
 use naru_api::k8s::api::core::v1::Node;
 use naru_client::{Client, FailoverTransport, Resource};
 use naru_network::model::NodeConfig;
 use naru_runtime::image::Images;
 use naru_runtime::pod::Pods;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{AgentOptions, Place};
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     membership: Mutex<Membership>,
     transport: FailoverTransport,
     client: Client,
+    /// Whether a server hears this node.
+    heard: watch::Sender<bool>,
     shutdown: CancellationToken,
 }
 
@@ -61,6 +64,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         membership: Mutex::new(membership),
         transport,
         client: client.clone(),
+        heard: watch::Sender::new(false),
         shutdown: CancellationToken::new(),
     });
     let local = local::Listener::bind(&place.socket()).await?;
@@ -82,9 +86,11 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
     });
     let first = addresses.borrow().first().copied();
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
-    let dataplane =
-        Dataplane::start(&client, network::dataplane_config(&place, plan.clone(), &cluster.node_name, first)?)
-            .context("the pod network cannot be set up")?;
+    let network = DataplaneConfig {
+        heard: worker.heard.subscribe(),
+        ..network::dataplane_config(&place, plan.clone(), &cluster.node_name, first)?
+    };
+    let dataplane = Dataplane::start(&client, network).context("the pod network cannot be set up")?;
     std::fs::write(network::subnet_file(&place), subnet.to_string()).context("cannot write to the state folder")?;
     dataplane.retain(&server::known_pods(&place)).await;
     let pods = Pods::open(network::pods_config(&place)?).context("the container runtime cannot start")?;

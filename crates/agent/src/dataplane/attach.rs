@@ -100,6 +100,7 @@ impl Dataplane {
         let attached = Arc::new(Attached::default());
         attached.recall(&ipam.allocations(), &Links::list()?);
         let sources = Arc::new(Sources::start(client));
+        let lost_sight = watch::Sender::default();
         let (submitted, submissions) = watch::channel(Submission::default());
         let feed = Feed {
             sources: sources.clone(),
@@ -114,6 +115,7 @@ impl Dataplane {
             applier: applier.clone(),
             helper: helper.clone(),
             submitted,
+            absent: lost_sight.subscribe(),
         };
         let applied = applier.applied();
         let (told, ways) = watch::channel(Ways::default());
@@ -125,6 +127,8 @@ impl Dataplane {
             known: sources.nodes.known(),
             ways: ways.clone(),
             encrypted: encrypted.clone(),
+            heard: config.heard.clone(),
+            absent: lost_sight,
             silent: doubt,
         };
         let overlay = Overlay {

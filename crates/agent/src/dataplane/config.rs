@@ -22,6 +22,8 @@ pub struct DataplaneConfig {
     pub cluster: Option<naru_network::peers::ClusterNetwork>,
     /// Whether others cannot reach this node's address from outside of its network.
     pub behind_nat: bool,
+    /// Whether a server hears this node, now and as it changes: always, on a server.
+    pub heard: tokio::sync::watch::Receiver<bool>,
     /// The cluster's domain, without dots at its ends.
     pub domain: String,
     /// How the helper is started: this program with the argument `helper`.

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::select_all;
 use ipnet::{Ipv4Net, Ipv6Net};
 use naru_network::dns::Zone;
-use naru_network::translate::facts::{EndpointFacts, PodFacts};
+use naru_network::translate::facts::{EndpointFacts, PodFacts, SliceFacts};
 use naru_network::translate::{Cluster, Translation, Viewpoint, translate};
 use naru_network::{Applier, Helper, LinkRecord, PodUid, Relay};
 use parking_lot::Mutex;
@@ -79,6 +79,8 @@ pub(super) struct Feed {
     pub helper: Arc<Helper>,
     /// The number of the newest submission, and the endpoints' revision it was made from.
     pub submitted: watch::Sender<Submission>,
+    /// Nodes that fell silent while no server is heard.
+    pub absent: watch::Receiver<BTreeSet<String>>,
 }
 
 /// A submission to the applier.
@@ -89,7 +91,7 @@ pub(super) struct Submission {
 }
 
 impl Feed {
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         self.sources.synced().await;
         let mut changed = self.sources.changed();
         let mut nodes = self.sources.nodes.known();
@@ -99,6 +101,7 @@ impl Feed {
             let begun = Instant::now();
             changed.iter_mut().for_each(watch::Receiver::mark_unchanged);
             nodes.mark_unchanged();
+            self.absent.mark_unchanged();
             let endpoints = self.sources.endpoints_revision();
             let translation = self.translate();
             let number = self.submitted.borrow().number + 1;
@@ -124,6 +127,7 @@ impl Feed {
                 // An informer ends with this task's own handle on it, so the signal cannot fail before.
                 _ = any => {}
                 _ = nodes.changed() => {}
+                Ok(()) = self.absent.changed() => {}
                 () = self.attached.changed.notified() => {}
             }
         }
@@ -137,7 +141,8 @@ impl Feed {
             still_lost(&mut lost, &cluster.pods);
             lost.keys().cloned().collect()
         };
-        correct(&mut cluster, &self.attached.pods.lock(), &Parting { leaving, lost }, &self.viewpoint);
+        let absent = self.absent.borrow().clone();
+        correct(&mut cluster, &self.attached.pods.lock(), &Parting { leaving, lost, absent }, &self.viewpoint);
         translate(&cluster, &self.viewpoint)
     }
 }
@@ -149,6 +154,8 @@ pub(super) struct Parting {
     pub leaving: BTreeSet<PodUid>,
     /// Nothing of theirs answers yet.
     pub lost: BTreeSet<PodUid>,
+    /// Nodes that are silent: where others answer, nothing is led to the pods there.
+    pub absent: BTreeSet<String>,
 }
 
 /// Puts what is known here over what the API says: pure.
@@ -193,6 +200,7 @@ pub(super) fn correct(
         endpoint.addresses.iter().filter_map(|address| viewpoint.pod_at(address)).any(|address| set.contains(&address))
     };
     for slice in &mut cluster.slices {
+        pass_over(slice, &parting.absent);
         if slice.endpoints.iter().any(|endpoint| within(&leaving, endpoint) || within(&lost, endpoint)) {
             let mut corrected = (**slice).clone();
             for endpoint in &mut corrected.endpoints {
@@ -213,6 +221,21 @@ pub(super) fn correct(
             *slice = Arc::new(corrected);
         }
     }
+}
+
+/// Endpoints on absent nodes are not ready, unless all are: then a way that may be there is better than none. Pure.
+fn pass_over(slice: &mut Arc<SliceFacts>, absent: &BTreeSet<String>) {
+    let gone = |endpoint: &EndpointFacts| endpoint.node.as_ref().is_some_and(|node| absent.contains(node));
+    let (lost, left): (Vec<_>, Vec<_>) = slice.endpoints.iter().filter(|endpoint| endpoint.ready).partition(|e| gone(e));
+    if lost.is_empty() || left.is_empty() {
+        return;
+    }
+    let mut corrected = (**slice).clone();
+    for endpoint in corrected.endpoints.iter_mut().filter(|endpoint| gone(endpoint)) {
+        endpoint.ready = false;
+        endpoint.serving = false;
+    }
+    *slice = Arc::new(corrected);
 }
 
 /// Keeps our doors in other firewalls open.
@@ -248,8 +271,6 @@ pub(super) async fn keep_doors_open(pods: Ipv4Net, second: Option<Ipv6Net>) {
 
 #[cfg(test)]
 mod tests {
-    use naru_network::translate::facts::{EndpointFacts, SliceFacts};
-
     use super::*;
 
     fn viewpoint() -> Viewpoint {
@@ -354,6 +375,25 @@ mod tests {
         correct(&mut cluster, &attached, &parting, &viewpoint());
         let seen: Vec<(bool, bool)> = cluster.slices[0].endpoints.iter().map(|e| (e.ready, e.terminating)).collect();
         assert_eq!(seen, [(true, false), (false, true)]);
+    }
+
+    #[test]
+    fn pods_of_an_absent_node_are_passed_over_where_others_are_ready() {
+        let endpoint = |(node, ready): (&str, bool)| EndpointFacts {
+            node: Some(node.to_owned()),
+            ready,
+            serving: true,
+            ..EndpointFacts::default()
+        };
+        let seen = |endpoints: &[(&str, bool)]| {
+            let endpoints = endpoints.iter().copied().map(endpoint).collect();
+            let mut slice = Arc::new(SliceFacts { endpoints, ..SliceFacts::default() });
+            pass_over(&mut slice, &BTreeSet::from(["n2".to_owned()]));
+            slice.endpoints.iter().map(|e| (e.ready, e.serving)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&[("n1", true), ("n2", true)]), [(true, true), (false, false)]);
+        assert_eq!(seen(&[("n1", false), ("n2", true)]), [(false, true), (true, true)], "no other is ready");
+        assert_eq!(seen(&[("n1", true), ("n3", true)]), [(true, true); 2]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! its first process starts, and an address that was let go is out of every service at once, before any controller
 //! has noticed.
 
+mod absent;
 mod attach;
 mod config;
 mod feed;

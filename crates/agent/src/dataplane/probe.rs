@@ -11,6 +11,7 @@ use naru_network::wireguard::STALE;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::absent::{self, Absence};
 use super::nodes::Known;
 use super::overlay::Ways;
 
@@ -34,22 +35,32 @@ pub(super) struct Prober {
     pub known: watch::Receiver<Known>,
     pub ways: watch::Receiver<Ways>,
     pub encrypted: Encrypted,
+    /// Whether a server hears this node.
+    pub heard: watch::Receiver<bool>,
+    /// Nodes to whose pods nothing is to be led, see [`Absence`].
+    pub absent: watch::Sender<BTreeSet<String>>,
     /// Who does not answer, worded for people.
     pub silent: watch::Sender<Vec<String>>,
 }
 
 impl Prober {
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut unanswered: BTreeMap<String, u32> = BTreeMap::new();
+        let mut absence = Absence::default();
         let mut turn = 0;
         loop {
-            tokio::time::sleep(EVERY).await;
-            let asked = self.turn(&mut turn, &unanswered);
+            let alone = self.pause().await;
+            let asked = self.turn(&mut turn, |name| unanswered.contains_key(name) || absence.in_doubt(name));
             let gateways: Vec<Ipv4Addr> = asked.values().copied().collect();
-            let own = self.gateway;
-            let Ok(Ok(answered)) = tokio::task::spawn_blocking(move || probe(own, &gateways, PATIENCE)).await else {
+            let (own, patience) = (self.gateway, if alone { absent::PATIENCE } else { PATIENCE });
+            let Ok(Ok(answered)) = tokio::task::spawn_blocking(move || probe(own, &gateways, patience)).await else {
                 continue;
             };
+            self.judge(&mut absence, alone, &asked, &answered);
+            if alone {
+                // Nobody can be told, and what is silent now may be down.
+                continue;
+            }
             count(&mut unanswered, &asked, &answered);
             let told = self.tell(&unanswered);
             self.silent.send_if_modified(|silent| {
@@ -63,8 +74,46 @@ impl Prober {
         }
     }
 
+    /// Waits for the next round; tells whether it is one without a server.
+    async fn pause(&mut self) -> bool {
+        let alone = !*self.heard.borrow_and_update();
+        // A sender that is gone changes nothing any more.
+        let changed = async {
+            if self.heard.changed().await.is_err() {
+                std::future::pending().await
+            }
+        };
+        let _ = tokio::time::timeout(if alone { absent::EVERY } else { EVERY }, changed).await;
+        !*self.heard.borrow()
+    }
+
+    /// Takes up what a round says of nodes' absence.
+    fn judge(
+        &self,
+        absence: &mut Absence,
+        alone: bool,
+        asked: &BTreeMap<String, Ipv4Addr>,
+        answered: &BTreeSet<Ipv4Addr>,
+    ) {
+        absence.round(alone, asked, answered);
+        absence.keep(&self.known.borrow().iter().filter(|node| node.ready).map(|node| node.name.as_str()).collect());
+        self.absent.send_if_modified(|absent| {
+            let differs = absent != absence.absent();
+            for name in absence.absent().difference(absent) {
+                tracing::warn!(node = name, "no server is heard and this node is silent: nothing is led to its pods");
+            }
+            for name in absent.difference(absence.absent()) {
+                tracing::info!(node = name, "this node's pods are led to again");
+            }
+            if differs {
+                absent.clone_from(absence.absent());
+            }
+            differs
+        });
+    }
+
     /// Whom to ask now: those that are in doubt, and some of the others. Whoever is not ready need not answer.
-    fn turn(&self, turn: &mut usize, unanswered: &BTreeMap<String, u32>) -> BTreeMap<String, Ipv4Addr> {
+    fn turn(&self, turn: &mut usize, in_doubt: impl Fn(&str) -> bool) -> BTreeMap<String, Ipv4Addr> {
         let ways = self.ways.borrow();
         let known = self.known.borrow();
         let all: Vec<(&str, Ipv4Addr)> = known
@@ -75,7 +124,7 @@ impl Prober {
         let begin = if all.is_empty() { 0 } else { *turn % all.len() };
         *turn = begin + AT_ONCE;
         let (doubtful, others): (Vec<_>, Vec<_>) =
-            all.iter().cycle().skip(begin).take(all.len()).partition(|(name, _)| unanswered.contains_key(*name));
+            all.iter().cycle().skip(begin).take(all.len()).partition(|(name, _)| in_doubt(name));
         let chosen = doubtful.into_iter().chain(others).take(AT_ONCE);
         chosen.map(|(name, gateway)| (name.to_owned(), gateway)).collect()
     }

@@ -110,6 +110,7 @@ fn config(dir: &std::path::Path) -> DataplaneConfig {
     DataplaneConfig {
         cluster: None,
         behind_nat: false,
+        heard: tokio::sync::watch::channel(true).1,
         node_name: "n1".into(),
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),

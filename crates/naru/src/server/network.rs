@@ -131,6 +131,7 @@ pub(crate) fn dataplane_config(
         helper: helper_program(),
         cluster: None,
         behind_nat: false,
+        heard: tokio::sync::watch::channel(true).1,
         resolv_conf: "/etc/resolv.conf".into(),
     })
 }

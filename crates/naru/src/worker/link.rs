@@ -37,11 +37,14 @@ pub(super) async fn keep(worker: Arc<Worker>, agent: Arc<Agent>) {
                 told.clear();
                 tokio::spawn(learn(worker.clone()));
                 let agent = agent.clone();
+                worker.heard.send_replace(true);
                 let ended = serve_tunnel(io, move |stream: BoxedIo| {
                     let agent = agent.clone();
                     Box::pin(async move { agent.serve(stream).await })
                 });
-                match ended.await {
+                let ended = ended.await;
+                worker.heard.send_replace(false);
+                match ended {
                     Ok(()) => tracing::info!("the server ended the connection"),
                     Err(error) => tracing::warn!(error, "the connection to the server is lost"),
                 }
