@@ -300,7 +300,12 @@ impl State {
             Begun::Tunnel(reply) => match reply.await {
                 // Looked at often, and nothing to remember.
                 Ok(reply @ Reply::Tunnel(_)) => return reply,
-                Ok(reply) => reply,
+                Ok(reply) => {
+                    // Who is answered may count on it, also when this process is killed with its next breath: nobody
+                    // would tell the tunnel again.
+                    self.write();
+                    return reply;
+                }
                 Err(error) => Reply::Failed { reason: error.to_string() },
             },
             Begun::Served(pod) => {
@@ -443,20 +448,25 @@ impl State {
         loop {
             self.changed.notified().await;
             tokio::time::sleep(GATHER).await;
-            if self.retirement.has_begun() {
-                continue;
-            }
-            let told = Snapshot { tunnel: self.tunnel.told(), ..self.told.lock().clone() };
-            let text = serde_json::to_vec(&told);
-            let path = &self.options.snapshot;
-            let temporary = path.with_extension("tmp");
-            let written = text
-                .map_err(io::Error::other)
-                .and_then(|text| std::fs::write(&temporary, text))
-                .and_then(|()| std::fs::rename(&temporary, path));
-            if let Err(error) = written {
-                tracing::warn!(%error, path = %path.display(), "cannot remember the names");
-            }
+            self.write();
+        }
+    }
+
+    /// Writes what was told, unless it is a successor's to remember.
+    fn write(&self) {
+        if self.retirement.has_begun() {
+            return;
+        }
+        let told = Snapshot { tunnel: self.tunnel.told(), ..self.told.lock().clone() };
+        let text = serde_json::to_vec(&told);
+        let path = &self.options.snapshot;
+        let temporary = path.with_extension("tmp");
+        let written = text
+            .map_err(io::Error::other)
+            .and_then(|text| std::fs::write(&temporary, text))
+            .and_then(|()| std::fs::rename(&temporary, path));
+        if let Err(error) = written {
+            tracing::warn!(%error, path = %path.display(), "cannot remember what was told");
         }
     }
 }
