@@ -15,4 +15,5 @@ mod seccomp;
 mod supervisor;
 mod sys;
 
+pub use cgroup::outlive_daemon;
 pub use supervisor::supervisor_main;

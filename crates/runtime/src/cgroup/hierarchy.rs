@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// The controllers used. Others (perf_event, net_cls, …) stay where the daemon is.
+/// The controllers used. In others (perf_event, net_cls, …) containers stay where their supervisor is.
 pub(super) const CONTROLLERS: [&str; 9] =
     ["cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "hugetlb"];
 

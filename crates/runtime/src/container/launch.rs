@@ -98,8 +98,8 @@ struct Entering {
     mover: OwnedFd,
 }
 
-/// Makes the groups and begins to enter them. On v1 the first move after a while waits some 10 ms for every CPU to pass
-/// through the kernel: a child does the moving, so that the mounts are made meanwhile.
+/// Makes the groups and begins to enter them. On v1 before Linux 6.0 the first move after a while waits some 10 ms for every
+/// CPU to pass through the kernel: a child does the moving, so that the mounts are made meanwhile.
 fn begin_entering(wanted: &Launch<'_>, nodes: &[device::Node], report: &Reporter) -> Outcome<Option<Entering>> {
     if !wanted.in_cgroup {
         for warning in wanted.cgroup.create(&wanted.config.resources)? {
@@ -108,6 +108,10 @@ fn begin_entering(wanted: &Launch<'_>, nodes: &[device::Node], report: &Reporter
     }
     wanted.cgroup.limit_devices(&wanted.config.devices, &device::rules(nodes))?;
     if wanted.in_cgroup {
+        return Ok(None);
+    }
+    if wanted.cgroup.is_entered_at_once() {
+        wanted.cgroup.enter(0)?;
         return Ok(None);
     }
     let what = || "forking to enter the groups";

@@ -5,17 +5,12 @@ use std::{
     fs,
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
-    process::Stdio,
     sync::Arc,
 };
 
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use tokio::{
-    io::AsyncReadExt,
-    process::Command,
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     ContainerConfig, ContainerName, ContainerState, PodConfig, PodCreated, PodError, PodEvent, PodLiveness, PodRecord,
@@ -23,10 +18,10 @@ use super::{
     follow::{self, Known},
     limits,
     link::Link,
-    protocol::{Answer, Birth, Boot, Folders, Request, State, VERSION},
+    protocol::{Answer, Boot, Folders, Request, State, VERSION},
 };
 use crate::{
-    cgroup::{Cgroup, Hierarchy},
+    cgroup::{Cgroup, Hierarchy, Survivors},
     seccomp,
     supervisor::attempt,
 };
@@ -61,6 +56,7 @@ pub struct Pods(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) config: PodsConfig,
     hierarchy: Hierarchy,
+    survivors: Survivors,
     filters: Mutex<Vec<(ProcessPolicy, Arc<OwnedFd>)>>,
     pub(super) known: Mutex<HashMap<PodUid, Known>>,
     pub(super) sender: mpsc::UnboundedSender<PodEvent>,
@@ -90,10 +86,12 @@ impl Pods {
             };
             folder::io_error("preparing cgroups below", "/sys/fs/cgroup".as_ref())(std::io::Error::other(text))
         })?;
+        let survivors = Survivors::prepare(&config.cgroup);
         let (sender, receiver) = mpsc::unbounded_channel();
         Ok(Self(Arc::new(Inner {
             config,
             hierarchy,
+            survivors,
             filters: Mutex::default(),
             known: Mutex::default(),
             sender,
@@ -211,7 +209,8 @@ impl Inner {
             return Err(PodError::PodExists(pod.uid));
         }
         let uid = pod.uid.clone();
-        let boot = Boot { version: VERSION, pod, folders: folders.clone(), hierarchy: self.hierarchy.clone() };
+        let (hierarchy, survivors) = (self.hierarchy.clone(), self.survivors.clone());
+        let boot = Boot { version: VERSION, pod, folders: folders.clone(), hierarchy, survivors };
         folder::write_boot(&boot)?;
         let cgroup = self.cgroup(&boot.pod);
         let known = Known::new(boot.pod);
@@ -228,36 +227,6 @@ impl Inner {
                     tracing::warn!(error = %swept, "sweeping a pod that could not be created");
                 }
                 Err(error)
-            }
-        }
-    }
-
-    /// Starts a supervisor and waits until its pod is made.
-    async fn spawn(&self, uid: &PodUid, folders: &Folders) -> Result<PodCreated, PodError> {
-        let SupervisorCommand { program, args } = &self.config.supervisor;
-        let failed = |message: String| PodError::Create { uid: uid.clone(), message };
-        let mut child = Command::new(program)
-            // The program may be given by a path that says nothing to who lists processes.
-            .arg0("naru")
-            .args(args)
-            .arg(folders.boot())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| failed(format!("starting {}: {error}", program.display())))?;
-        let mut text = Vec::new();
-        if let Some(mut stdout) = child.stdout.take() {
-            stdout.read_to_end(&mut text).await.map_err(|error| failed(format!("reading from it: {error}")))?;
-        }
-        // It stays our child: collected when it ends, by init when we ended before.
-        tokio::spawn(async move { child.wait().await });
-        match serde_json::from_slice(&text) {
-            Ok(Birth::Created(created)) => Ok(created),
-            Ok(Birth::Failed(message)) => Err(failed(message)),
-            Err(_) => {
-                let log = fs::read_to_string(folders.log()).unwrap_or_default();
-                Err(failed(format!("the supervisor ended without a word; its log: {:?}", log.trim())))
             }
         }
     }
@@ -303,7 +272,12 @@ impl Inner {
             PodLiveness::Alive(created) => Some((record.config.uid.clone(), created.supervisor_pid)),
             PodLiveness::SupervisorLost => None,
         };
-        self.renew_all(records.iter().filter_map(alive).collect());
+        let supervisors: Vec<_> = records.iter().filter_map(alive).collect();
+        let (survivors, processes) =
+            (self.survivors.clone(), supervisors.iter().map(|(_, process)| *process).collect());
+        // Those that an earlier version started are still in the daemon's own group. Nobody waits for that.
+        tokio::task::spawn_blocking(move || survivors.take_in(processes));
+        self.renew_all(supervisors);
         Ok(records)
     }
 

@@ -26,6 +26,7 @@ mod renewal;
 mod resources;
 mod runtime;
 mod session;
+mod spawn;
 mod streams;
 
 pub use capability::{Capabilities, Capability, UnknownCapability};

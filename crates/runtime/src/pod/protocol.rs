@@ -13,7 +13,7 @@ use super::{
     ContainerConfig, ContainerName, ContainerRecord, ExecConfig, Exit, PodConfig, PodCreated, Resources, StartFailure,
     Started,
 };
-use crate::cgroup::Hierarchy;
+use crate::cgroup::{Hierarchy, Survivors};
 
 /// The version this program speaks.
 pub(crate) const VERSION: u32 = 1;
@@ -29,6 +29,9 @@ pub(crate) struct Boot {
     pub(crate) pod: PodConfig,
     pub(crate) folders: Folders,
     pub(crate) hierarchy: Hierarchy,
+    /// Where the supervisor itself goes.
+    #[serde(default)]
+    pub(crate) survivors: Survivors,
 }
 
 /// Where a pod's files are.
@@ -173,10 +176,12 @@ pub(crate) struct State {
     pub(crate) containers: BTreeMap<ContainerName, ContainerRecord>,
 }
 
-/// The first and only line on a new supervisor's stdout.
+/// What a new supervisor says on stdout: perhaps that it has begun, and how that went.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Birth {
+    /// It is the daemon's child of this number, and no longer the one that was started.
+    Begun(i32),
     Created(PodCreated),
     Failed(String),
 }

@@ -11,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::run::Supervisor;
+use super::{diary::note, run::Supervisor};
 use crate::{
-    cgroup::Cgroup,
+    cgroup::{Cgroup, Survivors},
     container,
     pod::{
         NamespaceMode, PodConfig, PodCreated,
@@ -71,12 +71,17 @@ fn in_words(error: &dyn Error) -> String {
     text
 }
 
-/// Tells the daemon, which reads our stdout to its end, and closes it.
-fn tell(birth: &Birth) {
+/// Tells the daemon, which reads our stdout to its end.
+fn say(birth: &Birth) {
     if let Ok(line) = serde_json::to_vec(birth) {
         let _ = io::stdout().write_all(&line);
         let _ = io::stdout().flush();
     }
+}
+
+/// Tells it the last, and closes stdout.
+fn tell(birth: &Birth) {
+    say(birth);
     close_stdout();
 }
 
@@ -92,6 +97,7 @@ fn create(boot_file: &Path) -> Result<Supervisor, Box<dyn Error>> {
     if boot.version != VERSION {
         return Err(format!("this supervisor speaks protocol {VERSION}, the daemon {}", boot.version).into());
     }
+    step_aside(&boot.survivors);
     detach(&boot)?;
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(boot.folders.lock());
     let lock = lock.at(|| format!("opening {}", boot.folders.lock().display()))?;
@@ -111,6 +117,19 @@ fn create(boot_file: &Path) -> Result<Supervisor, Box<dyn Error>> {
     let pid = std::process::id() as i32;
     let created = PodCreated { supervisor_pid: pid, netns: format!("/proc/{pid}/ns/net").into(), warnings };
     Ok(Supervisor::new(boot, created, cgroup, shm, lock, signals, listener, own_processes.into(), pause))
+}
+
+/// Leaves the daemon's control group. One that cannot goes on where it is: that matters only to who kills the daemon with
+/// everything in its group.
+fn step_aside(survivors: &Survivors) {
+    let (born, refused) = survivors.be_born_there();
+    if born {
+        // The daemon knows the process that was here before.
+        say(&Birth::Begun(std::process::id() as i32));
+    }
+    for error in refused {
+        note(format_args!("this supervisor stays in the daemon's control group: {error}"));
+    }
 }
 
 /// Leaves everything of the daemon's behind: session, folder, mask, errors.
@@ -190,10 +209,11 @@ fn shared_memory(boot: &Boot) -> Result<PathBuf, Box<dyn Error>> {
     Ok(place)
 }
 
-/// On v1 the first move between groups after a while waits some 10 ms for every CPU to pass through the kernel; the next
-/// ones do not. A child takes that wait now, while the daemon prepares the pod's first container.
+/// On v1 before Linux 6.0 the first move between groups after a while waits some 10 ms for every CPU to pass through the
+/// kernel; the next ones do not. A child takes that wait now, while the daemon prepares the pod's first container.
 fn warm_up(cgroup: &Cgroup) {
     if !cgroup.is_v2()
+        && !cgroup.is_entered_at_once()
         && let Ok(Forked::Child) = sys::clone3(&Clone3::default())
     {
         close_stdout();

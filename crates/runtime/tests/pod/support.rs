@@ -251,7 +251,8 @@ impl Machine {
         let mut found = Vec::new();
         for base in self.bases() {
             for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-                if entry.file_type().unwrap().is_dir() {
+                // The daemon's own stays as long as its base.
+                if entry.file_type().unwrap().is_dir() && entry.file_name() != "supervisors" {
                     found.push(entry.path());
                 }
             }
@@ -289,6 +290,14 @@ impl Drop for Machine {
             let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
         }
         for base in self.bases() {
+            // Supervisors that were killed take a moment.
+            let deadline = Instant::now() + PATIENCE;
+            while let Err(error) = fs::remove_dir(base.join("supervisors"))
+                && error.kind() == std::io::ErrorKind::ResourceBusy
+                && Instant::now() < deadline
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let _ = fs::remove_dir(base);
         }
     }
