@@ -30,9 +30,7 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("supervisor") => naru_runtime::supervisor_main(arguments[2..].iter().cloned()),
-        Some("helper") => {
-            naru_network::helper_main(arguments[2..].iter().map(|word| word.to_string_lossy().into_owned()))
-        }
+        Some("helper") => helper(arguments[2..].iter().map(|word| word.to_string_lossy().into_owned()).collect()),
         _ => {}
     }
     end_quietly_when_nobody_reads();
@@ -45,6 +43,17 @@ fn main() -> ExitCode {
             output::error(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// `naru helper --group NAME …`: the helper, out of the control group of the daemon that starts it.
+fn helper(arguments: Vec<String>) -> ! {
+    match arguments.split_first() {
+        Some((first, [group, rest @ ..])) if first == "--group" => {
+            naru_runtime::outlive_daemon(group);
+            naru_network::helper_main(rest.iter().cloned())
+        }
+        _ => naru_network::helper_main(arguments),
     }
 }
 

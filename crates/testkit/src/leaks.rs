@@ -51,7 +51,8 @@ fn processes(host: &Host) -> Vec<String> {
         let arguments = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         let group = String::from_utf8_lossy(&read("cgroup")).into_owned();
         let ours = arguments.contains(&folder) && arguments.contains(" supervisor");
-        if ours || group.contains(host.cgroup()) {
+        // The helper may be started again at any time.
+        if ours || (group.contains(host.cgroup()) && !arguments.contains(" helper ")) {
             found.push(format!("process {} {arguments}", process.file_name().to_string_lossy()));
         }
     }
@@ -68,7 +69,7 @@ fn mounts(host: &Host) -> BTreeSet<String> {
     points.filter(|point| point.starts_with(&folder)).map(|point| format!("mount {point}")).collect()
 }
 
-/// Control groups of pods, in every hierarchy; their parents by quality of service stay.
+/// Control groups of pods, in every hierarchy; their parents by quality of service stay, as does the supervisors'.
 fn groups(name: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![("/sys/fs/cgroup".into(), 0)];
@@ -79,7 +80,9 @@ fn groups(name: &str) -> Vec<String> {
                 continue;
             }
             let inside = entry.path().to_string_lossy().contains(name);
-            let parent = ["besteffort", "burstable", "guaranteed"].iter().any(|class| entry.file_name() == *class);
+            let parent = ["besteffort", "burstable", "guaranteed", "supervisors"]
+                .iter()
+                .any(|class| entry.file_name() == *class);
             if inside && !parent {
                 found.push(format!("control group {}", entry.path().display()));
             }

@@ -128,7 +128,7 @@ pub(crate) fn dataplane_config(
         }),
         node,
         domain: "cluster.local".to_owned(),
-        helper: helper_program(),
+        helper: helper_program(place),
         cluster: None,
         behind_nat: false,
         heard: tokio::sync::watch::channel(true).1,
@@ -136,14 +136,15 @@ pub(crate) fn dataplane_config(
     })
 }
 
-fn helper_program() -> HelperProgram {
-    HelperProgram { path: own_program(), args: vec!["helper".to_owned()] }
+fn helper_program(place: &Place) -> HelperProgram {
+    let args = ["helper", "--group", &cgroup(place)].map(str::to_owned).to_vec();
+    HelperProgram { path: own_program(), args }
 }
 
 /// How the helper is found or started.
 pub(crate) fn helper_config(place: &Place, dns: Ipv4Addr) -> anyhow::Result<HelperConfig> {
     Ok(HelperConfig {
-        program: helper_program(),
+        program: helper_program(place),
         options: HelperOptions {
             socket: place.run_dir.join("helper.sock"),
             snapshot: place.state_dir.join("network").join("helper.json"),

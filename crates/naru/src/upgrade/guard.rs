@@ -43,6 +43,8 @@ pub(crate) fn watch(place: &Place, detached: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let _ = setsid();
+    // Whoever ends the daemon with everything in its control group must not end what would start it again.
+    naru_runtime::outlive_daemon(&crate::server::network::cgroup(place));
     let process = Pid::from_raw(change.process).context("the note names no process")?;
     let why = match pidfd_open(process, PidfdFlags::empty()) {
         Ok(process) => wait(place, &change, &process),

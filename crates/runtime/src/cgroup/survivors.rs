@@ -80,6 +80,10 @@ impl Survivors {
     /// Gives whether this is that child, and what did not go.
     pub(crate) fn be_born_there(&self) -> (bool, Vec<io::Error>) {
         let mut refused = Vec::new();
+        for folder in self.v1.iter().chain(&self.v2).filter(|folder| !folder.exists()) {
+            // Somebody removed it while it was empty.
+            refused.extend(fs::create_dir_all(folder).err());
+        }
         let born = self.v2.as_deref().is_some_and(|folder| match born_into(folder) {
             Ok(()) => true,
             Err(_) => {
