@@ -1,6 +1,7 @@
 //! `naru doctor`: what on this machine is missing or in the way, and how to mend it.
 
 mod checks;
+mod network;
 
 use std::process::ExitCode;
 

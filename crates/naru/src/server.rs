@@ -31,27 +31,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Place, ServerOptions};
-use crate::doctor::Finding;
 
 pub(crate) use removal::remove_everything;
-
-/// What of this machine's firewall is in the way. `pods` are the addresses of all pods where other nodes have some.
-pub(crate) async fn firewall_findings(pods: Option<ipnet::Ipv4Net>) -> Vec<Finding> {
-    const CHECK: &str = "other firewalls";
-    match tokio::task::spawn_blocking(move || naru_network::firewall::obstacles(pods)).await {
-        Ok(Ok(found)) if found.is_empty() => vec![Finding::ok(CHECK, "none is in the way")],
-        Ok(Ok(found)) => found
-            .into_iter()
-            .map(|o| Finding::warning(CHECK, format!("{} {}: {}", o.table, o.chain, o.why), o.advice))
-            .collect(),
-        Ok(Err(error)) => vec![Finding::warning(
-            CHECK,
-            naru_network::chain(&error),
-            "run `sudo naru doctor`; `sudo nft list ruleset` shows what this could not read",
-        )],
-        Err(_) => Vec::new(),
-    }
-}
 
 /// Pods that a node takes: kubelet's default.
 pub(crate) const MAX_PODS: u32 = 110;

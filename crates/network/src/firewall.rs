@@ -12,8 +12,7 @@ use std::process::{Command, Output};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::model::Tunnel;
-use crate::peers::VXLAN_INTERFACE;
+use crate::peers::{ClusterNetwork, VXLAN_INTERFACE};
 use crate::wireguard;
 
 pub use changes::Changes;
@@ -21,6 +20,8 @@ pub use obstacles::{Obstacle, Others, obstacles, obstacles_in};
 
 /// The comment on every rule of ours in tables of others.
 pub const TAG: &str = "naru: pods";
+/// How the doors of tunnels begin.
+const UDP: &str = "udp dport ";
 
 /// A place for exceptions, and what passes there.
 const PLACES: [(&str, &[Door]); 3] = [
@@ -61,29 +62,29 @@ enum Door {
 }
 
 impl Door {
-    /// For a tunnel: its device, and the UDP port at which it ends.
-    fn tunnel(self) -> Option<(&'static str, u16)> {
+    /// For a tunnel: its device, and the UDP port at which it ends in a cluster whose servers say `network`.
+    fn tunnel(self, network: &ClusterNetwork) -> Option<(&'static str, u16)> {
         match self {
-            Self::Tunnel => Some((VXLAN_INTERFACE, Tunnel::default().port)),
-            Self::Encrypted => Some((wireguard::INTERFACE, wireguard::DEFAULT_PORT)),
+            Self::Tunnel => Some((VXLAN_INTERFACE, network.vxlan_port)),
+            Self::Encrypted => Some((wireguard::INTERFACE, network.wireguard_port)),
             _ => None,
         }
     }
 
     /// Whether it is needed now.
-    fn needed(self) -> bool {
+    fn needed(self, network: &ClusterNetwork) -> bool {
         let there = |name: &str| std::path::Path::new("/proc/sys/net/ipv4/conf").join(name).exists();
-        self.tunnel().is_none_or(|(device, _)| there(device))
+        self.tunnel(network).is_none_or(|(device, _)| there(device))
     }
 
     /// The UDP ports of the tunnels that this machine has now.
-    fn tunnels() -> Vec<u16> {
-        let doors = [Self::Tunnel, Self::Encrypted].into_iter().filter(|door| door.needed());
-        doors.filter_map(|door| Some(door.tunnel()?.1)).collect()
+    fn tunnels(network: &ClusterNetwork) -> Vec<u16> {
+        let doors = [Self::Tunnel, Self::Encrypted].into_iter().filter(|door| door.needed(network));
+        doors.filter_map(|door| Some(door.tunnel(network)?.1)).collect()
     }
 
     /// What it takes, in the words of nft.
-    fn nft(self, pods: impl Into<IpNet>) -> String {
+    fn nft(self, pods: impl Into<IpNet>, network: &ClusterNetwork) -> String {
         let pods = pods.into();
         let ip = if pods.addr().is_ipv4() { "ip" } else { "ip6" };
         match self {
@@ -91,18 +92,22 @@ impl Door {
             Self::ToLinks => "oifname \"naru*\"".into(),
             Self::Led => format!("ct status dnat {ip} daddr {pods}"),
             Self::Answers => format!("ct status dnat {ip} saddr {pods}"),
-            Self::Tunnel | Self::Encrypted => format!("udp dport {}", self.tunnel().map_or(0, |(_, port)| port)),
+            Self::Tunnel | Self::Encrypted => format!("{UDP}{}", self.port(network)),
         }
     }
 
+    fn port(self, network: &ClusterNetwork) -> u16 {
+        self.tunnel(network).map_or(0, |(_, port)| port)
+    }
+
     /// What it takes, in the words of iptables.
-    fn legacy(self, pods: Ipv4Net) -> Vec<String> {
+    fn legacy(self, pods: Ipv4Net, network: &ClusterNetwork) -> Vec<String> {
         let text = match self {
             Self::FromLinks => "-i naru+".to_owned(),
             Self::ToLinks => "-o naru+".to_owned(),
             Self::Led => format!("-d {pods} -m conntrack --ctstate DNAT"),
             Self::Answers => format!("-s {pods} -m conntrack --ctstate DNAT"),
-            Self::Tunnel | Self::Encrypted => format!("-p udp --dport {}", self.tunnel().map_or(0, |(_, port)| port)),
+            Self::Tunnel | Self::Encrypted => format!("-p udp --dport {}", self.port(network)),
         };
         let words = text.split(' ').map(str::to_owned);
         words.chain(["-m", "comment", "--comment", TAG, "-j", "ACCEPT"].map(str::to_owned)).collect()
@@ -136,20 +141,26 @@ pub enum FirewallError {
     },
 }
 
-/// Puts our exceptions where others provide a place for them; idempotent. `pods` are the addresses of all pods. Returns
-/// the chains that have them now.
+/// Puts our exceptions where others provide a place for them; idempotent. `pods` are the addresses of all pods, and
+/// `network` says at which ports tunnels of other nodes end; doors for other ports, of before, are taken away. Returns the
+/// chains that have our exceptions now.
 ///
-/// Blocks for some milliseconds. To be repeated when [`Changes`] tells, and now and then where it cannot: Docker and ufw may
-/// start or reload later.
-pub fn allow_pods(pods: Ipv4Net) -> Result<Vec<String>, FirewallError> {
+/// Blocks for some milliseconds. To be repeated when [`Changes`] tells, when there is a tunnel more or less, and now and then
+/// where nobody tells: Docker and ufw may start or reload later.
+pub fn allow_pods(pods: Ipv4Net, network: &ClusterNetwork) -> Result<Vec<String>, FirewallError> {
     let mut placed = Vec::new();
     for (chain, doors) in PLACES {
-        placed.extend(place("ip", chain, doors, pods.into())?);
-        let doors = || doors.iter().filter(|door| door.needed());
+        placed.extend(place("ip", chain, doors, pods.into(), network)?);
         if legacy_chain(chain) {
-            for rule in doors().map(|door| door.legacy(pods)) {
-                if legacy("-C", chain, &rule).is_err() {
-                    legacy("-I", chain, &rule)?;
+            let doors = doors.iter().filter(|door| door.needed(network));
+            let wanted: Vec<Vec<String>> = doors.map(|door| door.legacy(pods, network)).collect();
+            for rule in wanted.iter().filter(|rule| legacy("-C", chain, rule).is_err()) {
+                legacy("-I", chain, rule)?;
+            }
+            let is_tunnel = |rule: &Vec<String>| rule.iter().any(|word| word == "udp");
+            for rule in legacy_rules(chain)?.into_iter().filter(is_tunnel) {
+                if !wanted.iter().any(|wanted| is_tunnel(wanted) && same_port(wanted, &rule)) {
+                    legacy("-D", chain, &rule)?;
                 }
             }
             placed.push(format!("iptables-legacy {chain}"));
@@ -160,21 +171,39 @@ pub fn allow_pods(pods: Ipv4Net) -> Result<Vec<String>, FirewallError> {
 
 /// As [`allow_pods`], for IPv6. Whoever has the older kernel interface there is told by nobody: what uses it for IPv6 is
 /// older than what has a place for us.
-pub fn allow_second(pods: Ipv6Net) -> Result<Vec<String>, FirewallError> {
+pub fn allow_second(pods: Ipv6Net, network: &ClusterNetwork) -> Result<Vec<String>, FirewallError> {
     let placed: Result<Vec<_>, _> =
-        PLACES6.iter().map(|(chain, doors)| place("ip6", chain, doors, pods.into())).collect();
+        PLACES6.iter().map(|(chain, doors)| place("ip6", chain, doors, pods.into(), network)).collect();
     Ok(placed?.into_iter().flatten().collect())
 }
 
-/// Puts what is missing into a chain, and says which it was; nothing where there is no such chain.
-fn place(family: &str, chain: &str, doors: &[Door], pods: IpNet) -> Result<Option<String>, FirewallError> {
+/// Puts what is missing into a chain, takes away tunnels' doors that are not needed, and says which chain it was; nothing
+/// where there is no such chain.
+fn place(
+    family: &str,
+    chain: &str,
+    doors: &[Door],
+    pods: IpNet,
+    network: &ClusterNetwork,
+) -> Result<Option<String>, FirewallError> {
     let Some(listing) = listing(family, chain)? else { return Ok(None) };
-    let doors = doors.iter().filter(|door| door.needed());
-    for door in doors.map(|door| door.nft(pods)).filter(|door| !has_rule(&listing, door)) {
+    let doors = doors.iter().filter(|door| door.needed(network));
+    let wanted: Vec<String> = doors.map(|door| door.nft(pods, network)).collect();
+    for door in wanted.iter().filter(|door| !has_rule(&listing, door)) {
         let rule = format!("{door} counter accept comment \"{TAG}\"");
         nft(&["insert", "rule", family, "filter", chain, &rule])?;
     }
+    for handle in obsolete(&listing, &wanted) {
+        nft(&["delete", "rule", family, "filter", chain, "handle", handle])?;
+    }
     Ok(Some(format!("{family} filter {chain}")))
+}
+
+/// The handles of our doors for tunnels that are not wanted any more.
+fn obsolete<'a>(listing: &'a str, wanted: &[String]) -> Vec<&'a str> {
+    let lines = listing.lines().filter(|line| line.contains(TAG) && line.trim_start().starts_with(UDP));
+    let others = lines.filter(|line| !wanted.iter().any(|door| is_rule(line, door)));
+    others.filter_map(|line| Some(line.rsplit_once("# handle ")?.1.trim())).collect()
 }
 
 /// Removes our exceptions wherever they are.
@@ -190,13 +219,24 @@ pub fn forget_pods() -> Result<(), FirewallError> {
     }
     for (chain, _) in PLACES {
         if legacy_chain(chain) {
-            let output = run("iptables-legacy", &["-w", "-S", chain])?;
-            for rule in String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| legacy_ours(line, chain)) {
+            for rule in legacy_rules(chain)? {
                 legacy("-D", chain, &rule)?;
             }
         }
     }
     Ok(())
+}
+
+/// Our rules in a chain, as `-D` takes them.
+fn legacy_rules(chain: &str) -> Result<Vec<Vec<String>>, FirewallError> {
+    let output = run("iptables-legacy", &["-w", "-S", chain])?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| legacy_ours(line, chain)).collect())
+}
+
+/// Whether two rules are of one port: printed, a rule has more words than it was written with.
+fn same_port(rule: &[String], other: &[String]) -> bool {
+    let port = |rule: &[String]| rule.iter().skip_while(|word| *word != "--dport").nth(1).cloned();
+    port(rule) == port(other)
 }
 
 /// The words of one of our rules, as `iptables -S` prints it behind `-A <chain>`.
@@ -207,7 +247,12 @@ fn legacy_ours(line: &str, chain: &str) -> Option<Vec<String>> {
 }
 
 fn has_rule(listing: &str, door: &str) -> bool {
-    listing.lines().any(|line| line.contains(TAG) && line.trim_start().starts_with(door))
+    listing.lines().any(|line| line.contains(TAG) && is_rule(line, door))
+}
+
+/// Whether a line of a listing is the rule of this door, and not that of a port which begins alike.
+fn is_rule(line: &str, door: &str) -> bool {
+    line.trim_start().strip_prefix(door).is_some_and(|rest| rest.starts_with(' '))
 }
 
 /// The rules of a chain with their handles; `None` when there is no such chain.
@@ -254,8 +299,27 @@ mod tests {
         let pods = "10.42.0.0/16".parse().unwrap();
         let printed =
             "-A DOCKER-USER -d 10.42.0.0/16 -m conntrack --ctstate DNAT -m comment --comment \"naru: pods\" -j ACCEPT";
-        assert_eq!(legacy_ours(printed, "DOCKER-USER"), Some(Door::Led.legacy(pods)));
+        assert_eq!(
+            legacy_ours(printed, "DOCKER-USER"),
+            Some(Door::Led.legacy(pods, &ClusterNetwork::default()))
+        );
         assert_eq!(legacy_ours(printed, "FORWARD"), None);
         assert_eq!(legacy_ours("-A DOCKER-USER -j RETURN", "DOCKER-USER"), None);
+    }
+    #[test]
+    fn doors_follow_the_clusters_ports() {
+        let network = ClusterNetwork { vxlan_port: 847, wireguard_port: 51999, ..ClusterNetwork::default() };
+        let doors = [Door::Tunnel, Door::Encrypted].map(|door| door.nft(Ipv4Net::default(), &network));
+        assert_eq!(doors, ["udp dport 847", "udp dport 51999"]);
+        let line = |port: u16, tag: &str, handle: u8| {
+            format!("\t\tudp dport {port} counter packets 1 bytes 2 accept comment \"{tag}\" # handle {handle}\n")
+        };
+        let listing = line(8472, TAG, 4) + &line(51999, TAG, 5) + &line(8472, "mine", 6);
+        assert!(!has_rule(&listing, &doors[0]) && has_rule(&listing, &doors[1]), "847 is not 8472");
+        assert_eq!(obsolete(&listing, &doors), ["4"], "and what others opened is theirs");
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let printed = words("-p udp -m udp --dport 847 -m comment");
+        assert!(same_port(&printed, &Door::Tunnel.legacy(Ipv4Net::default(), &network)));
+        assert!(!same_port(&printed, &Door::Encrypted.legacy(Ipv4Net::default(), &network)));
     }
 }

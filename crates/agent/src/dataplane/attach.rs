@@ -10,6 +10,7 @@ use std::time::Duration;
 use naru_api::k8s::api::core::v1::Pod;
 use naru_api::view::View;
 use naru_client::{BoxError, BoxFuture, BoxStream, Client};
+use naru_network::model::NodeConfig;
 use naru_network::peers::{Encryption, OverlayConfig, Wish, check_overlap, check_second_overlap};
 use naru_network::translate::Viewpoint;
 use naru_network::translate::facts::PodFacts;
@@ -23,7 +24,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{DataplaneConfig, DataplaneError};
-use super::feed::{Attached, Feed, Submission, keep_doors_open};
+use super::doors::Doors;
+use super::feed::{Attached, Feed, Submission};
 use super::followed::{Elsewhere, in_force};
 use super::overlay::{Overlay, Ways};
 use super::probe::{Encrypted, Prober};
@@ -79,22 +81,10 @@ impl Dataplane {
         resolver_patience: Duration,
     ) -> Result<Arc<Self>, DataplaneError> {
         let claim = NetworkClaim::take(&config.state_dir)?;
-        let dir = config.state_dir.join("network");
-        for dir in [&dir, &config.run_dir] {
-            let state = |source| DataplaneError::State { path: dir.clone(), source };
-            fs::create_dir_all(dir).map_err(state)?;
-        }
-        fits(&config, &dir)?;
-        note_machine(&mut config, &dir)?;
+        let dir = prepare(&mut config)?;
         let node = config.node.clone();
         let ipam = Arc::new(Ipam::open(&dir.join("addresses"), node.pod_subnet)?);
-        let links = Arc::new(Links::open(LinkConfig {
-            pod_subnet: node.pod_subnet,
-            service_cidr: node.service_cidr,
-            dns: node.dns,
-            gateway: node.gateway,
-            six: node.six,
-        })?);
+        let links = Arc::new(Links::open(link_config(&config))?);
         let helper = Arc::new(Helper::start(helper_config(&config, &dir)));
         let applier = Arc::new(Applier::start(node.clone()));
         let attached = Arc::new(Attached::default());
@@ -105,13 +95,7 @@ impl Dataplane {
         let feed = Feed {
             sources: sources.clone(),
             attached: attached.clone(),
-            viewpoint: Viewpoint {
-                node: config.node_name.clone(),
-                pod_subnet: node.pod_subnet,
-                gateway: node.gateway,
-                six: node.six,
-                domain: config.domain.clone(),
-            },
+            viewpoint: viewpoint(&config),
             applier: applier.clone(),
             helper: helper.clone(),
             submitted,
@@ -144,9 +128,10 @@ impl Dataplane {
             applied: applied.clone(),
             ways: told,
         };
+        let doors = Doors::of(&config, sources.nodes.known(), ways.clone());
         let tasks = vec![
             tokio::spawn(feed.run()),
-            tokio::spawn(keep_doors_open(node.cluster_cidr, node.six.map(|six| six.cluster_cidr))),
+            tokio::spawn(doors.keep_open()),
             tokio::spawn(sources.nodes.clone().follow()),
             tokio::spawn(overlay.run()),
             tokio::spawn(prober.run()),
@@ -358,7 +343,9 @@ impl PodNetwork for Dataplane {
             let address = self.attached.pods.lock().get(&PodUid::from(uid.to_string())).map(|(address, _)| *address);
             let Some(address) = address.filter(|_| self.sources.nodes.known().borrow().len() > 1) else { return };
             // Without the server nobody says so, and nobody hears it.
-            let Ok(revision) = timeout_at(until, self.sources.unlisted(address)).await else { return };
+            let Ok(revision) = timeout_at(until, self.sources.unlisted(&self.addresses(address))).await else {
+                return;
+            };
             self.elsewhere.followed(revision, until).await;
         })
     }
@@ -416,6 +403,28 @@ fn fixed_address(pod: &Pod) -> Option<Ipv4Addr> {
     let text = annotations.get(naru_api::naru::names::NETWORKS)?;
     let networks: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
     networks.iter().find_map(|network| network["ip"].as_str()?.parse().ok())
+}
+
+/// Makes the folders, and looks whether the machine fits; gives the folder of the network.
+fn prepare(config: &mut DataplaneConfig) -> Result<PathBuf, DataplaneError> {
+    let dir = config.state_dir.join("network");
+    for dir in [&dir, &config.run_dir] {
+        let state = |source| DataplaneError::State { path: dir.clone(), source };
+        fs::create_dir_all(dir).map_err(state)?;
+    }
+    fits(config, &dir)?;
+    note_machine(config, &dir)?;
+    Ok(dir)
+}
+
+fn link_config(config: &DataplaneConfig) -> LinkConfig {
+    let NodeConfig { pod_subnet, service_cidr, dns, gateway, six, .. } = config.node;
+    LinkConfig { pod_subnet, service_cidr, dns, gateway, six }
+}
+
+fn viewpoint(config: &DataplaneConfig) -> Viewpoint {
+    let NodeConfig { pod_subnet, gateway, six, .. } = config.node;
+    Viewpoint { node: config.node_name.clone(), pod_subnet, gateway, six, domain: config.domain.clone() }
 }
 
 /// Notes how the machine was, before anything is changed on it, and lets the rules know.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::select_all;
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::Ipv4Net;
 use naru_network::dns::Zone;
 use naru_network::translate::facts::{EndpointFacts, PodFacts, SliceFacts};
 use naru_network::translate::{Cluster, Translation, Viewpoint, translate};
@@ -19,10 +19,6 @@ use super::sources::Sources;
 
 /// After a submission, further changes gather for this long: a rolling update is hundreds of events.
 const GATHER: Duration = Duration::from_millis(2);
-/// How often the doors that other firewalls provide are looked at: Docker or ufw may have been started or reloaded.
-const DOORS: Duration = Duration::from_secs(30);
-/// For how long after a change to other firewalls more of it gathers.
-const RELOAD: Duration = Duration::from_millis(500);
 
 /// What is known of a pod here: its address, and its facts unless only the address is known.
 pub(super) type Here = (Ipv4Addr, Option<Arc<PodFacts>>);
@@ -236,37 +232,6 @@ fn pass_over(slice: &mut Arc<SliceFacts>, absent: &BTreeSet<String>) {
         endpoint.serving = false;
     }
     *slice = Arc::new(corrected);
-}
-
-/// Keeps our doors in other firewalls open.
-pub(super) async fn keep_doors_open(pods: Ipv4Net, second: Option<Ipv6Net>) {
-    let mut complained = None;
-    // Without the kernel's news they are looked at by the clock alone.
-    let mut changes = naru_network::firewall::Changes::open().ok();
-    loop {
-        let placed = tokio::task::spawn_blocking(move || {
-            let placed = naru_network::firewall::allow_pods(pods)?;
-            second.map_or(Ok(placed), naru_network::firewall::allow_second)
-        })
-        .await;
-        if let Ok(Err(error)) = placed {
-            let text = naru_network::chain(&error);
-            if complained.as_ref() != Some(&text) {
-                tracing::warn!(error = %text, "cannot see whether another firewall is in the way");
-                complained = Some(text);
-            }
-        }
-        let changed = async {
-            match &mut changes {
-                Some(changes) => changes.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        // One reload is many changes.
-        if tokio::time::timeout(DOORS, changed).await.is_ok() {
-            tokio::time::sleep(RELOAD).await;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod absent;
 mod attach;
 mod config;
+mod doors;
 mod feed;
 mod followed;
 mod nodes;

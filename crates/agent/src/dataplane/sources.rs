@@ -1,6 +1,7 @@
 //! The collections that the network follows, each reduced to its facts on arrival.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use naru_api::k8s::api::core::v1::{Namespace, Pod, Service};
@@ -71,14 +72,16 @@ impl Sources {
         ]
     }
 
-    /// Waits until no slice leads new connections to an address; tells by which revision others know it too.
-    pub async fn unlisted(&self, address: std::net::Ipv4Addr) -> u64 {
+    /// Waits until no slice of either family leads new connections to one of these addresses; tells by which revision
+    /// others know it too.
+    pub async fn unlisted(&self, addresses: &[IpAddr]) -> u64 {
         let mut changed = self.slices.changed();
         loop {
             changed.mark_unchanged();
             let slices = self.slices.list();
-            let mut endpoints = slices.iter().flat_map(|slice| &slice.view.endpoints);
-            let listed = endpoints.any(|endpoint| endpoint.ready && endpoint.addresses.contains(&address.into()));
+            let endpoints = slices.iter().flat_map(|slice| &slice.view.endpoints);
+            let mut led = endpoints.filter(|endpoint| endpoint.ready).flat_map(|endpoint| &endpoint.addresses);
+            let listed = led.any(|address| addresses.contains(address));
             if !listed || changed.changed().await.is_err() {
                 return self.slices.newest_change();
             }

@@ -1,5 +1,6 @@
 //! The whole way from an object's change to the kernel, in a network namespace of the test's own.
 
+mod families;
 mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};

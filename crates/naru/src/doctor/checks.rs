@@ -28,24 +28,8 @@ pub(super) async fn all(place: &Place) -> Vec<Finding> {
         _ => findings.extend([server(place), port(place)]),
     }
     findings.push(group());
-    findings.extend(crate::server::firewall_findings(pods_elsewhere(place).await).await);
+    findings.extend(super::network::findings(place).await);
     findings
-}
-
-/// The addresses of all pods, on a machine that is one of several.
-async fn pods_elsewhere(place: &Place) -> Option<ipnet::Ipv4Net> {
-    if let Ok(Some(membership)) = crate::cluster::Membership::load(place) {
-        return Some(membership.cluster.pod_network.v4);
-    }
-    let client = crate::connect::connect(place).ok()?;
-    let ask = |path: &'static str| client.json(http::Method::GET, path, "application/json", None);
-    let asked = tokio::time::timeout(std::time::Duration::from_secs(5), async {
-        let nodes = ask("/api/v1/nodes").await.ok()?;
-        let several = nodes["items"].as_array().is_some_and(|nodes| nodes.len() > 1);
-        let about = if several { ask("/naru/v1/cluster").await.ok()? } else { return None };
-        about["podNetwork"].as_str()?.parse::<naru_api::Ranges>().ok().map(|pods| pods.v4)
-    });
-    asked.await.ok().flatten()
 }
 
 fn root() -> Finding {
@@ -278,7 +262,7 @@ fn group() -> Finding {
 }
 
 /// Whether a module is there to be loaded.
-fn module(name: &str) -> bool {
+pub(super) fn module(name: &str) -> bool {
     let status = Command::new("modinfo").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }

@@ -1,9 +1,11 @@
 //! What else on this machine drops packets of pods.
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
-use super::{Door, FirewallError, TAG, run};
+use crate::peers::ClusterNetwork;
+
+use super::{Door, FirewallError, TAG, UDP, run};
 
 /// A chain of somebody else that drops what pods send or get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,21 +27,27 @@ pub struct Obstacle {
 pub struct Others {
     /// The addresses of all pods, where other nodes have some: those come and go by this machine's wires.
     pub pods: Option<Ipv4Net>,
+    /// The IPv6 addresses of all pods, where pods have such: then chains of that family count too.
+    pub second: Option<Ipv6Net>,
     /// UDP ports of this machine at which tunnels of other nodes end.
     pub tunnels: Vec<u16>,
 }
 
-/// Asks the kernel; `pods` are the addresses of all pods where other nodes have some. Blocks; on machines with many rules
-/// for a while.
-pub fn obstacles(pods: Option<Ipv4Net>) -> Result<Vec<Obstacle>, FirewallError> {
+/// Asks the kernel. `pods` are the addresses of all pods where other nodes have some, `second` their IPv6 addresses where
+/// they have such, and `network` says at which ports tunnels end. Blocks; on machines with many rules for a while.
+pub fn obstacles(
+    pods: Option<Ipv4Net>,
+    second: Option<Ipv6Net>,
+    network: &ClusterNetwork,
+) -> Result<Vec<Obstacle>, FirewallError> {
     let output = run("nft", &["-j", "list", "ruleset"])?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(FirewallError::Refused { program: "nft", what: "-j list ruleset".into(), said });
     }
     let ruleset = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let tunnels = if pods.is_some() { Door::tunnels() } else { Vec::new() };
-    Ok(obstacles_in(&ruleset, &Others { pods, tunnels }))
+    let tunnels = if pods.is_some() { Door::tunnels(network) } else { Vec::new() };
+    Ok(obstacles_in(&ruleset, &Others { pods, second, tunnels }))
 }
 
 /// What in a ruleset (as `nft -j list ruleset` prints it) is in the way of pods. Pure.
@@ -49,12 +57,12 @@ pub fn obstacles_in(ruleset: &Value, others: &Others) -> Vec<Obstacle> {
     let chains = entries.iter().filter_map(|entry| entry.get("chain"));
     let rules: Vec<&Value> = entries.iter().filter_map(|entry| entry.get("rule")).collect();
     chains
-        .filter(|chain| chain["table"] != "naru" && is_ip(chain))
+        .filter(|chain| chain["table"] != "naru" && is_ip(chain, others))
         .filter(|chain| chain["type"] == "filter" && matches!(chain["hook"].as_str(), Some("forward" | "input")))
         .filter_map(|chain| {
             let why = drops(chain, &rules)?;
             let passes = passes(chain, &rules, others);
-            if passes.suffices(chain["hook"] == "forward", others) {
+            if passes.suffices(chain, others) {
                 return None;
             }
             let text = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
@@ -69,8 +77,12 @@ pub fn obstacles_in(ruleset: &Value, others: &Others) -> Vec<Obstacle> {
         .collect()
 }
 
-fn is_ip(object: &Value) -> bool {
-    matches!(object["family"].as_str(), Some("ip" | "inet"))
+fn is_ip(object: &Value, others: &Others) -> bool {
+    match object["family"].as_str() {
+        Some("ip" | "inet") => true,
+        Some("ip6") => others.second.is_some(),
+        _ => false,
+    }
 }
 
 /// Why a chain drops what nothing in it accepts, if it does.
@@ -112,9 +124,9 @@ struct Passes {
 }
 
 impl Passes {
-    fn suffices(&self, forward: bool, others: &Others) -> bool {
-        let tunnels = || others.tunnels.iter().all(|port| self.tunnels.contains(port));
-        match (forward, others.pods) {
+    fn suffices(&self, chain: &Value, others: &Others) -> bool {
+        let tunnels = || tunnels_of(chain, others).iter().all(|port| self.tunnels.contains(port));
+        match (chain["hook"] == "forward", others.pods) {
             _ if self.all => true,
             (true, None) => self.from_pods || self.to_pods,
             (true, Some(_)) => self.from_pods && self.to_pods && self.led,
@@ -133,7 +145,7 @@ impl Passes {
             self.to_pods |= left.contains("oifname") && naru(right);
             self.led |= left.contains("\"status\"") && *right == "dnat";
             // Trusting pods' addresses lets their packets in from the wire, and out of it.
-            self.to_pods |= left.contains("saddr") && others.pods.is_some_and(|pods| holds(right, pods));
+            self.to_pods |= left.contains("saddr") && holds(right, others);
             if left.contains("dport") {
                 self.tunnels.extend(others.tunnels.iter().filter(|port| *right == **port));
             }
@@ -145,10 +157,17 @@ fn statements(rule: &Value) -> &[Value] {
     rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn holds(right: &Value, pods: Ipv4Net) -> bool {
+/// Whether a condition holds for the addresses of all pods, of either family.
+fn holds(right: &Value, others: &Others) -> bool {
     let (address, length) = (right["prefix"]["addr"].as_str(), right["prefix"]["len"].as_u64());
-    let range = address.zip(length).and_then(|(address, length)| format!("{address}/{length}").parse::<Ipv4Net>().ok());
-    range.is_some_and(|range| range.contains(&pods))
+    let Some(range) = address.zip(length).map(|(address, length)| format!("{address}/{length}")) else { return false };
+    let four = range.parse::<Ipv4Net>().is_ok_and(|range| others.pods.is_some_and(|pods| range.contains(&pods)));
+    four || range.parse::<Ipv6Net>().is_ok_and(|range| others.second.is_some_and(|pods| range.contains(&pods)))
+}
+
+/// The tunnels whose packets a chain sees: their outside is IPv4.
+fn tunnels_of<'a>(chain: &Value, others: &'a Others) -> &'a [u16] {
+    if chain["family"] == "ip6" { &[] } else { &others.tunnels }
 }
 
 /// What something in the chain, or in a chain of the same table that it jumps to, lets pass.
@@ -197,23 +216,29 @@ fn conditional(rule: &Value) -> bool {
 fn advice(chain: &Value, passes: &Passes, others: &Others) -> String {
     let text = |key: &str| chain[key].as_str().unwrap_or_default();
     let (family, table, name) = (text("family"), text("table"), text("name"));
-    let tunnels = || others.tunnels.iter().filter(|port| !passes.tunnels.contains(port));
+    let tunnels = || tunnels_of(chain, others).iter().filter(|port| !passes.tunnels.contains(port));
+    let four = others.pods.filter(|_| family != "ip6");
+    // Where other nodes have pods, they have addresses of both families.
+    let second = others.second.filter(|_| family != "ip" && others.pods.is_some());
     if table == "firewalld" {
         let mut steps = vec!["--zone=trusted --add-interface=naru+".to_owned()];
-        steps.extend(others.pods.map(|pods| format!("--zone=trusted --add-source={pods}")));
+        steps.extend(four.map(|pods| format!("--zone=trusted --add-source={pods}")));
+        steps.extend(second.map(|pods| format!("--zone=trusted --add-source={pods}")));
         steps.extend(tunnels().map(|port| format!("--add-port={port}/udp")));
         let steps: String = steps.iter().map(|step| format!("firewall-cmd --permanent {step} && ")).collect();
         return format!("run: {steps}firewall-cmd --reload");
     }
+    let network = ClusterNetwork::default();
     let mut doors = Vec::new();
-    doors.extend((!passes.from_pods).then(|| Door::FromLinks.nft(Ipv4Net::default())));
+    doors.extend((!passes.from_pods).then(|| Door::FromLinks.nft(Ipv4Net::default(), &network)));
     if text("hook") == "forward" {
-        doors.extend((!passes.to_pods).then(|| Door::ToLinks.nft(Ipv4Net::default())));
-        if let Some(pods) = others.pods.filter(|_| !passes.led) {
-            doors.extend([Door::Led.nft(pods), Door::Answers.nft(pods)]);
+        doors.extend((!passes.to_pods).then(|| Door::ToLinks.nft(Ipv4Net::default(), &network)));
+        if !passes.led {
+            doors.extend(four.into_iter().flat_map(|pods| [Door::Led, Door::Answers].map(|d| d.nft(pods, &network))));
+            doors.extend(second.into_iter().flat_map(|pods| [Door::Led, Door::Answers].map(|d| d.nft(pods, &network))));
         }
     } else {
-        doors.extend(tunnels().map(|port| format!("udp dport {port}")));
+        doors.extend(tunnels().map(|port| format!("{UDP}{port}")));
     }
     let steps = doors.iter().map(|door| format!("nft insert rule {family} {table} {name} {door} accept"));
     format!("run: {}", steps.collect::<Vec<_>>().join(" && "))
@@ -302,7 +327,7 @@ mod tests {
     #[test]
     fn a_zone_that_trusts_is_an_exception_for_what_it_trusts() {
         let pods: Ipv4Net = "10.42.0.0/16".parse().unwrap();
-        let (alone, many) = (Others::default(), Others { pods: Some(pods), tunnels: vec![] });
+        let (alone, many) = (Others::default(), Others { pods: Some(pods), ..Others::default() });
         let found = obstacles_in(&firewalld(&[]), &many);
         assert_eq!(
             found[0].advice,
@@ -319,7 +344,8 @@ mod tests {
 
     #[test]
     fn other_nodes_need_more_doors() {
-        let others = Others { pods: Some("10.42.0.0/16".parse().unwrap()), tunnels: vec![8472] };
+        let pods = Some("10.42.0.0/16".parse().unwrap());
+        let others = Others { pods, tunnels: vec![8472], ..Others::default() };
         let found = obstacles_in(
             &json!({"nftables": [chain("mine", "in", "input", "drop"), chain("mine", "fwd", "forward", "drop")]}),
             &others,
@@ -333,5 +359,22 @@ mod tests {
         let pods = rule("mine", "in", json!([interface("iifname"), {"accept": null}]));
         let found = obstacles_in(&json!({"nftables": [chain("mine", "in", "input", "drop"), pods]}), &others);
         assert_eq!(found[0].advice, "run: nft insert rule ip mine in udp dport 8472 accept");
+    }
+    #[test]
+    fn the_second_family_has_chains_of_its_own() {
+        let of = |hook: &str, name: &str| json!({"chain": {"family": "ip6", "table": "mine", "name": name, "type": "filter", "hook": hook, "policy": "drop"}});
+        let ruleset = json!({"nftables": [of("input", "in"), of("forward", "fwd")]});
+        let four = Others { pods: Some("10.42.0.0/16".parse().unwrap()), tunnels: vec![8472], second: None };
+        assert!(obstacles_in(&ruleset, &four).is_empty(), "pods have no IPv6");
+        let second = Some("fd00:42::/48".parse().unwrap());
+        let found = obstacles_in(&ruleset, &Others { second, ..four });
+        assert_eq!(
+            found[0].advice, "run: nft insert rule ip6 mine in iifname \"naru*\" accept",
+            "tunnels are IPv4 outside"
+        );
+        let led = "nft insert rule ip6 mine fwd ct status dnat ip6 daddr fd00:42::/48 accept";
+        assert!(found[1].advice.contains(led) && !found[1].advice.contains("10.42"), "{}", found[1].advice);
+        let alone = obstacles_in(&ruleset, &Others { second, ..Others::default() });
+        assert!(alone.len() == 2 && !alone[1].advice.contains("ct status"), "{alone:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use naru_network::firewall;
 use naru_network::model::{Desired, Protocol, Published};
+use naru_network::peers::ClusterNetwork;
 
 use crate::Test;
 use crate::world::{HOST, OUTSIDE, TestPod, World, ask, service, sh, who};
@@ -46,6 +47,14 @@ fn ways(world: &World, client: &TestPod) -> [bool; 5] {
 
 const ALL: [bool; 5] = [true; 5];
 
+fn obstacles() -> Result<Vec<firewall::Obstacle>, firewall::FirewallError> {
+    firewall::obstacles(None, None, &ClusterNetwork::default())
+}
+
+fn allow(world: &World) -> Result<Vec<String>, firewall::FirewallError> {
+    firewall::allow_pods(world.node.cluster_cidr, &ClusterNetwork::default())
+}
+
 fn docker_s_drop_policy_is_passed(world: &mut World) {
     let (_web, client) = shop(world);
     sh(
@@ -53,13 +62,13 @@ fn docker_s_drop_policy_is_passed(world: &mut World) {
         jump DOCKER-USER; }; }'",
     );
     assert_eq!(ways(world, &client), [false, false, false, true, true], "Docker's policy drops what is forwarded");
-    assert_eq!(firewall::obstacles(None).unwrap().len(), 1);
+    assert_eq!(obstacles().unwrap().len(), 1);
     for _ in 0..2 {
-        assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap(), ["ip filter DOCKER-USER"]);
+        assert_eq!(allow(world).unwrap(), ["ip filter DOCKER-USER"]);
         assert_eq!(sh("nft list chain ip filter DOCKER-USER").matches(firewall::TAG).count(), 4);
     }
     assert_eq!(ways(world, &client), ALL);
-    assert_eq!(firewall::obstacles(None).unwrap(), []);
+    assert_eq!(obstacles().unwrap(), []);
     firewall::forget_pods().unwrap();
     assert!(!sh("nft list ruleset").contains(firewall::TAG), "and nothing is left behind");
     assert_eq!(ways(world, &client), [false, false, false, true, true]);
@@ -74,13 +83,13 @@ fn ufw_s_drop_policies_are_passed(world: &mut World) {
         chain INPUT { type filter hook input priority 0; policy drop; jump ufw-before-input; }; }'",
     );
     assert!(!client.reaches(world.node.gateway, 7000) && !client.reaches(VIP, 80));
-    let hooks: Vec<String> = firewall::obstacles(None).unwrap().into_iter().map(|obstacle| obstacle.hook).collect();
+    let hooks: Vec<String> = obstacles().unwrap().into_iter().map(|obstacle| obstacle.hook).collect();
     assert_eq!(hooks, ["forward", "input"]);
-    assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap().len(), 2);
+    assert_eq!(allow(world).unwrap().len(), 2);
     assert!(client.reaches(world.node.gateway, 7000), "pods may ask the node");
     assert_eq!(ways(world, &client), ALL);
     assert_eq!(world.outside.ask((HOST, 7000)).ok(), None, "what ufw closes stays closed");
-    assert_eq!(firewall::obstacles(None).unwrap(), []);
+    assert_eq!(obstacles().unwrap(), []);
 }
 
 fn what_others_change_is_told(world: &mut World) {
@@ -102,14 +111,14 @@ fn a_drop_without_a_door_is_named(world: &mut World) {
         "nft 'table inet mine { chain fence { type filter hook forward priority 10; policy drop; ct state established accept; }; }'",
     );
     assert!(!client.reaches(VIP, 80), "a table that accepts does not overrule one that drops");
-    assert_eq!(firewall::allow_pods(world.node.cluster_cidr).unwrap(), Vec::<String>::new());
-    let found = firewall::obstacles(None).unwrap();
+    assert_eq!(allow(world).unwrap(), Vec::<String>::new());
+    let found = obstacles().unwrap();
     let [obstacle] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((obstacle.table.as_str(), obstacle.chain.as_str()), ("inet mine", "fence"));
     let command = obstacle.advice.strip_prefix("run: ").unwrap();
     sh(command);
     assert_eq!(ways(world, &client), ALL, "the advice works: {command}");
-    assert_eq!(firewall::obstacles(None).unwrap(), []);
+    assert_eq!(obstacles().unwrap(), []);
 }
 
 fn bridge_netfilter_makes_no_difference(world: &mut World) {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
 
+use naru_network::firewall;
 use naru_network::model::{Desired, Network, Peers, Policy, PolicyPort, PolicyRule, Protocol, Published, Service};
-use naru_network::peers::tunnel_mac;
+use naru_network::peers::{ClusterNetwork, tunnel_mac};
 
 use crate::Test;
 use crate::machines::{Cluster, STRANGER};
@@ -357,14 +358,25 @@ fn other_firewalls_let_other_machines_pass(_: &mut World) {
         ]
     };
     assert_eq!(ways(), [false; 4]);
+    let usual = ClusterNetwork::default();
     for machine in [first, second, third] {
         let cidr = machine.node.cluster_cidr;
         for _ in 0..2 {
-            machine.netns.run(|| naru_network::firewall::allow_pods(cidr)).unwrap();
+            machine.netns.run(|| firewall::allow_pods(cidr, &usual)).unwrap();
         }
         assert_eq!(machine.netns.sh("nft list chain ip filter ufw-before-input").matches("udp dport 8472").count(), 1);
     }
     eventually("a port past the links, a tunnel, and pods both ways pass", || ways() == [true; 4]);
-    first.netns.run(naru_network::firewall::forget_pods).unwrap();
-    assert!(!first.netns.sh("nft list ruleset").contains(naru_network::firewall::TAG));
+    // The cluster's own port: the door moves, and a fence without one is told of by that port.
+    let own = ClusterNetwork { vxlan_port: 4789, ..usual };
+    let cidr = first.node.cluster_cidr;
+    first.netns.run(|| firewall::allow_pods(cidr, &own)).unwrap();
+    let doors = first.netns.sh("nft list chain ip filter ufw-before-input");
+    assert!(doors.contains("udp dport 4789") && !doors.contains("udp dport 8472"), "{doors}");
+    first.netns.sh("nft 'table inet mine { chain fence { type filter hook input priority 10; policy drop; }; }'");
+    let found = first.netns.run(|| firewall::obstacles(Some(cidr), None, &own)).unwrap();
+    let fence = found.iter().find(|found| found.chain == "fence").unwrap();
+    assert!(fence.advice.contains("udp dport 4789 accept") && !fence.advice.contains("8472"), "{}", fence.advice);
+    first.netns.run(firewall::forget_pods).unwrap();
+    assert!(!first.netns.sh("nft list ruleset").contains(firewall::TAG));
 }
