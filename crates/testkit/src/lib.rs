@@ -10,6 +10,7 @@
 //! what users type.
 
 mod address;
+mod capture;
 mod clock;
 mod cluster;
 mod etcd;
@@ -27,6 +28,7 @@ mod require;
 mod wait;
 
 pub use address::{NEIGHBOUR, NODE};
+pub use capture::{Capture, Frames};
 pub use cluster::{Cluster, SeenPod};
 pub use etcd::{Etcd, EtcdSetup};
 pub use fault::Fault;
