@@ -9,6 +9,7 @@ pub(crate) mod impersonation;
 pub(crate) mod member;
 pub(crate) mod token;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) signed: Option<Timestamp>,
     /// Whether the bytes leave this machine.
     pub(crate) local: bool,
+    /// Where they come from, over the network.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// The user of a request.

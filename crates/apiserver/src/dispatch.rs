@@ -252,7 +252,7 @@ async fn plain_path(
             return dataplanes::answer(core, &parts.method, query).await;
         }
     }
-    plain::serve(core, &parts.method, path, query, &parts.headers)
+    plain::serve(core, peer, &parts.method, path, query, &parts.headers)
 }
 
 fn no_method(parts: &Parts) -> Status {

@@ -126,8 +126,7 @@ impl Acceptor {
                 let _permit = permit;
                 tls::prepare(&stream);
                 let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
-                let local = from.ip().is_loopback();
-                let Ok(peer) = tls::peer(stream.get_ref().1, local) else { return };
+                let Ok(peer) = tls::peer(stream.get_ref().1, from.ip()) else { return };
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 this.connection(stream, peer, two).await;
             });

@@ -5,12 +5,14 @@ use naru_api::meta;
 use naru_store::Key;
 use serde_json::{Value, json};
 
+use crate::authentication::Peer;
 use crate::object;
 use crate::state::Core;
 
 /// The answer to `GET /naru/v1/cluster`, for nodes and machines that join: the cluster's name for itself, where its
-/// servers answer, its addresses, and what time it is.
-pub(crate) fn describe(core: &Core) -> Value {
+/// servers answer, its addresses, what time it is, and where the question came from: a machine that has no such address is
+/// behind something that translates.
+pub(crate) fn describe(core: &Core, peer: &Peer) -> Value {
     let snapshot = core.store.snapshot();
     let id = snapshot.get(&Key::new("namespaces", "", "kube-system"));
     let id = id.and_then(|entry| object::uid(&entry.served)).unwrap_or_default();
@@ -28,6 +30,7 @@ pub(crate) fn describe(core: &Core) -> Value {
         "authority": naru_identity::key_hash_of_pem(core.authority.certificate()),
         "version": naru_api::version(),
         "time": meta::time(Timestamp::now()),
+        "client": peer.address,
     })
 }
 

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use naru_api::{Status, discovery};
 use serde_json::{Value, json};
 
+use crate::authentication::Peer;
 use crate::openapi;
 use crate::state::Core;
 use crate::wire::negotiate::{Accepted, Shape};
@@ -26,6 +27,7 @@ pub(crate) fn is_public(path: &str) -> bool {
 /// 404 where nothing is, 405 for anything but reading.
 pub(crate) fn serve(
     core: &Core,
+    peer: &Peer,
     method: &Method,
     path: &str,
     query: &Query<'_>,
@@ -41,7 +43,7 @@ pub(crate) fn serve(
         ["healthz" | "livez" | "readyz", check @ ..] => health(core, segments[0], check, query),
         ["version"] => reply(headers, &version()),
         ["metrics"] => Ok(metrics(core)),
-        ["naru", "v1", "cluster"] => reply(headers, &crate::membership::describe(core)),
+        ["naru", "v1", "cluster"] => reply(headers, &crate::membership::describe(core, peer)),
         ["openapi", ..] => openapi::serve(core, path, query, headers),
         ["api"] => discover(
             headers,

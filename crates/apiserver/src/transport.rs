@@ -43,7 +43,7 @@ struct Following {
 
 impl InProcess {
     pub(crate) fn new(core: Arc<Core>, user: Arc<User>) -> Self {
-        Self { core, peer: Peer { user: Some(user), key: None, signed: None, local: true } }
+        Self { core, peer: Peer { user: Some(user), local: true, ..Peer::default() } }
     }
 }
 

@@ -88,6 +88,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
     let network = DataplaneConfig {
         heard: worker.heard.subscribe(),
+        behind_nat: cluster.behind_nat,
         ..network::dataplane_config(&place, plan.clone(), &cluster.node_name, first)?
     };
     let dataplane = Dataplane::start(&client, network).context("the pod network cannot be set up")?;

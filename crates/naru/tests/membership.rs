@@ -165,6 +165,14 @@ fn machines_that_do_not_fit() {
     machine.ip("route add 10.43.5.0/24 dev eth0").expect("a route");
     join(&[]).refuses(&["this machine cannot join", "10.43.5.0/24", "eth0", "10.43.0.0/16"]);
     machine.ip("route del 10.43.5.0/24 dev eth0").expect("without");
+    machine.ip("route add 10.42.1.0/24 via 198.18.7.1").expect("a route");
+    refused(
+        &join(&[]),
+        "this machine cannot join: the cluster's ranges, chosen when its server began, do not fit it: the pod network \
+         10.42.0.0/23 and the network 10.42.1.0/24 of this machine (eth0) have addresses in common, so one of them could not \
+         be reached; choose another range with --pod-network, for instance --pod-network 10.44.0.0/16",
+    );
+    machine.ip("route del 10.42.1.0/24 via 198.18.7.1").expect("without");
     untouched(&cluster, machine, 1);
 
     // Names that are taken: by a machine, and by one that never came.
@@ -197,6 +205,23 @@ fn machines_that_do_not_fit() {
     ] {
         assert_eq!(labels[key], value, "{labels}");
     }
+    nothing_left_for_pods(&cluster, &good);
+}
+
+/// The cluster's range has two subnets, and both are taken.
+fn nothing_left_for_pods(cluster: &Cluster, token: &str) {
+    let Some(machine) = cluster.machine() else { return };
+    for _ in 0..2 {
+        refused(
+            &Cluster::join(&machine, token, "w2"),
+            "this machine did not become a node; what was begun is taken back: no subnet is left for node w2 in 10.42.0.0/23: \
+             remove nodes that are gone (`naru node rm`), or found the cluster with a larger --pod-network",
+        );
+        untouched(cluster, &machine, 2);
+    }
+    assert_eq!(cluster.status_of("w1"), "Ready");
+    cluster.server.naru(&["node", "rm", "--force", "w1"]).ok();
+    Cluster::join(&machine, token, "w2").ok();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! TLS: the server's certificate renews itself; a client's is optional and must be the cluster's.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +42,11 @@ pub(super) fn acceptor(authority: &Arc<Authority>, names: &[String]) -> Result<T
 }
 
 /// Whom the client's certificate names. A certificate that names nobody is an error, not nobody.
-pub(super) fn peer(connection: &ServerConnection, local: bool) -> Result<Peer, ()> {
+pub(super) fn peer(connection: &ServerConnection, from: IpAddr) -> Result<Peer, ()> {
+    let from = from.to_canonical();
+    let reached = Peer { local: from.is_loopback(), address: Some(from), ..Peer::default() };
     let Some(certificate) = connection.peer_certificates().and_then(|c| c.first()) else {
-        return Ok(Peer { user: None, key: None, signed: None, local });
+        return Ok(reached);
     };
     let subject = subject_of(certificate).ok_or(())?;
     let groups: Vec<&str> = subject.groups.iter().map(String::as_str).collect();
@@ -52,7 +55,7 @@ pub(super) fn peer(connection: &ServerConnection, local: bool) -> Result<Peer, (
     if member::node_of(&user).is_some() {
         user.extra.insert(member::KEY.to_owned(), vec![key.clone()]);
     }
-    Ok(Peer { user: Some(Arc::new(user)), key: Some(key.into()), signed: signed_at(certificate), local })
+    Ok(Peer { user: Some(Arc::new(user)), key: Some(key.into()), signed: signed_at(certificate), ..reached })
 }
 
 /// Small answers go out at once, and a vanished peer is noticed.

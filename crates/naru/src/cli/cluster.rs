@@ -74,6 +74,9 @@ pub(crate) struct JoinOptions {
     /// This machine's address for other nodes; the one by which it reaches the server unless given
     #[arg(long, value_name = "IP")]
     pub address: Option<IpAddr>,
+    /// Whether that address means nothing to other nodes, as behind a router that translates addresses; found out unless given
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub behind_nat: Option<bool>,
 }
 
 #[derive(Debug, Clone, Args)]

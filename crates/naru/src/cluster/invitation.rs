@@ -147,6 +147,13 @@ pub(super) fn networks(about: &Value, own: &[Ipv4Addr]) -> anyhow::Result<(naru_
     Ok((pods, services))
 }
 
+/// The address under which the server sees this machine, where that is none of its own: something in between translates.
+pub(super) fn translated(about: &Value, own: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+    let seen: Ipv4Addr = about["client"].as_str()?.parse().ok()?;
+    // By a tunnel that ends on the server's machine, nothing is known of the way.
+    (!seen.is_loopback() && !own.contains(&seen)).then_some(seen)
+}
+
 impl Invitation {
     /// Asks for the certificate of a node.
     ///
@@ -213,6 +220,16 @@ mod tests {
         let error = networks(&about, &[Ipv4Addr::new(10, 43, 1, 1)]).expect_err("overlaps").to_string();
         assert!(error.contains("10.43.1.1") && error.contains("services"), "{error}");
         networks(&json!({}), &[]).expect_err("what is not said is not guessed");
+    }
+
+    #[test]
+    fn a_machine_is_behind_translation_when_the_server_sees_another() {
+        let own = [Ipv4Addr::new(192, 168, 1, 7), Ipv4Addr::new(172, 17, 0, 1)];
+        let seen = |client: Value| translated(&json!({"client": client}), &own);
+        assert_eq!(seen("203.0.113.9".into()), Some(Ipv4Addr::new(203, 0, 113, 9)));
+        for nothing in [json!("192.168.1.7"), json!("127.0.0.1"), json!("2001:db8::1"), Value::Null] {
+            assert_eq!(seen(nothing.clone()), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use ipnet::Ipv4Net;
 use jiff::Timestamp;
+use naru_api::Ranges;
 use naru_api::k8s::api::core::v1::Node;
-use naru_client::{Client, DeleteOptions, FailoverTransport, Resource};
+use naru_client::{Client, DeleteOptions, DynamicApi, FailoverTransport, Resource};
 use naru_identity::{JoinLine, request_certificate};
+use naru_network::peers::{OverlapError, check_overlap, check_second_overlap};
 use serde_json::Value;
 
 use super::membership::{Cluster, Membership};
@@ -23,6 +26,8 @@ use crate::{connect, server};
 
 /// How long a worker that was just started may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
+/// How long the cluster may take to give the node addresses for its pods, or to say that it has none.
+const SUBNET: Duration = Duration::from_secs(10);
 
 /// Runs `naru join`.
 pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result<ExitCode> {
@@ -49,8 +54,14 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
     let invitation = invitation::open(&line).await?;
     let own: Vec<Ipv4Addr> = server::network::local_addresses();
     let (pod_network, service_network) = invitation::networks(&invitation.about, &own)?;
-    naru_network::peers::check_overlap(pod_network.v4, service_network.v4)
+    check_overlap(pod_network.v4, service_network.v4)
+        .and_then(|()| second(&pod_network, &service_network))
         .context("this machine cannot join: the cluster's ranges, chosen when its server began, do not fit it")?;
+    let seen = invitation::translated(&invitation.about, &own).filter(|_| options.address.is_none());
+    let behind_nat = options.behind_nat.unwrap_or(seen.is_some());
+    if behind_nat {
+        can_encrypt(seen)?;
+    }
     let wish = request_certificate(&format!("system:node:{name}"), &["system:nodes"])?;
     let certificate = invitation.certificate(&name, &wish).await?;
     // The one that answered is asked first from now on.
@@ -68,6 +79,7 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
             signed: Timestamp::now(),
             labels,
             address: options.address,
+            behind_nat,
         },
         authority: invitation.authority.clone(),
         certificate,
@@ -76,6 +88,13 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
     match settle(place, &membership).await {
         Ok(address) => {
             println!("Node {name} is ready ({address}), of the cluster at {}", invitation.server);
+            if behind_nat {
+                let seen = seen.map(|seen| format!(" (the server sees {seen})")).unwrap_or_default();
+                println!(
+                    "Its address is hidden behind a translator{seen}: its ways to other nodes are encrypted and begin here, so \
+                     their UDP port for that must be open (51820, unless the server was told another)"
+                );
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -83,6 +102,29 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
             Err(error.context("this machine did not become a node; what was begun is taken back"))
         }
     }
+}
+
+/// Whether the ranges of the second family fit this machine, where there are such.
+fn second(pods: &Ranges, services: &Ranges) -> Result<(), OverlapError> {
+    // Any block will do: the whole ranges are looked at.
+    let block = Ipv4Net::new_assert(pods.v4.network(), pods.v4.prefix_len().max(24));
+    match server::network::second_family(pods, services, block) {
+        Ok(Some(second)) => check_second_overlap(&second),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this machine can call others by itself, which is what encryption's ends do.
+fn can_encrypt(seen: Option<Ipv4Addr>) -> anyhow::Result<()> {
+    if naru_network::wireguard::available() {
+        return Ok(());
+    }
+    let seen = seen.map(|seen| format!(" (the server sees {seen})")).unwrap_or_default();
+    bail!(
+        "this machine's address is hidden behind a translator{seen}, so its ways to other nodes must be encrypted, and it \
+         cannot: load the kernel's WireGuard (`modprobe wireguard`), or /dev/net/tun (`modprobe tun`). If others do reach \
+         its address: --behind-nat=false"
+    )
 }
 
 /// Where servers say that they answer.
@@ -119,27 +161,23 @@ fn belongs_nowhere(place: &Place) -> anyhow::Result<()> {
 
 /// Writes what makes a member, starts the worker, and waits until the cluster sees it ready; gives its address.
 async fn settle(place: &Place, membership: &Membership) -> anyhow::Result<String> {
-    membership.save(place)?;
-    crate::install::refresh_unit(place)?;
-    connect::connect_or_start(place).await?;
     let transport = FailoverTransport::new(membership.transports()?);
     let client = Client::new(Arc::new(transport));
     let nodes = client.dynamic(Resource::of::<Node>(), None);
+    given_a_subnet(&nodes, &membership.cluster.node_name).await?;
+    membership.save(place)?;
+    crate::install::refresh_unit(place)?;
+    connect::connect_or_start(place).await?;
     let deadline = Instant::now() + READY;
     loop {
         let node = nodes.get(&membership.cluster.node_name).await.unwrap_or_default();
-        let condition = |kind: &str| {
-            let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.into_iter().find(|condition| condition["type"] == kind)
-        };
+        let condition = |kind| condition(&node, kind);
         if condition("Ready").is_some_and(|ready| ready["status"] == "True") {
             let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
             let address = addresses.into_iter().find_map(|a| a["address"].as_str()).unwrap_or("no address");
             return Ok(address.to_owned());
         }
-        if let Some(network) = condition("NetworkUnavailable").filter(|network| network["status"] == "True") {
-            bail!("{}", network["message"].as_str().unwrap_or("the cluster has no addresses left for pods"));
-        }
+        has_network(&node)?;
         if process::running(place).is_none() {
             bail!("the worker ended: {}", connect::what_it_said(place, 0));
         }
@@ -147,6 +185,36 @@ async fn settle(place: &Place, membership: &Membership) -> anyhow::Result<String
             bail!("the node is not ready after {} s: see {}", READY.as_secs(), connect::log_of(place));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the cluster has given the node addresses for its pods, before anything is begun here: a worker without any
+/// would wait for them for ever. A cluster that takes long is left to the worker to wait for.
+async fn given_a_subnet(nodes: &DynamicApi, name: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SUBNET;
+    while Instant::now() < deadline {
+        let node = nodes.get(name).await.unwrap_or_default();
+        if node["spec"]["podCIDR"].as_str().is_some_and(|subnet| !subnet.is_empty()) {
+            break;
+        }
+        has_network(&node)?;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().find(|condition| condition["type"] == kind)
+}
+
+/// Whether the cluster says that it has no addresses for the node's pods.
+fn has_network(node: &Value) -> anyhow::Result<()> {
+    match condition(node, "NetworkUnavailable").filter(|network| network["status"] == "True") {
+        None => Ok(()),
+        Some(network) => {
+            bail!("{}", network["message"].as_str().unwrap_or("the cluster has no addresses left for pods"))
+        }
     }
 }
 

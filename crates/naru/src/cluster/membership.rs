@@ -59,6 +59,9 @@ pub(crate) struct Cluster {
     /// The node's address, where it is not to be found out.
     #[serde(default)]
     pub address: Option<IpAddr>,
+    /// Whether that address means nothing to other nodes: it lies behind address translation.
+    #[serde(default)]
+    pub behind_nat: bool,
 }
 
 // === impl Cluster ===
