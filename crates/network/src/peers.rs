@@ -48,7 +48,7 @@ pub use encrypted::{EncryptedDevice, EncryptedPeer, Expected};
 pub use events::Events;
 pub use overlap::{OverlapError, check_overlap, check_second_overlap};
 pub use plan::{Device, Path, Plan, Route, plan};
-pub use probe::probe;
+pub use probe::{accepting, probe};
 pub use settings::ClusterNetwork;
 pub use underlay::{HostNetwork, Interface, Underlay, Way};
 

@@ -33,6 +33,8 @@ for group in $(groups); do find "$group" -depth -type d -exec rmdir {} + 2>/dev/
 ip netns del "$NAME" 2>/dev/null
 ip netns del "$NAME-out" 2>/dev/null
 # With the log kept where somebody wants to look at it.
-[ -z "$KEEP" ] || cp "$FOLDER"/*.log "$FOLDER"/state/*.log "$KEEP" 2>/dev/null
+[ -z "$KEEP" ] || for log in "$FOLDER"/*.log "$FOLDER"/state/*.log; do
+    cp "$log" "$KEEP/${FOLDER##*/}-${log##*/}" 2>/dev/null
+done
 rm -rf --one-file-system "$FOLDER"
 exit 0

@@ -111,6 +111,8 @@ impl Dataplane {
             known: sources.nodes.known(),
             ways: ways.clone(),
             encrypted: encrypted.clone(),
+            sources: sources.clone(),
+            heard_since: None,
             heard: config.heard.clone(),
             absent: lost_sight,
             silent: doubt,

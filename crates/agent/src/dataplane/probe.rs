@@ -1,11 +1,11 @@
 //! Whether other nodes answer through the ways to their pods: a firewall between two nodes is seen by nobody else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use naru_network::peers::{ClusterNetwork, EncryptedPeer, Mode, probe};
+use naru_network::peers::{ClusterNetwork, EncryptedPeer, Mode, accepting, probe};
 use naru_network::translate::facts::cluster_network;
 use naru_network::wireguard::STALE;
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::absent::{self, Absence};
 use super::nodes::Known;
 use super::overlay::Ways;
+use super::sources::Sources;
 
 /// How often nodes are asked.
 const EVERY: Duration = Duration::from_secs(10);
@@ -35,6 +36,9 @@ pub(super) struct Prober {
     pub known: watch::Receiver<Known>,
     pub ways: watch::Receiver<Ways>,
     pub encrypted: Encrypted,
+    pub sources: Arc<Sources>,
+    /// Since when a server hears this node.
+    pub heard_since: Option<Instant>,
     /// Whether a server hears this node.
     pub heard: watch::Receiver<bool>,
     /// Nodes to whose pods nothing is to be led, see [`Absence`].
@@ -56,7 +60,9 @@ impl Prober {
             let Ok(Ok(answered)) = tokio::task::spawn_blocking(move || probe(own, &gateways, patience)).await else {
                 continue;
             };
-            self.judge(&mut absence, alone, &asked, &answered);
+            let sound = self.sound(&absence, &asked, &answered).await;
+            absence.round(alone, &asked, &answered, &sound);
+            self.tell_absent(&mut absence);
             if alone {
                 // Nobody can be told, and what is silent now may be down.
                 continue;
@@ -76,27 +82,45 @@ impl Prober {
 
     /// Waits for the next round; tells whether it is one without a server.
     async fn pause(&mut self) -> bool {
-        let alone = !*self.heard.borrow_and_update();
+        let hasty = !*self.heard.borrow_and_update() || !self.absent.borrow().is_empty();
         // A sender that is gone changes nothing any more.
         let changed = async {
             if self.heard.changed().await.is_err() {
                 std::future::pending().await
             }
         };
-        let _ = tokio::time::timeout(if alone { absent::EVERY } else { EVERY }, changed).await;
-        !*self.heard.borrow()
+        let _ = tokio::time::timeout(if hasty { absent::EVERY } else { EVERY }, changed).await;
+        let heard = *self.heard.borrow();
+        self.heard_since = heard.then(|| self.heard_since.unwrap_or_else(Instant::now));
+        !heard
     }
 
-    /// Takes up what a round says of nodes' absence.
-    fn judge(
+    /// The absent nodes that answer again and whose pods take connections, as far as they are said to.
+    async fn sound(
         &self,
-        absence: &mut Absence,
-        alone: bool,
+        absence: &Absence,
         asked: &BTreeMap<String, Ipv4Addr>,
         answered: &BTreeSet<Ipv4Addr>,
-    ) {
-        absence.round(alone, asked, answered);
-        absence.keep(&self.known.borrow().iter().filter(|node| node.ready).map(|node| node.name.as_str()).collect());
+    ) -> BTreeSet<String> {
+        let back =
+            asked.iter().filter(|(name, gateway)| absence.absent().contains(*name) && answered.contains(*gateway));
+        let back: BTreeMap<String, Vec<SocketAddr>> =
+            back.map(|(name, _)| (name.clone(), self.sources.led_to_at(name))).collect();
+        let settled = self.heard_since.is_some_and(|since| since.elapsed() >= absent::SETTLED);
+        if settled || back.is_empty() {
+            return back.into_keys().collect();
+        }
+        let all: Vec<SocketAddr> = back.values().flatten().copied().collect();
+        let there = tokio::task::spawn_blocking(move || accepting(&all, absent::PATIENCE)).await.unwrap_or_default();
+        back.into_iter()
+            .filter(|(_, places)| places.iter().all(|place| there.contains(place)))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// Tells the feed of absent nodes, and whoever reads the log.
+    fn tell_absent(&self, absence: &mut Absence) {
+        absence.keep(&self.known.borrow().iter().map(|node| node.name.as_str()).collect());
         self.absent.send_if_modified(|absent| {
             let differs = absent != absence.absent();
             for name in absence.absent().difference(absent) {

@@ -1,7 +1,7 @@
 //! The collections that the network follows, each reduced to its facts on arrival.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use naru_api::k8s::api::core::v1::{Namespace, Pod, Service};
@@ -10,6 +10,7 @@ use naru_api::k8s::api::networking::v1::NetworkPolicy;
 use naru_api::naru::Network;
 use naru_api::view::View;
 use naru_client::{Client, Informer, Resource};
+use naru_network::model::Protocol;
 use naru_network::translate::Cluster;
 use naru_network::translate::facts::{
     FactsError, NamespaceFacts, NetworkFacts, PodFacts, PolicyFacts, ServiceFacts, SliceFacts,
@@ -86,6 +87,19 @@ impl Sources {
                 return self.slices.newest_change();
             }
         }
+    }
+
+    /// Where connections are led to on a node.
+    pub fn led_to_at(&self, node: &str) -> Vec<SocketAddr> {
+        let mut places = BTreeSet::new();
+        for slice in self.slices.list() {
+            let slice = &slice.view;
+            let ports = slice.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.port);
+            let there = slice.endpoints.iter().filter(|e| e.ready && e.node.as_deref() == Some(node));
+            let addresses: Vec<IpAddr> = there.flat_map(|endpoint| endpoint.addresses.clone()).collect();
+            places.extend(ports.flat_map(|port| addresses.iter().map(move |address| SocketAddr::new(*address, port))));
+        }
+        places.into_iter().collect()
     }
 
     /// The revision up to which endpoints are known.

@@ -15,8 +15,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 const NOBODY: u16 = 9;
 /// How long a connection may take to be refused.
 const REFUSAL: Duration = Duration::from_millis(700);
-/// Machines that are asked so in one round: each may cost the whole time.
+/// Machines that are asked so in one round.
 const BY_CONNECTION: usize = 8;
+/// Connections that are tried at the same time.
+const ABREAST: usize = 64;
 const REQUEST: u8 = 8;
 const REPLY: u8 = 0;
 /// Marks our requests.
@@ -57,13 +59,32 @@ pub fn probe(own: Ipv4Addr, gateways: &[Ipv4Addr], patience: Duration) -> io::Re
         }
     }
     let silent: Vec<Ipv4Addr> = gateways.iter().copied().filter(|gateway| !answered.contains(gateway)).collect();
-    for gateway in silent.into_iter().take(BY_CONNECTION) {
-        match TcpStream::connect_timeout(&(gateway, NOBODY).into(), REFUSAL) {
-            Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => {}
-            _ => drop(answered.insert(gateway)),
+    let asked: Vec<SocketAddr> = silent.into_iter().take(BY_CONNECTION).map(|ip| (ip, NOBODY).into()).collect();
+    for (to, met) in connect(&asked, REFUSAL.min(patience)) {
+        let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if let (IpAddr::V4(gateway), true) = (to.ip(), met.map_or_else(refused, |()| true)) {
+            answered.insert(gateway);
         }
     }
     Ok(answered)
+}
+
+/// Which of these take a connection within `patience`. Blocks for as long, and so again for every further sixty-four.
+pub fn accepting(places: &[SocketAddr], patience: Duration) -> BTreeSet<SocketAddr> {
+    let met = places.chunks(ABREAST).flat_map(|places| connect(places, patience));
+    met.filter_map(|(place, met)| met.is_ok().then_some(place)).collect()
+}
+
+/// Tries all of these at the same time.
+fn connect(places: &[SocketAddr], patience: Duration) -> Vec<(SocketAddr, io::Result<()>)> {
+    std::thread::scope(|scope| {
+        let tries: Vec<_> = places
+            .iter()
+            .map(|place| (*place, scope.spawn(move || TcpStream::connect_timeout(place, patience).map(drop))))
+            .collect();
+        let lost = || Err(io::Error::other("the attempt was cut off"));
+        tries.into_iter().map(|(place, attempt)| (place, attempt.join().unwrap_or_else(|_| lost()))).collect()
+    })
 }
 
 fn request(number: u16) -> [u8; 16] {
@@ -100,6 +121,14 @@ mod tests {
         let own = Ipv4Addr::LOCALHOST;
         let answered = probe(own, &[own], Duration::from_secs(2)).unwrap();
         assert_eq!(answered, BTreeSet::from([own]));
+    }
+
+    #[test]
+    fn who_takes_connections_is_told_from_who_does_not() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = listener.local_addr().unwrap();
+        let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        assert_eq!(accepting(&[taken, closed], Duration::from_secs(2)), BTreeSet::from([taken]));
     }
 
     #[test]
