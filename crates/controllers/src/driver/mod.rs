@@ -244,7 +244,7 @@ async fn turn(name: &'static str, controller: Arc<dyn Turn>, keys: Keys, board: 
     };
     let failures = {
         let mut queue = keys.0.queue.lock();
-        queue.took(&key, turned.thought, now);
+        queue.took(&key, turned.thought, now - began, now);
         queue.done(&key, done, now, rand::random())
     };
     keys.0.wake.notify_one();

@@ -2,7 +2,8 @@
 //!
 //! A key waits at most once; the earlier of two due times stays; a key that is being worked on is not handed out a
 //! second time, and what is added meanwhile becomes due when it is done. A key whose look and decision took long rests
-//! afterwards: what happens meanwhile is one turn, and one large object does not keep a processor busy.
+//! afterwards: what happens meanwhile is one turn, and one large object does not keep a processor busy. So does one whose
+//! whole turn was slow, for then it is the server that has much to do: fewer statuses are told, and each of more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,6 +22,8 @@ const CONFLICT: Duration = Duration::from_millis(200);
 const REST: u32 = 10;
 /// ... that is, take longer than this; so small objects are followed at once, however often they change.
 const SHORT: Duration = Duration::from_millis(1);
+/// A turn that takes longer than this with its writes waited in the server's queue; its key rests for as long again.
+const SLOW: Duration = Duration::from_millis(50);
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
@@ -90,10 +93,12 @@ impl Queue {
         self.order.first_key_value().map(|(place, _)| place.0)
     }
 
-    /// Notes how long looking at a key and deciding took, during its turn.
-    pub(super) fn took(&mut self, key: &ObjectRef, time: Duration, now: Instant) {
-        if time >= SHORT {
-            self.resting.insert(key.clone(), now + (time * REST).min(LONGEST_REST));
+    /// Notes how long looking at a key and deciding took, and the whole turn with its writes, at the turn's end.
+    pub(super) fn took(&mut self, key: &ObjectRef, thought: Duration, whole: Duration, now: Instant) {
+        let rest = if thought >= SHORT { thought * REST } else { Duration::ZERO };
+        let rest = rest.max(if whole >= SLOW { whole } else { Duration::ZERO });
+        if !rest.is_zero() {
+            self.resting.insert(key.clone(), now + rest.min(LONGEST_REST));
         }
         // Those that nobody asked for again have rested.
         if self.resting.len() > 2 * self.entries.len() + 64 {
@@ -185,16 +190,17 @@ mod tests {
         let now = Instant::now();
         let mut queue = Queue::default();
         let ms = Duration::from_millis;
-        for (took, rest) in [(ms(0), ms(0)), (ms(5), ms(50)), (ms(900), LONGEST_REST)] {
+        let cases = [(0, 0, 0), (5, 5, 50), (900, 900, 1_000), (0, 49, 0), (0, 80, 80), (5, 80, 80), (0, 5_000, 1_000)];
+        for (took, whole, rest) in cases.map(|(took, whole, rest)| (ms(took), ms(whole), ms(rest))) {
             queue.add(&key("a"), now);
             queue.add(&key("b"), now);
             assert_eq!((queue.pop(now), queue.pop(now)), (Some(key("a")), Some(key("b"))));
-            queue.took(&key("a"), took, now);
+            queue.took(&key("a"), took, whole, now);
             queue.add(&key("a"), now);
             queue.done(&key("a"), Done::Settled(None), now, 0.0);
             queue.done(&key("b"), Done::Settled(None), now, 0.0);
             queue.add(&key("a"), now);
-            assert_eq!(queue.next_due(), Some(now + rest), "{took:?}");
+            assert_eq!(queue.next_due(), Some(now + rest), "{took:?} {whole:?}");
             assert_eq!(queue.pop(now + rest), Some(key("a")));
             queue.done(&key("a"), Done::Settled(None), now + rest, 0.0);
             assert!(queue.entries.is_empty() && queue.resting.is_empty());
