@@ -1,4 +1,5 @@
-//! What the way between pods costs: one machine's veths, a plain route, the tunnel; side by side, in turns, one run.
+//! What the way between pods costs: one machine's veths, a plain route, the tunnel, and both encrypted by each engine that
+//! this machine has; side by side, in turns, one run.
 //!
 //! `cargo bench -p naru-network --bench overlay`, as root: machines are network namespaces of its own. All of them share
 //! this machine's processors, so only the ratios mean something: on real machines the wire is another one.
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use ipnet::Ipv4Net;
 use naru_network::model::Desired;
 use naru_network::peers::{OverlayConfig, Peer, PeerEncryption, Wish, converge};
+use naru_network::wireguard::{Preference, kernel_has_it};
 
 use machines::Cluster;
 use world::TestPod;
@@ -25,6 +27,8 @@ const ROUNDS: usize = 7;
 const STREAM: Duration = Duration::from_millis(700);
 const EXCHANGES: usize = 3000;
 const CONNECTIONS: usize = 300;
+/// What an encrypted packet leaves room for on a wire of 1500 bytes.
+const ENCRYPTED_MTU: u32 = 1420;
 
 /// What one round of one way gave.
 #[derive(Clone, Copy, Default)]
@@ -35,6 +39,11 @@ struct Figures {
 }
 
 fn main() {
+    // The helper, which encrypts where the kernel cannot, is this very program.
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("helper") {
+        naru_network::helper_main(arguments);
+    }
     if let Some(why) = world::missing() {
         eprintln!("SKIPPED: overlay: {why}");
         return;
@@ -52,12 +61,14 @@ fn main() {
     let (a, b) = (pod(&mut plain, 0, "a"), pod(&mut plain, 0, "b"));
     let (next, far) = (pod(&mut plain, 1, "next"), pod(&mut plain, 2, "far"));
     let (c, beside) = (pod(&mut forced, 0, "c"), pod(&mut forced, 1, "beside"));
-    let ways: [(&str, &TestPod, &TestPod); 4] = [
+    let encrypted = encrypted();
+    let mut ways: Vec<(&str, &TestPod, &TestPod)> = vec![
         ("one machine, veth to veth", &a, &b),
         ("two machines, plain route", &a, &next),
         ("two machines, VXLAN on the same wire", &c, &beside),
         ("two machines, VXLAN over a router", &a, &far),
     ];
+    ways.extend(encrypted.iter().map(|(name, _, [from, to])| (*name, from, to)));
     let mut rounds: Vec<Vec<Figures>> = vec![Vec::new(); ways.len()];
     for _ in 0..ROUNDS {
         for (way, figures) in ways.iter().zip(&mut rounds) {
@@ -80,6 +91,34 @@ fn main() {
     }
     println!("medians of {ROUNDS} rounds in turns; packets of {mtu} bytes; ratios to the first line");
     many_nodes();
+}
+
+/// Two machines on one wire with everything between them encrypted, for each engine that there is.
+fn encrypted() -> Vec<(&'static str, Cluster, [TestPod; 2])> {
+    let mut engines = Vec::new();
+    match kernel_has_it() {
+        true => engines.push(("two machines, encrypted by the kernel", Preference::Automatic)),
+        false => println!("SKIPPED: encrypted by the kernel: this one has no WireGuard"),
+    }
+    match std::path::Path::new("/dev/net/tun").exists() {
+        true => engines.push(("two machines, encrypted by the helper", Preference::Userspace)),
+        false => println!("SKIPPED: encrypted by the helper: /dev/net/tun is missing"),
+    }
+    let make = |(name, preference)| {
+        let mut cluster = Cluster::new();
+        for machine in &mut cluster.machines {
+            machine.encrypt(preference);
+            machine.encryption.everywhere = true;
+        }
+        let pods = [0, 1].map(|at| cluster.machines[at].pod_with("e", &[], Some(ENCRYPTED_MTU)));
+        let model = pods.each_ref().map(TestPod::model).to_vec();
+        cluster.apply(&Desired { pods: model, ..Desired::default() });
+        for converged in cluster.converge() {
+            assert!(converged.problems.is_empty(), "{:?}", converged.problems);
+        }
+        (name, cluster, pods)
+    };
+    engines.into_iter().map(make).collect()
 }
 
 /// What it costs to look after the ways to many nodes, half of them behind the tunnel.

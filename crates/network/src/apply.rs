@@ -99,6 +99,11 @@ impl Task {
     }
 
     async fn apply(&mut self, revision: u64, desired: Arc<Desired>) {
+        // What concerns only names, or nothing here, needs no new plan.
+        if self.current.as_ref().is_some_and(|(_, current)| *current == desired) {
+            self.report.send_replace(Applied { revision, desired: Some(desired), refused: None });
+            return;
+        }
         let table = plan::compile(&self.node, &desired);
         let outcome = match &self.current {
             Some((current, _)) => {

@@ -198,7 +198,7 @@ fn drop_taken_ports(services: &mut [crate::model::Service], pods: &mut [Pod], pr
         let who = format!("service {}/{}", service.namespace, service.name);
         service.published.retain(|port| claim(who.clone(), port));
     }
-    for pod in pods {
+    for pod in pods.iter_mut().filter(|pod| !pod.host_ports.is_empty()) {
         let who = format!("pod {}", pod.uid);
         pod.host_ports.retain(|port| claim(who.clone(), port));
     }

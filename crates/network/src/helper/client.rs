@@ -29,6 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const UNDER_WAY: usize = 64;
 /// How often what the helper could not do for a pod is asked of it again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Names that took the helper longer than this to take up are rested from for this many times as long, and no longer than
+/// that: the names of a large cluster, all of which are sent at each change, must not keep a processor busy.
+const SHORT: Duration = Duration::from_millis(20);
+const REST: u32 = 8;
+const LONGEST_REST: Duration = Duration::from_secs(3);
 /// How long to wait before another one is started after one failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -199,6 +204,14 @@ enum Awaited {
     Relays,
 }
 
+/// The next names, once those before have been rested from.
+async fn rested<T>(until: Option<Instant>, names: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
+    if let Some(until) = until {
+        tokio::time::sleep_until(until).await;
+    }
+    names.changed().await
+}
+
 /// The state of a conversation.
 #[derive(Default)]
 struct Talk {
@@ -206,6 +219,8 @@ struct Talk {
     awaited: VecDeque<(Instant, Awaited)>,
     /// Names are under way: newer ones wait, and replace one another meanwhile.
     zone: bool,
+    /// Until when newer names wait although none are under way.
+    rested: Option<Instant>,
     /// Pods in which it could not answer.
     owed: BTreeSet<PodUid>,
     /// It was told to stop.
@@ -304,7 +319,7 @@ impl Task {
                     };
                     talk.ask(line, &request, Awaited::Request { answer, pod, stop }).await?;
                 }
-                changed = self.wanted_zone.changed(), if !talk.zone => {
+                changed = rested(talk.rested, &mut self.wanted_zone), if !talk.zone => {
                     if changed.is_err() {
                         return Ok(());
                     }
@@ -336,7 +351,7 @@ impl Task {
 
     /// Takes the reply to the oldest question.
     fn take(&self, talk: &mut Talk, reply: Reply) {
-        let Some((_, awaited)) = talk.awaited.pop_front() else { return };
+        let Some((since, awaited)) = talk.awaited.pop_front() else { return };
         let outcome = match &reply {
             Reply::Failed { reason } => Err(HelperError::Refused { reason: reason.clone() }),
             _ => Ok(()),
@@ -354,6 +369,8 @@ impl Task {
             }
             (Awaited::Zone(revision), _) => {
                 talk.zone = false;
+                let took = since.elapsed();
+                talk.rested = (took >= SHORT).then(|| Instant::now() + (took * REST).min(LONGEST_REST));
                 self.report.send_modify(|state| state.revision = revision);
             }
             (Awaited::Relays, Reply::Relays { failed }) => {

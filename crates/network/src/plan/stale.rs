@@ -22,8 +22,7 @@ pub enum Stale {
 
 /// What must be forgotten when `next` follows `previous`.
 pub fn stale(previous: &Desired, next: &Desired) -> BTreeSet<Stale> {
-    let mut stale: BTreeSet<Stale> =
-        addresses(previous).difference(&addresses(next)).map(|address| Stale::Address(*address)).collect();
+    let mut stale: BTreeSet<Stale> = gone(previous, next).map(Stale::Address).collect();
     let udp = udp_endpoints(next);
     for (address, port) in udp_endpoints(previous) {
         if !udp.contains(&(address, port)) && !stale.contains(&Stale::Address(address)) {
@@ -35,8 +34,16 @@ pub fn stale(previous: &Desired, next: &Desired) -> BTreeSet<Stale> {
     stale
 }
 
-fn addresses(desired: &Desired) -> BTreeSet<IpAddr> {
-    desired.pods.iter().flat_map(Pod::addresses).collect()
+/// Addresses that no pod has any more. Sorted lists, not trees: there may be a hundred thousand, and the model has most of
+/// them in order already.
+fn gone(previous: &Desired, next: &Desired) -> impl Iterator<Item = IpAddr> {
+    let addresses = |desired: &Desired| {
+        let mut all: Vec<IpAddr> = desired.pods.iter().flat_map(Pod::addresses).collect();
+        all.sort();
+        all
+    };
+    let known = addresses(next);
+    addresses(previous).into_iter().filter(move |address| known.binary_search(address).is_err())
 }
 
 fn udp_endpoints(desired: &Desired) -> BTreeSet<(IpAddr, u16)> {
