@@ -19,9 +19,10 @@ use tokio::task::AbortHandle;
 
 use crate::{
     Config,
-    fleet::{Fleet, follow_neighbours},
+    fleet::{Fleet, follow_neighbours, keep_erased},
     node,
     pod::{Claims, Ledger, Node, Objects, Puller, Recorder, ServiceView, Tokens},
+    pressure,
 };
 
 /// A running agent. Dropping it ends its tasks; pods keep running and are found again at the next start.
@@ -78,6 +79,7 @@ impl Agent {
             Informer::builder(Resource::of::<Service>(), |json| Ok(ServiceView::of(&Service::from_json(json)?)))
                 .start(client);
         let (neighbours, gates) = follow_neighbours(client);
+        let (watch, pressures) = pressure::first(&config);
         let node = Arc::new(Node {
             facts: node::translate_facts(&config),
             labels: node::labels(&config),
@@ -95,7 +97,9 @@ impl Agent {
         fleet.resume(saved);
         let tasks = vec![
             tokio::spawn(fleet.clone().run(feeds)).abort_handle(),
-            tokio::spawn(node::keep_registered(config.clone())).abort_handle(),
+            tokio::spawn(keep_erased(fleet.clone())).abort_handle(),
+            tokio::spawn(pressure::keep(fleet.clone(), watch)).abort_handle(),
+            tokio::spawn(node::keep_registered(config.clone(), pressures)).abort_handle(),
             tokio::spawn(node::keep_images_told(config)).abort_handle(),
         ];
         Ok(Agent { fleet, tasks, program: OnceLock::new() })

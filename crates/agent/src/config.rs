@@ -11,7 +11,7 @@ use naru_client::Client;
 use naru_runtime::{image::Images, pod::Runtime};
 use tokio::sync::watch;
 
-use crate::network::PodNetwork;
+use crate::{Eviction, network::PodNetwork};
 
 /// Everything the agent needs, parsed once by the program.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Most pods on this node.
     pub max_pods: u32,
+    /// When pods are evicted because the node runs short of something.
+    pub eviction: Eviction,
     /// The pod subnet of this node: it is told, and is `spec.podCIDR` of a Node that is not there yet.
     pub pod_cidr: Option<String>,
 }

@@ -4,6 +4,7 @@
 //! - `fleet`: which pods this node has, and who is told what;
 //! - `pod`: one task a pod that runs the machine's effects and folds their outcomes back;
 //! - [`translate`]: a pod's spec as the runtime's configuration (pure);
+//! - `pressure`: what is done when the machine runs short of memory, disk, inodes or processes;
 //! - `volumes`, `probes`, `logs`, `node`: what the effects and the interface need;
 //! - `http`: the node's own interface (logs, exec, port-forward, images), served over any byte stream;
 //! - `network`: the port through which pods get their links.
@@ -21,6 +22,7 @@ pub mod machine;
 mod network;
 mod node;
 mod pod;
+mod pressure;
 mod probes;
 pub mod translate;
 mod volumes;
@@ -30,3 +32,4 @@ use chain::chain;
 pub use config::{Config, Dns};
 pub use network::{Attachment, NetworkError, PodNetwork};
 pub use node::NODES_UNREACHABLE;
+pub use pressure::{Eviction, EvictionError, Signal};

@@ -45,4 +45,3 @@ pub use node::Presence;
 pub use plan::{Notice, Plan, Write};
 pub use rebalance::{Planned, REBALANCE, Request as RebalanceRequest, rehearse};
 pub use start::{Controllers, Options, start};
-pub use storage::{Eraser, erase_below};

@@ -58,7 +58,9 @@ fn may_end(pod: &Pod) -> bool {
 
 /// Whether a pod takes one of its owner's places.
 pub(crate) fn counts(pod: &Pod) -> bool {
-    pod.is_active() || (!pod.metadata.is_deleting() && may_end(pod))
+    // What was evicted did not end by itself: it is replaced, as what a lost node ran.
+    let evicted = pod.status.reason == "Evicted" && pod.status.phase == Phase::Failed;
+    pod.is_active() || (!pod.metadata.is_deleting() && may_end(pod) && !evicted)
 }
 
 /// A pod made from a template, not yet named if `name` ends with a dash.

@@ -29,7 +29,7 @@ use crate::rebalance::Rebalancing;
 use crate::replicaset::{Flavour, ReplicaSets};
 use crate::scheduling::Scheduling;
 use crate::statefulset::StatefulSets;
-use crate::storage::{Claims, Eraser, Volumes};
+use crate::storage::{Claims, Volumes};
 
 /// How controllers are set up.
 #[derive(Clone)]
@@ -54,8 +54,6 @@ pub struct Options {
     pub finished_pods: usize,
     /// The folder below which local volumes are, on every node.
     pub volumes: String,
-    /// Takes away the data of local volumes whose claim is gone; without one they stay as `Released`.
-    pub eraser: Option<Eraser>,
     /// The loop's settings.
     pub driver: DriverOptions,
     /// The clock.
@@ -75,7 +73,6 @@ impl Default for Options {
             keep_events: Duration::from_secs(3600),
             finished_pods: 1000,
             volumes: "/var/lib/naru/volumes".into(),
-            eraser: None,
             driver: DriverOptions::default(),
             clock: Arc::new(Timestamp::now),
         }
@@ -127,7 +124,7 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         }),
         set.start(NodeSubnets { cluster: cluster.clone(), range: options.pod_network }),
         set.start(Claims { cluster: cluster.clone(), folder: options.volumes.into() }),
-        set.start(Volumes { cluster: cluster.clone(), eraser: options.eraser }),
+        set.start(Volumes { cluster: cluster.clone() }),
         set.start(EventExpiry { cluster: cluster.clone(), keep: signed(options.keep_events) }),
         set.start(PodCollector { cluster: cluster.clone(), finished: options.finished_pods }),
     ];

@@ -3,6 +3,7 @@
 mod backup;
 mod cluster;
 mod compose;
+mod eviction;
 mod image;
 mod machine;
 mod options;

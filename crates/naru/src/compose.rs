@@ -25,6 +25,7 @@ mod project;
 mod stats;
 mod trouble;
 mod up;
+mod volumes;
 mod watch;
 mod world;
 
@@ -93,7 +94,7 @@ pub(crate) async fn run(place: Place, before: ProjectOptions, command: ComposeCo
         }
         C::Volumes { project, quiet, format } => {
             let target = project::Target::find(&project.over(before))?;
-            list::volumes(&connect(&place)?, &target, quiet, &format).await.map(done)
+            volumes::list(&connect(&place)?, &target, quiet, &format).await.map(done)
         }
         // Everything of the namespace goes, whether the file has it or not: there is no need of --remove-orphans.
         C::Down { project, volumes, rmi, timeout, services, .. } => {

@@ -56,6 +56,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         tracing::info!("a restored backup was put in place");
     }
     let schedule = schedule::Schedule::of(&options.backup)?;
+    let eviction = options.eviction.settings()?;
     let before = settings::read(&place);
     settings::complete(&mut options, before.as_ref());
     let plan = network::plan(&options)?;
@@ -116,7 +117,6 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         let controllers = naru_controllers::Options {
             authority: authority.certificate().to_owned(),
             volumes: volumes.display().to_string(),
-            eraser: Some(naru_controllers::erase_below(volumes)),
             node_gone: options.node_grace,
             presence: Some(server.presence()),
             pod_network: options.pod_network,
@@ -157,6 +157,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
         max_pods: MAX_PODS,
+        eviction,
         pod_cidr: Some(plan.pod_subnet.to_string()),
     });
     let agent = Arc::new(agent.await.context("the node cannot start")?);

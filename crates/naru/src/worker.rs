@@ -49,6 +49,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
     if !rustix::process::geteuid().is_root() {
         bail!("`naru agent` runs containers, which needs root: run `sudo naru agent`");
     }
+    let eviction = options.eviction.settings()?;
     let begun = std::time::Instant::now();
     crate::upgrade::collect_children();
     let Some(membership) = Membership::load(&place)? else {
@@ -108,6 +109,7 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
         dns: naru_agent::Dns { server: plan.dns.into(), ..naru_agent::Dns::default() },
         labels: cluster.labels.clone(),
         max_pods: server::MAX_PODS,
+        eviction,
         pod_cidr: Some(subnet.to_string()),
     });
     let agent = Arc::new(agent.await.context("the node cannot start")?);

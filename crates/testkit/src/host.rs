@@ -330,6 +330,8 @@ impl Host {
         command
             .env("NARU_STATE_DIR", self.state_dir())
             .env("NARU_RUN_DIR", self.run_dir())
+            // Nobody waits five minutes for the end of a pressure.
+            .env("NARU_EVICTION_PRESSURE_TRANSITION_PERIOD", "2s")
             .env("HOME", self.folder.join("home"))
             .env_remove("NO_COLOR")
             .current_dir(&self.folder);

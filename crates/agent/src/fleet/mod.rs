@@ -3,6 +3,7 @@
 //! Workers are known by uid, so a pod that was deleted and made again under the same name has two for a moment, and
 //! neither sees the other's wishes.
 
+mod erasing;
 mod neighbours;
 
 use std::{
@@ -18,6 +19,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::machine::Marks;
 use crate::pod::{self, Handle, Input, Node, ObjectChange, Saved, Spawn};
+pub(crate) use erasing::keep_erased;
 pub(crate) use neighbours::{Neighbours, follow as follow_neighbours};
 
 /// The workers, shared with the node's HTTP interface.

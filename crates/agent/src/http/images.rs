@@ -3,7 +3,7 @@
 //! Long operations answer at once with lines of JSON: `{"layer","status","current","total"}` for progress, then one
 //! result, or `{"error"}`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -13,8 +13,8 @@ use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
 use naru_client::BoxError;
 use naru_runtime::image::{
-    Auth, Digest, ImageError, ImageId, ImageRecord, Images, Progress, ProgressEvent, PruneOptions, PullOptions,
-    PullPolicy, PushOptions, Reference, Source, Step,
+    Auth, Digest, ImageError, ImageRecord, Images, Progress, ProgressEvent, PruneOptions, PullOptions, PullPolicy,
+    PushOptions, Reference, Source, Step,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -33,7 +33,7 @@ pub(super) async fn images(call: Call) -> Reply {
     let images = call.node().config.images.clone();
     let path = call.path.clone();
     let path: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
-    let used = in_use(&call);
+    let used = call.fleet.images_in_use();
     let query = &call.query;
     let name = || query.get("name").map(str::to_owned).ok_or_else(|| Refusal::bad("the query needs a name"));
     let target = |text: &str| Reference::parse(text).map_err(|error| refuse(&error));
@@ -92,20 +92,6 @@ pub(super) async fn images(call: Call) -> Reply {
             Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text))
         }
     }
-}
-
-/// Images that containers of this node were made from, or are about to be.
-fn in_use(call: &Call) -> HashSet<ImageId> {
-    let workers = call.fleet.workers();
-    let mut used = HashSet::new();
-    for worker in workers.values() {
-        let observed = worker.view.borrow().clone();
-        for image in observed.containers.values().filter_map(|seen| seen.image.as_ref()) {
-            used.extend(image.id.parse::<ImageId>().ok());
-            used.extend(image.shown.parse::<ImageId>().ok());
-        }
-    }
-    used
 }
 
 /// Runs an operation on a thread of its own: it may block, and its future may not move between threads.

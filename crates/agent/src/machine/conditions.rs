@@ -49,6 +49,7 @@ pub(super) fn conditions(input: &StatusInput<'_>, phase: Phase) -> Vec<PodCondit
         judged.push(Judged { message: Some(input.tested.join(" ")), ..Judged::holds(annotations::IMAGE_HEALTH) });
     }
     judged.extend(unhealthy(input));
+    judged.extend(evicted(input));
     judged.into_iter().map(|judged| stamp(input, judged)).collect()
 }
 
@@ -61,6 +62,13 @@ fn unhealthy(input: &StatusInput<'_>) -> Option<Judged> {
     let message = Some(health::message(sick)).filter(|message| !message.is_empty())?;
     let reason = Some("HealthTestFailed");
     Some(Judged { reason, message: Some(message), ..Judged::holds(annotations::UNHEALTHY) })
+}
+
+/// Why a pod whose node ran short of something was ended, in the words that Jobs and budgets look for.
+fn evicted(input: &StatusInput<'_>) -> Option<Judged> {
+    let ending = input.observed.ending.as_ref().filter(|ending| ending.reason == "Evicted")?;
+    let (reason, message) = (Some("TerminationByKubelet"), Some(ending.message.clone()));
+    Some(Judged { reason, message, ..Judged::holds("DisruptionTarget") })
 }
 
 fn initialized(input: &StatusInput<'_>, phase: Phase) -> Judged {

@@ -35,6 +35,6 @@ pub use observed::{
     Ending, Exit, Hook, ImageSeen, Marks, Observed, Presence, Sandbox, Seen, State, Stop, Trouble, Why, Wish,
 };
 pub use parse::{parse as desired, power};
-pub use phase::Phase;
+pub use phase::{Phase, is_over};
 pub use status::{StatusInput, status};
 pub use step::{Step, step};

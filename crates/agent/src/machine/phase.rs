@@ -36,6 +36,12 @@ impl Phase {
     }
 }
 
+/// Whether nothing of the pod runs any more, nor ever will.
+#[must_use]
+pub fn is_over(desired: &Desired, observed: &Observed, now: Timestamp) -> bool {
+    phase(desired, observed, now).is_terminal()
+}
+
 /// The phase. A pod of `restartPolicy: Always` is terminal only on its way out: one whose containers are held down by
 /// `naru.io/restart` or `naru.io/power` may be started again, so it stays `Running` and its controller keeps it.
 pub(super) fn phase(desired: &Desired, observed: &Observed, now: Timestamp) -> Phase {

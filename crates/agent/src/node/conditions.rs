@@ -1,51 +1,37 @@
-//! The node's conditions: a pure judgement over a few figures.
+//! The node's conditions: pure.
 
 use jiff::Timestamp;
 use naru_api::k8s::{api::core::v1::NodeCondition, apimachinery::pkg::apis::meta::v1::Time};
 
-/// Figures of this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gauges {
-    /// Bytes that could be given out without swapping.
-    pub memory_available: i64,
-    /// Bytes of the state folder's filesystem.
-    pub disk: i64,
-    /// Bytes of it that are free.
-    pub disk_available: i64,
-    /// Processes and threads.
-    pub tasks: i64,
-    /// Most that the kernel allows.
-    pub tasks_limit: i64,
-}
+use crate::pressure::Pressures;
 
 /// Condition of a node: its message says which other nodes' pods it does not reach, and why.
 pub const NODES_UNREACHABLE: &str = "naru.io/NodesUnreachable";
-
-/// Bytes of available memory below which pods should go elsewhere (kubelet's default).
-const MEMORY_LOW: i64 = 100 << 20;
 
 /// The five conditions; transition times are kept from `before` where the status is the same.
 ///
 /// That some other node cannot be reached is a condition of our own: with Kubernetes' `NetworkUnavailable` one node that
 /// nobody reaches would take all others out of the scheduler's choice.
 pub(super) fn conditions(
-    gauges: Gauges,
+    pressures: &Pressures,
     troubles: &[String],
     reached: &str,
     before: &[NodeCondition],
     now: Timestamp,
 ) -> Vec<NodeCondition> {
-    let memory = gauges.memory_available < MEMORY_LOW;
-    let disk = gauges.disk > 0 && gauges.disk_available < gauges.disk / 20;
-    let tasks = gauges.tasks_limit > 0 && gauges.tasks > gauges.tasks_limit / 10 * 9;
+    let Pressures { memory, disk, pid } = pressures;
     [
         ("MemoryPressure", memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory", "memory available"),
         ("DiskPressure", disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure", "disk space available"),
-        ("PIDPressure", tasks, "KubeletHasInsufficientPID", "KubeletHasSufficientPID", "PIDs available"),
+        ("PIDPressure", pid, "KubeletHasInsufficientPID", "KubeletHasSufficientPID", "PIDs available"),
     ]
-    .map(|(kind, holds, bad, good, what)| {
-        let message = format!("this node has {} {what}", if holds { "too little" } else { "sufficient" });
-        stamp(kind, holds, if holds { bad } else { good }, &message, before, now)
+    .map(|(kind, pressure, bad, good, what)| {
+        let message = match pressure {
+            // No figures: every change of a Node goes to every node.
+            Some(threshold) => format!("this node has too little {what}, or had a short while ago ({threshold})"),
+            None => format!("this node has sufficient {what}"),
+        };
+        stamp(kind, pressure.is_some(), if pressure.is_some() { bad } else { good }, &message, before, now)
     })
     .into_iter()
     .chain([ways(troubles, reached, before, now)])
@@ -88,15 +74,16 @@ mod tests {
 
     #[test]
     fn pressure_is_told_and_transition_times_are_kept() {
-        let fine = Gauges { memory_available: 1 << 30, disk: 100, disk_available: 50, tasks: 10, tasks_limit: 100 };
+        let fine = Pressures::default();
         let first = Timestamp::from_second(100).unwrap();
-        let before = conditions(fine, &[], "w1 by route", &[], first);
+        let before = conditions(&fine, &[], "w1 by route", &[], first);
         let holds =
             |list: &[NodeCondition], kind: &str| list.iter().any(|known| known.type_ == kind && known.status == "True");
         assert!(holds(&before, "Ready") && !holds(&before, "DiskPressure"));
-        let full = Gauges { disk_available: 4, memory_available: 1, ..fine };
+        let word = |text: &str| Some(text.to_owned());
+        let full = Pressures { disk: word("nodefs.available<10%"), memory: word("memory.available<100Mi"), pid: None };
         let trouble = ["no way to w1".to_owned(), "nor to w2".to_owned()];
-        let after = conditions(full, &trouble, "", &before, Timestamp::from_second(200).unwrap());
+        let after = conditions(&full, &trouble, "", &before, Timestamp::from_second(200).unwrap());
         assert!(holds(&after, "DiskPressure") && holds(&after, "MemoryPressure") && !holds(&after, "PIDPressure"));
         let ways = |list: &[NodeCondition]| {
             list.iter().find(|known| known.type_ == NODES_UNREACHABLE).and_then(|known| known.message.clone())

@@ -46,7 +46,7 @@ impl Machine {
 }
 
 /// A line of `/proc/meminfo` in bytes.
-pub(super) fn meminfo(name: &str) -> i64 {
+pub(crate) fn meminfo(name: &str) -> i64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib: Option<i64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());

@@ -6,6 +6,6 @@ mod images;
 mod register;
 
 pub use conditions::NODES_UNREACHABLE;
-pub(crate) use facts::{labels, translate_facts};
+pub(crate) use facts::{labels, meminfo, translate_facts};
 pub(crate) use images::keep_told as keep_images_told;
 pub(crate) use register::keep_registered;

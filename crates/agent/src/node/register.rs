@@ -10,12 +10,13 @@ use naru_api::k8s::api::{
 };
 use naru_client::{ClientError, Informer, PatchKind, Resource};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
-    conditions::{Gauges, conditions},
-    facts::{Machine, architecture, disk, labels, meminfo},
+    conditions::conditions,
+    facts::{Machine, architecture, labels},
 };
-use crate::Config;
+use crate::{Config, pressure::Pressures};
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A status without news is told this often. The lease says that the node lives; every other node follows this one's
@@ -27,10 +28,10 @@ const LEASE_SECONDS: i32 = 40;
 const POD_SUBNET: &str = "naru.io/pod-subnet";
 
 /// Registers the node and keeps its status and lease current, for ever.
-pub(crate) async fn keep_registered(config: Config) {
+pub(crate) async fn keep_registered(config: Config, mut pressures: watch::Receiver<Pressures>) {
     let machine = Machine::read(&config.state_dir);
     let mut wait = Duration::from_millis(20);
-    while let Err(error) = register(&config, &machine).await {
+    while let Err(error) = register(&config, &machine, &pressures).await {
         tracing::debug!(error = %crate::chain(&error), "the node is not registered yet");
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(5));
@@ -49,8 +50,9 @@ pub(crate) async fn keep_registered(config: Config) {
         }
         moved |= addresses.has_changed().unwrap_or(false);
         addresses.mark_unchanged();
-        let now =
-            conditions(gauges(&config), &config.network.troubles(), &config.network.ways(), &told, Timestamp::now());
+        let pressed = pressures.borrow_and_update().clone();
+        let (troubles, ways) = (config.network.troubles(), config.network.ways());
+        let now = conditions(&pressed, &troubles, &ways, &told, Timestamp::now());
         let differ =
             |(new, old): (&NodeCondition, &NodeCondition)| new.status != old.status || new.message != old.message;
         let changed = moved || now.len() != told.len() || now.iter().zip(&told).any(differ);
@@ -58,13 +60,13 @@ pub(crate) async fn keep_registered(config: Config) {
         let given_up = told_at.is_some() && seen_now.as_ref().is_some_and(|seen| !seen.ready);
         if seen_now.is_some_and(|seen| told_at.is_some() && seen.subnet != config.pod_cidr) {
             // Made anew by a restored cluster, which knows no more of this node than its key.
-            drop(register(&config, &machine).await);
+            drop(register(&config, &machine, &pressures).await);
         }
         if changed || given_up || told_at.is_none_or(|at| at.elapsed() >= STATUS_AGAIN) {
             match tell(&config, &machine, &now).await {
                 Ok(()) => (told, told_at, moved) = (now, Some(tokio::time::Instant::now()), false),
                 // Deleted by hand: a node that runs is registered.
-                Err(error) if error.is_not_found() => drop(register(&config, &machine).await),
+                Err(error) if error.is_not_found() => drop(register(&config, &machine, &pressures).await),
                 Err(error) => tracing::debug!(error = %crate::chain(&error), "the node's status was not told"),
             }
         }
@@ -72,6 +74,10 @@ pub(crate) async fn keep_registered(config: Config) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(again) => break,
+                Ok(()) = pressures.changed() => {
+                    pressures.mark_changed();
+                    break;
+                }
                 Ok(()) = addresses.changed() => {
                     addresses.mark_changed();
                     break;
@@ -111,7 +117,11 @@ fn is_ready(node: &Node) -> bool {
     conditions.into_iter().any(|known| known.type_ == "Ready" && known.status == "True")
 }
 
-async fn register(config: &Config, machine: &Machine) -> Result<(), ClientError> {
+async fn register(
+    config: &Config,
+    machine: &Machine,
+    pressures: &watch::Receiver<Pressures>,
+) -> Result<(), ClientError> {
     let api = config.client.api::<Node>(None);
     let mut spec = json!({});
     if let Some(cidr) = &config.pod_cidr {
@@ -134,12 +144,8 @@ async fn register(config: &Config, machine: &Machine) -> Result<(), ClientError>
         }
         Err(error) => return Err(error),
     }
-    tell(
-        config,
-        machine,
-        &conditions(gauges(config), &config.network.troubles(), &config.network.ways(), &[], Timestamp::now()),
-    )
-    .await
+    let (pressed, network) = (pressures.borrow().clone(), &config.network);
+    tell(config, machine, &conditions(&pressed, &network.troubles(), &network.ways(), &[], Timestamp::now())).await
 }
 
 async fn tell(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> Result<(), ClientError> {
@@ -179,15 +185,6 @@ fn status(config: &Config, machine: &Machine, conditions: &[NodeCondition]) -> V
             "kubeProxyVersion": "v1.36.0+naru",
         },
     })
-}
-
-fn gauges(config: &Config) -> Gauges {
-    let (disk, disk_available) = disk(&config.state_dir);
-    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    // `0.52 0.58 0.59 2/1345 4242`: running and existing tasks.
-    let tasks = text("/proc/loadavg").split_whitespace().nth(3).and_then(|word| word.split('/').nth(1)?.parse().ok());
-    let tasks_limit = text("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(0);
-    Gauges { memory_available: meminfo("MemAvailable"), disk, disk_available, tasks: tasks.unwrap_or(0), tasks_limit }
 }
 
 /// Renews the lease by which the control plane knows that this node lives.

@@ -97,6 +97,11 @@ impl Claims {
         }
     }
 
+    /// Whether a pod has, or may have, processes.
+    pub fn is_occupied(&self, uid: &str) -> bool {
+        self.holders.lock().get(uid).is_some_and(|holder| holder.occupied)
+    }
+
     /// Forgets a pod.
     pub fn leave(&self, uid: &str) {
         if self.holders.lock().remove(uid).is_some() {

@@ -95,6 +95,13 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Notes something about an object that belongs to no namespace.
+    pub fn note_about(&self, involved: Value, note: Note) {
+        let _ = self.queue.try_send(Sent { involved, namespace: "default".into(), note, at: Timestamp::now() });
+    }
+}
+
 /// An event already in the API.
 struct Known {
     name: String,

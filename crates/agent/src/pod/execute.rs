@@ -163,6 +163,17 @@ impl Executor {
         self.made.lock().prepared.clone()
     }
 
+    /// Whether the pod has ended for good.
+    pub fn is_over(&self, observed: &Observed) -> bool {
+        let desired = self.made.lock().desired.clone();
+        desired.is_some_and(|desired| machine::is_over(&desired, observed, Timestamp::now()))
+    }
+
+    /// Whether one of the pod's volumes lies there.
+    pub fn was_given(&self, folder: &std::path::Path) -> bool {
+        self.made.lock().prepared.paths.values().any(|path| path == folder)
+    }
+
     pub(super) fn facts(&self) -> Facts {
         let made = self.made.lock();
         let on_host = made.pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);

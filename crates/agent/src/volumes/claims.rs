@@ -84,7 +84,7 @@ fn folder(
 }
 
 /// Where a volume lies here. Ours are named by the server, below its own state folder; this machine's may be another one.
-fn own_folder(found: &PersistentVolume, path: &Path, state: &Path) -> PathBuf {
+pub(super) fn own_folder(found: &PersistentVolume, path: &Path, state: &Path) -> PathBuf {
     let annotations = found.metadata.annotations.as_ref();
     let ours = annotations.and_then(|all| all.get(PROVISIONED_BY)).is_some_and(|by| by == LOCAL);
     match path.file_name().filter(|_| ours) {

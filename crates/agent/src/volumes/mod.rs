@@ -9,6 +9,7 @@
 mod atomic;
 mod claims;
 mod copy_up;
+mod erase;
 mod mounts;
 mod payload;
 mod prepare;
@@ -23,10 +24,11 @@ use jiff::Timestamp;
 
 pub(crate) use atomic::{Entry, write as write_payload};
 pub(crate) use copy_up::fill as copy_up;
+pub(crate) use erase::{DATA, Duty, ERASE_ON, duty, erase, noted};
 pub(crate) use mounts::{CopyUp, container_mounts};
 pub(crate) use payload::{Payload, Sources, needs};
 pub(crate) use prepare::{Prepare, claim_name, prepare};
-pub(crate) use remove::{clean, unmount};
+pub(crate) use remove::{clean, shed, unmount};
 pub(crate) use usage::{exceeded, has_limits};
 
 /// A pod's prepared volumes by name.

@@ -41,8 +41,21 @@ pub(crate) fn clean(paths: &Paths) -> Result<(), VolumeError> {
     Ok(())
 }
 
+/// Removes what a pod that ended has written, but for its logs; whether there was anything. What is still mounted stays.
+pub(crate) fn shed(paths: &Paths) -> bool {
+    let volumes = fs::read_dir(paths.volumes()).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders = [paths.root.join("layers"), paths.root.join("anonymous")].into_iter().chain(volumes);
+    let mut any = false;
+    for folder in folders.filter(|folder| folder.symlink_metadata().is_ok_and(|meta| meta.is_dir())) {
+        if mounts_below(&folder).is_ok_and(|mounts| mounts.is_empty()) {
+            any |= fs::remove_dir_all(&folder).is_ok();
+        }
+    }
+    any
+}
+
 /// Mount points at or below a folder, outer ones first.
-fn mounts_below(path: &Path) -> Result<Vec<PathBuf>, VolumeError> {
+pub(super) fn mounts_below(path: &Path) -> Result<Vec<PathBuf>, VolumeError> {
     let table = "/proc/self/mountinfo";
     let text = fs::read(table).map_err(VolumeError::io("read", table))?;
     let points = text.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));

@@ -183,6 +183,7 @@ impl Machine {
                 dns: Dns::default(),
                 labels: BTreeMap::new(),
                 max_pods: 110,
+                eviction: naru_agent::Eviction::default(),
                 pod_cidr: None,
             };
             Agent::start(config).await.unwrap()

@@ -15,6 +15,11 @@ use crate::authentication::member::{KEY_HASH, UNTIL};
 use crate::encode::BY_NODE;
 use crate::object;
 
+/// Finalizer of a volume whose data lies on a node.
+const DATA: &str = "naru.io/local-data";
+/// Label of a volume whose data has to go: the node that erases it.
+const ERASE_ON: &str = "naru.io/erase-on";
+
 /// What the cluster knows of pods.
 pub(crate) trait Facts {
     /// The node that a pod is bound to; `None` without such a pod.
@@ -65,6 +70,8 @@ pub(crate) fn judge(node: &str, asked: &Attributes<'_>, facts: &impl Facts) -> R
             let own = namespace == "kube-node-lease" && (name == node || (verb == "create" && name.is_empty()));
             if own { Ok(()) } else { Err(format!("node {node} has only the lease kube-node-lease/{node}")) }
         }
+        // Judged by the change: only that data has been erased.
+        ("", "persistentvolumes", "") if matches!(verb, "patch" | "update") && !name.is_empty() => Ok(()),
         ("", "persistentvolumes" | "persistentvolumeclaims", _) if !reads => {
             Err("a node does not write volumes and claims".to_owned())
         }
@@ -141,6 +148,7 @@ pub(crate) fn judge_change(node: &str, collection: &str, old: &Value, new: &Valu
         }
         "pods" => Err(format!("pod {}/{} is not on node {node}", meta::namespace(old), meta::name(old))),
         "leases.coordination.k8s.io" if meta::name(old) == node => Ok(()),
+        "persistentvolumes" => erased(node, old, new),
         "events" => sender(node, old).and_then(|()| sender(node, new)),
         other => Err(format!("a node changes no {other}")),
     }
@@ -177,6 +185,22 @@ fn mirror(node: &str, pod: &Value) -> Result<(), String> {
         return Err("a mirror refers to no secret, configmap, claim or service account".into());
     }
     Ok(())
+}
+
+/// A node says of a volume on its way out that it has erased its data there, and nothing else of any.
+fn erased(node: &str, old: &Value, new: &Value) -> Result<(), String> {
+    if !meta::is_deleting(old) || meta::label(old, ERASE_ON) != Some(node) {
+        return Err(format!("the data of volume {} is not node {node}'s to erase", meta::name(old)));
+    }
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        let left = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        let left: Vec<Value> = left.into_iter().filter(|name| name != DATA).collect();
+        meta::set(&mut object, "finalizers", left);
+        ["managedFields", "resourceVersion"].iter().for_each(|field| drop(meta::unset(&mut object, field)));
+        object
+    };
+    if rest(old) == rest(new) { Ok(()) } else { Err("a node only takes its own finalizer off a volume".into()) }
 }
 
 fn sender(node: &str, event: &Value) -> Result<(), String> {

@@ -95,8 +95,12 @@ impl Controller for Claims {
             claim.spec.storage_class_name.as_deref().and_then(|name| self.cluster.storage_classes.get("", name));
         let volumes = self.cluster.volumes.list().into_iter().map(|volume| volume.view.clone());
         let (mut own, mut free) = (None, Vec::new());
-        for volume in volumes.filter(|volume| !volume.metadata.is_deleting()) {
+        for volume in volumes {
             let named = volume.metadata.name == claim.spec.volume_name;
+            // One that is to go stays with the claim that has it, and serves no other.
+            if volume.metadata.is_deleting() && !named {
+                continue;
+            }
             match &volume.spec.claim_ref {
                 Some(held) if matching::is_for(held, &claim.metadata) => own = Some(volume),
                 None if named => own = Some(volume),

@@ -5,7 +5,6 @@
 //! affinity then holds every later pod there.
 
 mod claims;
-mod erase;
 mod matching;
 mod provision;
 #[cfg(test)]
@@ -13,13 +12,16 @@ mod tests;
 mod volumes;
 
 pub(crate) use claims::Claims;
-pub use erase::{Eraser, erase_below};
 pub(crate) use volumes::Volumes;
 
 /// The provisioner whose volumes are folders on a node.
 pub(crate) const LOCAL: &str = "naru.io/local";
 /// Finalizer: pods may still use the claim.
 const PROTECTED: &str = "kubernetes.io/pvc-protection";
+/// Finalizer of a local volume: its data lies on a node, which erases it before the volume goes.
+const DATA: &str = "naru.io/local-data";
+/// Label of a volume whose data has to go: the node that erases it.
+const ERASE_ON: &str = "naru.io/erase-on";
 /// Annotation of a claim: its binding is complete.
 const BOUND: &str = "pv.kubernetes.io/bind-completed";
 /// Annotation of a volume: who made it.

@@ -4,7 +4,7 @@ use naru_api::naru::names;
 use naru_client::ObjectRef;
 use serde_json::{Value, json};
 
-use super::PROVISIONED_BY;
+use super::{DATA, PROVISIONED_BY};
 use crate::plan::Write;
 use crate::resources::VOLUMES;
 use crate::views::{Meta, Node, PersistentVolume, PersistentVolumeClaim, StorageClass};
@@ -27,11 +27,16 @@ pub(super) fn volume(
         return Err("a local volume is a folder: volumeMode Block cannot be had from this storage class".into());
     }
     let name = format!("pvc-{}", meta.uid);
+    let mut annotations = json!({ PROVISIONED_BY: class.provisioner });
+    // What people call it is told also when the claim is gone.
+    if let Some(title) = meta.annotation(names::TITLE) {
+        annotations[names::TITLE] = title.into();
+    }
     // Any access mode will do: all its pods are on one node, where any number of them can share a folder.
     Ok(json!({
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": { "name": name, "annotations": { PROVISIONED_BY: class.provisioner } },
+        "metadata": { "name": name, "annotations": annotations, "finalizers": [DATA] },
         "spec": {
             "capacity": { "storage": claim.spec.resources["requests"]["storage"] },
             "accessModes": claim.spec.access_modes,

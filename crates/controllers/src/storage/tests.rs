@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -130,33 +129,63 @@ fn a_claim_in_use_stays() {
 #[test]
 fn volumes_follow_their_claims() {
     let bound = claim(json!({}), json!({ "volumeName": "v" }), "Bound");
-    let look = |spec: Value, claim| volumes::plan(&volumes::View { volume: volume("v", "1Gi", spec), claim });
+    let look = |spec: Value, claim| {
+        volumes::plan(&volumes::View { volume: volume("v", "1Gi", spec), claim, ..volumes::View::default() })
+    };
     for (spec, claim, phase) in
         [(json!({}), None, "Available"), (held_by(""), None, "Available"), (held_by("c"), Some(bound.clone()), "Bound")]
     {
         let plan = look(spec, claim);
         assert!(texts(&plan)[0].contains(phase), "{plan}");
     }
-    let back = texts(&look(held_by("former"), Some(bound)));
-    assert!(back[0].contains("Released") && back[1] == "delete persistentvolumes v", "{back:?}");
+    assert!(texts(&look(held_by("former"), Some(bound)))[0].contains("Released"));
     let mut kept = held_by("c");
     kept["persistentVolumeReclaimPolicy"] = "Retain".into();
     assert_eq!(texts(&look(kept, None)).len(), 1, "a retained one is only released");
 }
 
-#[tokio::test]
-async fn only_folders_of_volumes_are_erased() {
-    let dir = tempfile::tempdir().unwrap();
-    let inside = dir.path().join("v1");
-    std::fs::create_dir_all(inside.join("deep")).unwrap();
-    let eraser = erase_below(dir.path());
-    eraser(inside.clone()).await.unwrap();
-    assert!(!inside.exists());
-    eraser(inside).await.unwrap();
-    for outside in [dir.path().to_owned(), dir.path().join("../x"), dir.path().join("a/b"), PathBuf::from("/")] {
-        assert!(eraser(outside.clone()).await.is_err(), "{outside:?}");
-    }
-    assert!(dir.path().exists());
+/// A volume whose claim is gone, with more metadata.
+fn released(meta: Value, policy: &str, node: Option<&str>) -> volumes::View {
+    let affinity = json!({ "required": { "nodeSelectorTerms": [{ "matchExpressions": [
+        { "key": "kubernetes.io/hostname", "operator": "In", "values": ["w1"] }] }] } });
+    let mut object = json!({
+        "metadata": { "name": "v", "uid": "u", "resourceVersion": "9", "annotations": { PROVISIONED_BY: LOCAL } },
+        "spec": { "persistentVolumeReclaimPolicy": policy, "nodeAffinity": affinity,
+            "claimRef": { "namespace": "shop", "name": "data", "uid": "c" } },
+        "status": { "phase": "Released" },
+    });
+    meta.as_object().unwrap().iter().for_each(|(key, value)| object["metadata"][key] = value.clone());
+    volumes::View { volume: Arc::new(view(object)), claim: None, node: node.map(str::to_owned) }
+}
+
+#[test]
+fn data_is_erased_by_the_node_that_has_it_before_its_volume_goes() {
+    let plan = |meta: Value, node| volumes::plan(&released(meta, "Delete", node));
+    // One of an earlier version has no finalizer yet.
+    let first = texts(&plan(json!({}), Some("w1")));
+    assert!(
+        first[0].contains(r#""finalizers":["naru.io/local-data"]"#) && first[0].contains(r#""naru.io/erase-on":"w1""#)
+    );
+    let noted = json!({ "finalizers": [DATA], "labels": { ERASE_ON: "w1" } });
+    assert_eq!(texts(&plan(noted.clone(), Some("w1"))), ["delete persistentvolumes v"]);
+    let mut going = noted;
+    going["deletionTimestamp"] = "2026-03-01T12:00:00Z".into();
+    let waits = plan(going.clone(), Some("w1"));
+    assert!(waits.writes.is_empty() && waits.reason.contains("node w1"), "{waits}");
+    // Deleted by hand: who erases is noted then.
+    let by_hand = json!({ "finalizers": [DATA], "deletionTimestamp": "2026-03-01T12:00:00Z" });
+    assert!(texts(&plan(by_hand.clone(), Some("w1")))[0].contains(r#""naru.io/erase-on":"w1""#));
+    // A node that was removed has no duty, and people are told where the data stays.
+    let gone = plan(going.clone(), None);
+    assert!(texts(&gone)[0].contains(r#""finalizers":null"#), "{gone}");
+    assert!(gone.notices[0].message.contains("Node w1") && gone.notices[0].message.contains("shop/data"), "{gone}");
+    // What is to be kept is kept.
+    let kept = volumes::plan(&released(by_hand, "Retain", Some("w1")));
+    assert!(texts(&kept)[0].contains(r#""finalizers":null"#) && kept.notices.is_empty(), "{kept}");
+    // While a claim has it, it stays.
+    let held = claim(json!({}), json!({ "volumeName": "v" }), "Bound");
+    let plan = volumes::plan(&volumes::View { claim: Some(held), ..released(going, "Delete", None) });
+    assert!(plan.writes.is_empty() && plan.reason.contains("claim"), "{plan}");
 }
 
 #[test]

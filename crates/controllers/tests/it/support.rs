@@ -75,8 +75,7 @@ impl World {
         let shutdown = CancellationToken::new();
         pretend_node(&client).await;
         let volumes = dir.path().join("volumes").to_str().expect("a plain path").to_owned();
-        let eraser = Some(naru_controllers::erase_below(&volumes));
-        let options = Options { authority: certificate, volumes, eraser, ..Options::default() };
+        let options = Options { authority: certificate, volumes, ..Options::default() };
         let controllers = naru_controllers::start(client.clone(), options, shutdown.clone()).await;
         let pods = Informer::builder(pods(), |json| Ok(serde_json::from_slice(json)?)).start(&client);
         pods.synced().await;

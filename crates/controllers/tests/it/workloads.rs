@@ -182,16 +182,26 @@ async fn a_daemon_runs_on_the_node_and_a_stateful_set_has_its_volumes() {
     let volumes = resource("", "PersistentVolume", "persistentvolumes", false);
     let name = claim["spec"]["volumeName"].as_str().unwrap();
     let volume = world.until(&volumes, "", name, |volume| volume["status"]["phase"] == "Bound").await;
-    let path = std::path::PathBuf::from(volume["spec"]["local"]["path"].as_str().unwrap());
-    std::fs::create_dir_all(&path).unwrap();
+    assert_eq!(volume["metadata"]["finalizers"], json!(["naru.io/local-data"]));
     let api = world.client.dynamic(claims.clone(), Some("default"));
     api.delete("data-db-1", &DeleteOptions::default()).await.unwrap();
     let held = api.get("data-db-1").await.unwrap();
     assert!(is_leaving(&held), "a pod uses it");
     world.client.dynamic(sets, Some("default")).delete("db", &DeleteOptions::default()).await.unwrap();
+    // It stays until its node has said that the data is erased.
+    let on = |volume: &Value| volume["metadata"]["labels"]["naru.io/erase-on"] == "n1" && is_leaving(volume);
+    world.until(&volumes, "", name, on).await;
+    let erased = json!({ "metadata": { "finalizers": null } });
+    world.client.dynamic(volumes.clone(), None).patch(name, PatchKind::Merge, &erased).await.unwrap();
     world.until(&volumes, "", name, Value::is_null).await;
-    assert!(!path.exists(), "its data went with it");
-    world.until(&claims, "default", "data-db-0", |claim| claim["status"]["phase"] == "Bound").await;
+    let claim = world.until(&claims, "default", "data-db-0", |claim| claim["status"]["phase"] == "Bound").await;
+    // A node that is removed has no duty any more.
+    let name = claim["spec"]["volumeName"].as_str().unwrap();
+    api.delete("data-db-0", &DeleteOptions::default()).await.unwrap();
+    world.until(&volumes, "", name, on).await;
+    let nodes = world.client.dynamic(resource("", "Node", "nodes", false), None);
+    nodes.delete("n1", &DeleteOptions::default()).await.unwrap();
+    world.until(&volumes, "", name, Value::is_null).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,8 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AgentOptions {
+    #[command(flatten)]
+    pub eviction: super::eviction::EvictionOptions,
     /// What is logged: error, warn, info, debug, trace, or a filter such as naru_agent=debug
     #[arg(long, env = "NARU_LOG", default_value = "info")]
     pub log: String,

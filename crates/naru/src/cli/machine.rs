@@ -44,6 +44,8 @@ pub(crate) struct ServerOptions {
     #[arg(long, default_value = "0", value_name = "NUMBER")]
     pub rebalance: usize,
     #[command(flatten)]
+    pub eviction: super::eviction::EvictionOptions,
+    #[command(flatten)]
     pub backup: ScheduleOptions,
     /// What is logged: error, warn, info, debug, trace, or a filter such as naru_agent=debug
     #[arg(long, env = "NARU_LOG", default_value = "info")]

@@ -65,7 +65,7 @@ fn workload(pod: &Value) -> String {
 /// The claims whose data lies on a node.
 fn data(name: &str, volumes: &[Value]) -> Vec<String> {
     let on = volumes.iter().filter(|volume| super::status::is_on(volume, name));
-    let claims = on.filter(|volume| volume["status"]["phase"] != "Released");
+    let claims = on.filter(|volume| volume["status"]["phase"] != "Released" && !meta::is_deleting(volume));
     claims
         .map(|volume| format!("{}/{}", meta::text(volume, "spec.claimRef.namespace"), super::status::claim_of(volume)))
         .collect()

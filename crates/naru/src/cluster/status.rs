@@ -183,7 +183,16 @@ fn troubles(
                      gone for good: `naru node rm --force {name}`"
                 ),
             );
-            let waiting: Vec<&str> = volumes.iter().filter(|volume| is_on(volume, name)).map(claim_of).collect();
+            let here = volumes.iter().filter(|volume| is_on(volume, name));
+            let (removed, kept): (Vec<&Value>, Vec<&Value>) = here.partition(|volume| meta::is_deleting(volume));
+            if !removed.is_empty() {
+                let list = removed.into_iter().map(claim_of).collect::<Vec<_>>().join(", ");
+                add(
+                    format!("the data of {list}, which was removed, is on node {name} until that machine erases it"),
+                    "it does so when it is back".to_owned(),
+                );
+            }
+            let waiting: Vec<&str> = kept.into_iter().map(claim_of).collect();
             if !waiting.is_empty() {
                 let list = waiting.join(", ");
                 add(

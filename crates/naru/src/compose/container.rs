@@ -76,11 +76,19 @@ impl Container {
             State::Paused => "Up (Paused)".to_owned(),
             State::Exited(code, reason, at) => {
                 let killed = if reason == "OOMKilled" { ", OOMKilled" } else { "" };
-                let again = self.trouble.as_ref().map(|why| format!("; not started again: {why}")).unwrap_or_default();
+                let evicted = self.evicted().map(|why| format!("; evicted: {why}"));
+                let again = || self.trouble.as_ref().map(|why| format!("; not started again: {why}"));
+                let again = evicted.or_else(again).unwrap_or_default();
                 format!("Exited ({code}{killed}) {} ago{again}", since(at))
             }
             State::Removing => "Removing".to_owned(),
         }
+    }
+
+    /// Why its node ended it, where that ran short of something.
+    fn evicted(&self) -> Option<&str> {
+        let status = &self.object["status"];
+        (status["reason"] == "Evicted").then(|| status["message"].as_str().unwrap_or_default().trim())
     }
 
     /// How long ago it was made.

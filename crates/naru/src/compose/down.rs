@@ -112,9 +112,15 @@ async fn remove_rest(client: &Client, target: &Target, volumes: bool) -> anyhow:
     let claims = claim_titles(client, target).await?;
     if volumes || claims.is_empty() {
         // The namespace holds nothing but the project: with its volumes gone, it goes as a whole.
-        claims.iter().for_each(|name| eprintln!(" Volume {name}  Removed"));
+        let data = super::volumes::to_erase(client, target).await?;
         remove_namespace(&namespaces, &target.namespace, &background).await?;
-        return gone(&namespaces, &target.namespace, SLACK).await;
+        gone(&namespaces, &target.namespace, SLACK).await?;
+        let left = super::volumes::erased(client, target, &data).await?;
+        for name in &claims {
+            let more = left.get(name).map(|words| format!("; {words}")).unwrap_or_default();
+            eprintln!(" Volume {name}  Removed{more}");
+        }
+        return Ok(());
     }
     for resource in [Resource::of::<Service>(), Resource::of::<ConfigMap>(), Resource::of::<Secret>()] {
         let kind = resource.kind.clone();

@@ -256,20 +256,3 @@ pub(crate) async fn projects(
     }
     Ok(())
 }
-
-/// `naru volumes`.
-pub(crate) async fn volumes(client: &Client, target: &Target, quiet: bool, format: &str) -> anyhow::Result<()> {
-    let names = super::down::claim_titles(client, target).await?;
-    if quiet {
-        names.iter().for_each(|name| println!("{name}"));
-    } else if format == "json" {
-        for name in &names {
-            println!("{}", json!({"Name": name, "Driver": "local", "Project": target.name}));
-        }
-    } else {
-        let mut table = Table::new(&["DRIVER", "VOLUME NAME"]);
-        names.into_iter().for_each(|name| table.row(vec!["local".to_owned(), name]));
-        table.print();
-    }
-    Ok(())
-}

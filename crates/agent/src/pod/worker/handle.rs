@@ -45,6 +45,13 @@ pub(crate) enum Input {
         /// Whether it stays down.
         held: bool,
     },
+    /// The node runs short of something, and this pod has to go.
+    Evict {
+        /// Why.
+        message: String,
+        /// The longest time between TERM and KILL.
+        grace: std::time::Duration,
+    },
     /// A probe's verdict changed.
     Probe(Verdict),
     /// An object of the pod's namespace changed.

@@ -23,6 +23,7 @@ impl Worker {
                     self.observed.lose_sandbox(&self.desired, text, now);
                 }
             }
+            Input::Evict { message, grace } => self.evict(message, grace, now),
             Input::Hold { container, held } => self.observed.hold(&self.desired, &container, held),
             Input::Probe(verdict) => self.probed(verdict, now),
             Input::Object(change) if self.refers_to(&change) => {
@@ -36,6 +37,21 @@ impl Worker {
                 self.judge_gates();
             }
             Input::Gates => self.judge_gates(),
+        }
+    }
+
+    /// Ends the pod for good because its node runs short of something, sooner than its own grace would.
+    fn evict(&mut self, message: String, grace: std::time::Duration, now: Timestamp) {
+        self.end("Evicted", message, now);
+        if self.observed.ending.is_none() {
+            return;
+        }
+        let grace = grace.min(self.desired.grace);
+        let running = self.observed.containers.iter().filter(|(_, seen)| seen.is_running());
+        let names: Vec<_> = running.map(|(name, _)| name.clone()).collect();
+        for container in names {
+            let stop = Effect::BeginStop { container, why: Why::Ended, grace };
+            self.observed.apply(&self.desired, &stop, Ok(Outcome::Done), now);
         }
     }
 

@@ -67,7 +67,9 @@ fn a_node_and_its_lease_are_its_own() {
     }
     judge("a", &asked("patch", "leases", "shop", "a"), &Small).expect_err("elsewhere");
     judge("a", &asked("delete", "nodes", "", "b"), &Small).expect_err("removing others");
-    for kind in ["persistentvolumes", "persistentvolumeclaims/status"] {
+    judge("a", &asked("patch", "persistentvolumes", "", "v"), &Small).expect("by the change");
+    judge("a", &asked("delete", "persistentvolumes", "", "v"), &Small).expect_err("the cluster does");
+    for kind in ["persistentvolumes/status", "persistentvolumeclaims/status"] {
         judge("a", &asked("patch", kind, "", "v"), &Small).expect_err(kind);
     }
 }
@@ -140,6 +142,34 @@ fn what_the_cluster_decides_about_a_node_is_not_the_nodes() {
     }
     with(&|node| node["metadata"]["labels"]["kubernetes.io/hostname"] = "b".into()).expect_err("another's name");
     judge_change("b", "nodes", &old, &old).expect_err("another node");
+}
+
+#[test]
+fn a_node_says_of_volumes_only_that_it_has_erased_their_data() {
+    let old = json!({"metadata": {"name": "v", "labels": {"naru.io/erase-on": "a"}, "resourceVersion": "7",
+        "finalizers": ["naru.io/local-data", "example.org/more"], "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"local": {"path": "/x"}}});
+    let with = |node: &str, change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        new["metadata"]["finalizers"] = json!(["example.org/more"]);
+        change(&mut new);
+        judge_change(node, "persistentvolumes", &old, &new)
+    };
+    with("a", &|_| {}).expect("it has erased it");
+    with("a", &|volume| volume["metadata"]["resourceVersion"] = "8".into()).expect("whatever the server notes");
+    with("b", &|_| {}).expect_err("another node's");
+    with("a", &|volume| volume["metadata"]["finalizers"] = Value::Null).expect_err("somebody else's finalizer");
+    with("a", &|volume| volume["spec"]["local"]["path"] = "/etc".into()).expect_err("where it lies");
+    with("a", &|volume| volume["metadata"]["labels"] = json!({})).expect_err("who erases it");
+    let mut used = old.clone();
+    used["metadata"].as_object_mut().expect("metadata").remove("deletionTimestamp");
+    judge_change("a", "persistentvolumes", &used, &with_finalizers(&used, json!([]))).expect_err("it is in use");
+}
+
+fn with_finalizers(volume: &Value, finalizers: Value) -> Value {
+    let mut volume = volume.clone();
+    volume["metadata"]["finalizers"] = finalizers;
+    volume
 }
 
 #[test]
