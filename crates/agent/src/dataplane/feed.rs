@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use naru_network::dns::Zone;
 use naru_network::translate::facts::{EndpointFacts, PodFacts, SliceFacts};
 use naru_network::translate::{Cluster, Translation, Viewpoint, translate};
-use naru_network::{Applier, Helper, LinkRecord, PodUid, Relay};
+use naru_network::{Applier, Helper, LinkRecord, PodUid};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -19,6 +19,12 @@ use super::sources::Sources;
 
 /// After a submission, further changes gather for this long: a rolling update is hundreds of events.
 const GATHER: Duration = Duration::from_millis(2);
+/// A translation that takes longer than this is made beside the executor's threads, and its price is paid less often ...
+const LONG: Duration = Duration::from_millis(20);
+/// ... namely for about this part of the time, ...
+const REST: u32 = 5;
+/// ... but changes never gather for longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// What is known of a pod here: its address, and its facts unless only the address is known.
 pub(super) type Here = (Ipv4Addr, Option<Arc<PodFacts>>);
@@ -58,6 +64,9 @@ impl Attached {
 /// Keeps of the lost pods those of which the API tells nothing newer: a pod is back when its status tells of another run,
 /// and of readiness. Pure.
 pub(super) fn still_lost(lost: &mut BTreeMap<PodUid, Option<u64>>, pods: &[Arc<PodFacts>]) {
+    if lost.is_empty() {
+        return;
+    }
     let told: BTreeMap<&PodUid, &PodFacts> = pods.iter().map(|pod| (&pod.uid, &**pod)).collect();
     lost.retain(|uid, known| {
         let Some(pod) = told.get(uid) else { return true };
@@ -91,33 +100,38 @@ impl Feed {
         self.sources.synced().await;
         let mut changed = self.sources.changed();
         let mut nodes = self.sources.nodes.known();
-        let mut last: Option<Translation> = None;
+        let mut last: Option<(Arc<Zone>, Vec<String>)> = None;
         let mut zones = 0;
+        let mut took = Duration::ZERO;
         loop {
             let begun = Instant::now();
             changed.iter_mut().for_each(watch::Receiver::mark_unchanged);
             nodes.mark_unchanged();
             self.absent.mark_unchanged();
             let endpoints = self.sources.endpoints_revision();
-            let translation = self.translate();
+            let Some(translation) = self.translation(took >= LONG).await else { return };
+            let Translation { desired, zone, relays, problems } = translation;
             let number = self.submitted.borrow().number + 1;
-            self.applier.submit(number, Arc::new(translation.desired.clone()));
+            self.applier.submit(number, Arc::new(desired));
             self.submitted.send_replace(Submission { number, endpoints });
-            if last.as_ref().is_none_or(|last| last.zone != translation.zone) {
-                zones += 1;
-                let zone: Arc<Zone> = Arc::new(translation.zone.clone());
-                self.helper.set_zone(zones, zone);
-            }
-            let relays: &Vec<Relay> = &translation.relays;
-            self.helper.set_relays(relays.clone());
-            for problem in &translation.problems {
-                if last.as_ref().is_none_or(|last| !last.problems.contains(problem)) {
+            let zone = match &last {
+                Some((known, _)) if **known == zone => known.clone(),
+                _ => {
+                    zones += 1;
+                    let zone = Arc::new(zone);
+                    self.helper.set_zone(zones, zone.clone());
+                    zone
+                }
+            };
+            self.helper.set_relays(relays);
+            for problem in &problems {
+                if last.as_ref().is_none_or(|(_, known)| !known.contains(problem)) {
                     tracing::warn!("{problem}");
                 }
             }
-            last = Some(translation);
-            // A large cluster's translation takes a while: then changes gather for as long, and half of a core is enough.
-            tokio::time::sleep(GATHER.max(begun.elapsed())).await;
+            last = Some((zone, problems));
+            took = begun.elapsed();
+            tokio::time::sleep(rest(took)).await;
             let any = select_all(changed.iter_mut().map(|signal| signal.changed().boxed()));
             tokio::select! {
                 // An informer ends with this task's own handle on it, so the signal cannot fail before.
@@ -129,17 +143,34 @@ impl Feed {
         }
     }
 
-    fn translate(&self) -> Translation {
-        let mut cluster = self.sources.cluster();
-        let leaving = self.attached.leaving.lock().clone();
-        let lost = {
-            let mut lost = self.attached.lost.lock();
-            still_lost(&mut lost, &cluster.pods);
-            lost.keys().cloned().collect()
-        };
+    /// What the network should be now; none where the executor is shutting down.
+    async fn translation(&self, long: bool) -> Option<Translation> {
+        let (sources, attached, viewpoint) = (self.sources.clone(), self.attached.clone(), self.viewpoint.clone());
         let absent = self.absent.borrow().clone();
-        correct(&mut cluster, &self.attached.pods.lock(), &Parting { leaving, lost, absent }, &self.viewpoint);
-        translate(&cluster, &self.viewpoint)
+        let make = move || {
+            let mut cluster = sources.cluster();
+            let leaving = attached.leaving.lock().clone();
+            let lost = {
+                let mut lost = attached.lost.lock();
+                still_lost(&mut lost, &cluster.pods);
+                lost.keys().cloned().collect()
+            };
+            correct(&mut cluster, &attached.pods.lock(), &Parting { leaving, lost, absent }, &viewpoint);
+            translate(&cluster, &viewpoint)
+        };
+        match long {
+            true => tokio::task::spawn_blocking(make).await.ok(),
+            false => Some(make()),
+        }
+    }
+}
+
+/// For how long changes gather after a translation: a few of them for as long as it took, and those of a large cluster so
+/// long that they are no burden. Pure.
+fn rest(took: Duration) -> Duration {
+    match took < LONG {
+        true => GATHER.max(took),
+        false => (took * REST).min(LONGEST_REST.max(took)),
     }
 }
 
