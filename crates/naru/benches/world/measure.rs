@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::fleet::{Door, Fleet};
 use super::gauge::{Probe, Process};
@@ -17,7 +18,19 @@ const STEADY: Duration = Duration::from_secs(30);
 /// Lets the cluster come into being, rest, and lose a tenth of its nodes.
 pub async fn measure(door: &Door, server: &Process, nodes: usize, pods: usize, followers: usize) {
     let administrator = door.administrator();
-    println!("{nodes} nodes, {pods} pods, {followers} nodes that follow everything");
+    let _trace = trace(server.0);
+    println!(
+        "{nodes} nodes, {pods} pods; one server, with a real node of its own that runs none of them and follows all"
+    );
+    println!(
+        "  a simulated node joins by token with a key of its own, answers a ping a second, renews a lease every five"
+    );
+    println!(
+        "  seconds, follows its own Node and pods and tells their statuses; it runs nothing, writes no events, and"
+    );
+    println!(
+        "  {followers} of them follow all services, slices, pods and nodes, as the data plane of every real one does"
+    );
     value("server before anybody joined", server.memory(), "MB");
     keep_for_nodes(&administrator).await;
 
@@ -74,6 +87,35 @@ pub async fn measure(door: &Door, server: &Process, nodes: usize, pods: usize, f
     value("  processor time of the server", server.cpu() - cpu, "s");
     println!("    API meanwhile: {}", probe.said());
     value("  server then", server.memory(), "MB");
+    value("the most memory that the server had", server.most_memory(), "MB");
+    let own = Process(std::process::id());
+    println!("  the simulating process took {:.0} s of the same processors, {:.0} MB", own.cpu(), own.most_memory());
+}
+
+/// With `NARU_WORLD_TRACE`, a line every five seconds: who took how much of the processors, and the server's memory.
+fn trace(server: u32) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        if std::env::var_os("NARU_WORLD_TRACE").is_none() {
+            return;
+        }
+        let (begin, pause) = (Instant::now(), Duration::from_secs(5));
+        let (server, own) = (Process(server), Process(std::process::id()));
+        let mut before = (server.cpu(), own.cpu());
+        loop {
+            tokio::time::sleep(pause).await;
+            let now = (server.cpu(), own.cpu());
+            let share = |before: f64, now: f64| (now - before) / pause.as_secs_f64() * 100.0;
+            eprintln!(
+                "    {:>4.0} s: server {:>4.0} %, {:>5.0} MB; simulation {:>4.0} %, {:>5.0} MB",
+                begin.elapsed().as_secs_f64(),
+                share(before.0, now.0),
+                server.memory(),
+                share(before.1, now.1),
+                own.memory()
+            );
+            before = now;
+        }
+    }))
 }
 
 /// The server's own node would run its pods in earnest.
