@@ -62,7 +62,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 # -- the second disk of every machine: the program, the images, the tests
-rm -rf "$work/disk" "$work"/*.{results,console,qcow2,ext4,pid}
+rm -rf "$work/disk" "$work"/*.{results,console,qcow2,ext4,pid,in,out}
 mkdir -p "$work/disk"
 cp -r "$here/vm/guest" "$work/disk/guest"
 case $filter in one | two | shell | shells) ;; *) echo "$filter" >"$work/disk/guest/filter" ;; esac

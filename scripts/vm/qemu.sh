@@ -1,8 +1,11 @@
 # Machines: each has a name, a disk of its own over the one that machine.sh made, and files `<name>.*` in the work folder.
 # What is known of them is in files, for tests run in shells of their own.
 
+# Emulated, the time is read from the processor's counter: every look at another clock stops both processors, of which a
+# loaded machine sometimes does not recover.
 accel=(-accel tcg,thread=multi -cpu max,la57=off)
-[ "${NARU_VM_ACCEL:-tcg}" = kvm ] && accel=(-accel kvm -cpu host)
+clock='tsc=reliable clocksource=tsc no_timer_check'
+[ "${NARU_VM_ACCEL:-tcg}" = kvm ] && accel=(-accel kvm -cpu host) clock=
 
 # boot NAME STAGE WORDS [QEMU'S OPTIONS…]: starts a machine. WORDS go to the kernel's command line. `inside` is what qemu
 # runs in: `ip netns exec …`, or nothing.
@@ -14,13 +17,15 @@ boot() {
   console=$work/$name.$stage.console
   : >"$results"
   shown=0
+  rm -f "$work/$name".monitor.{in,out}
+  mkfifo "$work/$name".monitor.{in,out}
   [ -e "$work/$name.qcow2" ] || qemu-img create -q -f qcow2 -F raw -b "$machine/root.ext4" "$work/$name.qcow2"
-  ${inside:-} qemu-system-x86_64 -M q35 "${accel[@]}" -smp 2 -m "${memory:-1536}" -nodefaults -display none -no-reboot \
+  ${inside:-} qemu-system-x86_64 -M q35,hpet=off "${accel[@]}" -smp 2 -m "${memory:-1536}" -nodefaults -display none -no-reboot \
     -kernel "$machine/kernel" -initrd "$machine/initrd" \
-    -append "console=ttyS0 quiet loglevel=4 panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 ${shell:+systemd.debug_shell=ttyS2} systemd.hostname=$name naru.stage=$stage $words" \
+    -append "console=ttyS0 quiet loglevel=4 panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 $clock ${shell:+systemd.debug_shell=ttyS2} systemd.hostname=$name naru.stage=$stage $words" \
     -drive "file=$work/$name.qcow2,if=virtio,format=qcow2,cache=writeback" \
     -drive "file=$work/disk.ext4,if=virtio,format=raw,readonly=on" \
-    "$@" -device virtio-rng-pci -serial "file:$console" -serial "file:$results" "${shell[@]}" \
+    "$@" -device virtio-rng-pci -chardev "pipe,id=monitor,path=$work/$name.monitor" -mon monitor -serial "file:$console" -serial "file:$results" "${shell[@]}" \
     </dev/null >"$work/$name.qemu" 2>&1 &
   echo $! >"$work/$name.pid"
   # The shell would tell of its end.
@@ -29,6 +34,16 @@ boot() {
 
 # One that ended and that its parent has not asked for yet does not run.
 runs() { [ -e "$work/$1.pid" ] && grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$(cat "$work/$1.pid")/status" 2>/dev/null; }
+
+# standstill NAME: where the processors of a machine are, twice, which tells one that waits from one that spins.
+standstill() {
+  local answer
+  for _ in 1 2; do
+    echo 'info registers -a' >"$work/$1.monitor.in" || return 0
+    answer=$(timeout 3 cat <>"$work/$1.monitor.out" | tr -d '\r' | grep -aoE 'CPU#[0-9]+|[RE]IP=[0-9a-f]+|HLT=[0-9]') || true
+    echo "processors: ${answer//$'\n'/ }"
+  done
+}
 
 # cut_power NAME: as if the cable were pulled.
 cut_power() {
@@ -58,6 +73,7 @@ follow() {
       tr -d '\r' <"$results" | grep -qx "$mark" && return 0
       tap "TEST FAIL $name-$stage: the machine did not come to \"$mark\"; its console ended with what follows"
       tail -n 15 "$work/$name.$stage.console" "$work/$name.qemu" 2>/dev/null | sed 's/^/#   /'
+      ! runs "$name" || standstill "$name" | sed 's/^/#   /'
       cut_power "$name"
       return 1
     fi

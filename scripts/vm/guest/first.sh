@@ -12,6 +12,7 @@ tests=(
   limits-hold-when-systemd-looks-at-its-groups-again
   a-limit-of-memory-holds-where-there-is-swap
   supervisors-are-outside-of-their-pods-groups
+  supervisors-and-the-helper-are-outside-of-the-units-group
   pods-start-confined-as-apparmor-asks
   +running-out-of-memory-is-named
   published-port-answers-on-this-machine
@@ -23,6 +24,8 @@ tests=(
   works-with-bridge-netfilter-on
   restart-of-the-unit-keeps-containers
   kill-of-the-server-keeps-containers-and-systemd-starts-it
+  kill-of-everything-in-the-unit-keeps-containers
+  a-stop-that-kills-everything-in-the-unit-keeps-containers
   a-server-that-dies-again-and-again-comes-back
   containers-go-on-while-the-unit-is-stopped
   +before-the-restart-of-the-machine
@@ -160,6 +163,12 @@ test_supervisors_are_outside_of_their_pods_groups() {
   ! grep -q 'pod-' <<<"$group" || fail "a supervisor is in $group"
 }
 
+test_supervisors_and_the_helper_are_outside_of_the_units_group() {
+  # What it runs for a moment is there, too.
+  until_ok 30 eval '[ "$(of_the_unit)" = "$(systemctl show -p MainPID --value naru)" ]'
+  same "what is beside" "naru helper,naru supervisor" "$(ours_beside)"
+}
+
 test_pods_start_confined_as_apparmor_asks() {
   # No profile is asked for: unconfined, and nothing was denied.
   holds "the label of a container" "$(cat "/proc/$(process_of 'httpd -f -p 80')/attr/current")" 'unconfined|naru|docker'
@@ -252,6 +261,31 @@ test_kill_of_the_server_keeps_containers_and_systemd_starts_it() {
   until_ok 120 api /readyz
   same "after kill -9" "$before" "$(running)"
   until_ok 60 state_is long 'web running 0'
+}
+
+test_kill_of_everything_in_the_unit_keeps_containers() {
+  local before
+  before=$(running)
+  killed_with_everything
+  same "after systemctl kill" "$before" "$(running)"
+  until_ok 60 state_is long 'web running 0'
+  same "the port" "hello from web" "$(fetch http://127.0.0.1:8080/)"
+}
+
+test_a_stop_that_kills_everything_in_the_unit_keeps_containers() {
+  # As a unit that somebody else wrote, or what is in the unit's group when memory runs out.
+  local before
+  before=$(running)
+  mkdir -p /run/systemd/system/naru.service.d
+  printf '[Service]\nKillMode=control-group\nOOMPolicy=kill\n' >/run/systemd/system/naru.service.d/all.conf
+  systemctl daemon-reload
+  systemctl restart naru
+  until_ok 120 api /readyz
+  same "after a restart with KillMode=control-group" "$before" "$(running)"
+  rm /run/systemd/system/naru.service.d/all.conf
+  systemctl daemon-reload
+  same "the port" "hello from web" "$(fetch http://127.0.0.1:8080/)"
+  lacks "systemd's words" "$(journalctl -u naru --no-pager -o cat)" 'left-over process|remains running after unit stopped'
 }
 
 test_a_server_that_dies_again_and_again_comes_back() {

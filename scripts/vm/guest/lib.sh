@@ -38,7 +38,7 @@ left_behind() {
   ! systemctl cat naru >/dev/null 2>&1 || echo unit
   ! iptables-save 2>/dev/null | grep -i naru >&2 || echo iptables-rule
   ! ip6tables-save 2>/dev/null | grep -i naru >&2 || echo ip6tables-rule
-  ! pgrep -a -f '/naru( .*)? (supervisor|helper|server|agent)' >&2 || echo process
+  ! pgrep -a -f '(^|/)naru( .*)? (supervisor|helper|server|agent|upgrade-watch)( |$)' >&2 || echo process
   ! ip -o link | grep naru >&2 || echo link
   ! nft list tables | grep naru >&2 || echo nft-table
   ! nft list ruleset | grep -i naru >&2 || echo nft-rule
@@ -92,6 +92,20 @@ every_pod_reached() {
 
 # running: what runs for containers, with its process: nothing in it may change when only servers and agents come and go
 running() { pgrep -a -f -- 'httpd -f -p 80|echo started >>/data|echo \$n; usleep|naru supervisor|naru helper' | sort; }
+
+# of_the_unit: the processes in the unit's control group, which systemd may kill; ours_beside: those that are out of its
+# reach, by their names
+of_the_unit() { sort -n /sys/fs/cgroup/system.slice/naru.service/cgroup.procs | paste -sd' '; }
+ours_beside() { xargs -r ps -o args= -p </sys/fs/cgroup/naru/supervisors/cgroup.procs | cut -d' ' -f1,2 | sort -u | paste -sd,; }
+
+# killed_with_everything: the unit's whole control group, and waits until systemd has started the unit again
+killed_with_everything() {
+  local before
+  before=$(systemctl show -p MainPID --value naru)
+  systemctl kill --kill-whom=all --signal=KILL naru
+  until_ok 60 eval '! systemctl show -p MainPID --value naru | grep -qxE "0|'"$before"'"'
+  until_ok 120 api /readyz
+}
 
 # agents: how many servers and agents run here
 agents() { pgrep -c -f '/naru --state-dir [^ ]* --run-dir [^ ]* (server|agent)( |$)'; }

@@ -5,6 +5,7 @@ tests=(
   every-acknowledged-object-is-there
   everything-is-back-after-the-cut
   writes-go-on
+  uninstall-that-keeps-data-keeps-it-alone-and-install-brings-all-back
   uninstall-leaves-nothing
   forwarding-is-as-before
 )
@@ -48,10 +49,28 @@ test_writes_go_on() {
   api /api/v1/namespaces/cut/configmaps/after -o /dev/null
 }
 
+everything_ended() { ! pgrep -a -f 'naru (supervisor|helper|server)|httpd -f|trap .exit 5'; }
+
+test_uninstall_that_keeps_data_keeps_it_alone_and_install_brings_all_back() {
+  local story
+  story=$(project long exec -T keeper cat /data/story | tr '\n' ' ')
+  timeout 300 naru uninstall --yes
+  until_ok 30 everything_ended
+  same "what is left" "file " "$(left_behind | tr '\n' ' ')"
+  same "files" /var/lib/naru "$(find /run /var/lib /etc /tmp -xdev -name '*naru*' ! -name '*naru-test*' -prune)"
+  naru install
+  until_ok 120 api /readyz
+  until_ok 180 healthy long web
+  until_ok 120 state_is long 'keeper running 0'
+  until_ok 60 fetch -o /dev/null http://127.0.0.1:8080/
+  holds "the volume" "$(project long exec -T keeper cat /data/story | tr '\n' ' ')" "^$story(ended )?started \$"
+  api /api/v1/namespaces/cut/configmaps/after -o /dev/null
+}
+
 test_uninstall_leaves_nothing() {
   same "forwarding before" 1 "$(cat /proc/sys/net/ipv4/ip_forward)"
   timeout 300 naru uninstall --volumes --yes
-  until_ok 30 eval '! pgrep -f "naru (supervisor|helper|server)|httpd -f|trap .exit 5"'
+  until_ok 30 everything_ended
   same "what is left" "" "$(left_behind | tr '\n' ' ')"
 }
 

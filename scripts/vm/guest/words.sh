@@ -52,12 +52,13 @@ run_test() {
   fi
 }
 
-# until_ok SECONDS COMMAND…: repeats the command until it succeeds.
+# until_ok SECONDS COMMAND…: repeats the command until it succeeds. When it never does, the shell's own trace of the last
+# attempt tells what was seen.
 until_ok() {
   local seconds=$1 deadline=$((SECONDS + $1 * ${slow:-1}))
   shift
   until "$@"; do
-    [ $SECONDS -lt $deadline ] || fail "still not so after $seconds s: $*"
+    [ $SECONDS -lt $deadline ] || fail "still not so after $seconds s: $*; seen: $( (trap - ERR && set -x +e && "$@") 2>&1 | tail -n 2 | tr '\n' ' ' | cut -c1-400)"
     sleep 0.3
   done
 }

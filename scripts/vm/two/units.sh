@@ -2,6 +2,7 @@
 
 tests+=(
   restart-of-both-units-under-load-loses-nothing
+  kill-of-everything-in-both-units-keeps-containers
   a-worker-that-dies-again-and-again-comes-back
   a-worker-works-on-without-its-agent
 )
@@ -62,6 +63,23 @@ restart_both_under_load() {
   load_ends
   for name in server worker; do same "what runs on $name" "${before[$name]}" "$(on "$name" running)"; done
   every_line_logged
+}
+
+test_kill_of_everything_in_both_units_keeps_containers() {
+  back_on_both
+  patient kill_everything_in_both
+}
+
+kill_everything_in_both() {
+  local name before
+  for name in worker server; do
+    before=$(on "$name" running)
+    on "$name" 'same "beside the unit" "naru helper,naru supervisor" "$(ours_beside)"; killed_with_everything'
+    same "what runs on $name" "$before" "$(on "$name" running)"
+    until_ok 120 eval '[ "$(on server nodes)" = "server True worker True" ]'
+  done
+  every_line_logged
+  everything_is_reached
 }
 
 test_a_worker_that_dies_again_and_again_comes_back() {
