@@ -99,20 +99,19 @@ struct Means {
     kernel: bool,
     tun: bool,
     release: String,
-    /// The kind of the device that is there.
-    device: Option<&'static str>,
+    /// The device is there.
+    device: bool,
 }
 
 impl Means {
     /// Looks, and loads nothing.
     fn here() -> Self {
-        let device = Path::new("/sys/class/net").join(INTERFACE);
-        let kind = || if device.join("tun_flags").exists() { "userspace" } else { "kernel" };
         Self {
             kernel: Path::new("/sys/module/wireguard").exists() || module("wireguard"),
             tun: Path::new("/dev/net/tun").exists(),
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
-            device: device.exists().then(kind),
+            // Not below /sys: that may show another network namespace than this process is in.
+            device: Path::new("/proc/sys/net/ipv4/conf").join(INTERFACE).exists(),
         }
     }
 }
@@ -123,9 +122,9 @@ fn encryption(wanted: bool, means: &Means) -> Finding {
     let Means { kernel, tun, release, device } = means;
     let lacks = format!("the kernel {release} has no WireGuard (module wireguard)");
     let word = match device {
-        Some(engine) => format!("in use ({engine})"),
-        None if wanted => "asked for".to_owned(),
-        None => "not asked for".to_owned(),
+        true => "in use",
+        false if wanted => "asked for",
+        false => "not asked for",
     };
     match (kernel, tun) {
         (true, _) => Finding::ok(CHECK, format!("by the kernel; {word}")),
@@ -189,16 +188,11 @@ mod tests {
     fn who_encrypts_is_told_with_the_reason() {
         let means = |kernel, tun, device| Means { kernel, tun, release: "6.1".into(), device };
         for (wanted, here, level, words) in [
-            (true, means(true, true, Some("kernel")), Level::Ok, "by the kernel; in use (kernel)"),
-            (
-                true,
-                means(false, true, Some("userspace")),
-                Level::Warning,
-                "6.1 has no WireGuard (module wireguard); in use",
-            ),
-            (false, means(false, true, None), Level::Ok, "would be by a process of Naru's"),
-            (true, means(false, false, None), Level::Error, "no /dev/net/tun; asked for"),
-            (false, means(false, false, None), Level::Ok, "not asked for"),
+            (true, means(true, true, true), Level::Ok, "by the kernel; in use"),
+            (true, means(false, true, true), Level::Warning, "6.1 has no WireGuard (module wireguard); in use"),
+            (false, means(false, true, false), Level::Ok, "would be by a process of Naru's"),
+            (true, means(false, false, false), Level::Error, "no /dev/net/tun; asked for"),
+            (false, means(false, false, false), Level::Ok, "not asked for"),
         ] {
             let found = encryption(wanted, &here);
             assert!(found.level == level && found.found.contains(words), "{found:?}");
