@@ -147,3 +147,40 @@ fn nodes_are_listed_shown_and_changed_as_swarms_users_do() {
     }
     naru(&["node", "demote", "w1"]).ok().says(&["w1 is a worker"]);
 }
+
+#[test]
+fn the_first_up_after_a_machine_joined_replaces_nothing() {
+    let Some(cluster) = Cluster::apart(PROGRAM, 1, &[]) else { return };
+    let project = cluster.server.project(
+        "early",
+        "services:\n  web: {image: naru.local/probe:1, deploy: {replicas: 2}}\n  \
+         files: {image: naru.local/busybox:1, command: [sleep, '1000'], volumes: ['./data:/data']}\n",
+    );
+    project.write("data/page", "here\n");
+    project.up(&[]);
+    let containers = || {
+        let mut rows: Vec<String> = project.ps().iter().map(|row| format!("{} {}", row["ID"], row["State"])).collect();
+        rows.sort();
+        rows
+    };
+    let before = until("all run", containers, |rows| rows.len() == 3 && rows.iter().all(|row| row.contains("running")));
+    let made = || project.kubectl(&["get", "replicasets", "-o", "name"]).ok().lines().len();
+    let sets = made();
+    cluster.welcome(&cluster.workers[0], &cluster.token(&[]), "w1");
+    project.up(&[]).ok().says(&["/data is on node node-1"]);
+    assert_eq!((containers(), made()), (before, sets), "nothing was replaced, and nothing is on its way");
+    // And what comes then goes by the same rules.
+    project.up(&["--scale", "web=4", "--scale", "files=2"]).ok();
+    until(
+        "the files keep their service, the other has two machines",
+        || project.ps(),
+        |rows| {
+            let on = |service: &str, node: &str| {
+                rows.iter()
+                    .filter(|row| row["Service"] == service && row["Node"] == node && row["State"] == "running")
+                    .count()
+            };
+            on("files", "node-1") == 2 && on("web", "w1") > 0
+        },
+    );
+}

@@ -86,7 +86,7 @@ impl Container {
     }
 
     /// Why its node ended it, where that ran short of something.
-    fn evicted(&self) -> Option<&str> {
+    pub fn evicted(&self) -> Option<&str> {
         let status = &self.object["status"];
         (status["reason"] == "Evicted").then(|| status["message"].as_str().unwrap_or_default().trim())
     }
@@ -129,11 +129,26 @@ impl Container {
     }
 }
 
-/// The project's containers, or those of some services, by service and number.
+/// The project's containers, or those of some services, by service and number. Not those that were evicted: others are in
+/// their place, and they never run again.
 ///
 /// # Errors
 /// When the server refuses, or a service has none and is not known either.
 pub(crate) async fn containers(
+    client: &Client,
+    target: &Target,
+    services: &[String],
+) -> anyhow::Result<Vec<Container>> {
+    let mut found = with_evicted(client, target, services).await?;
+    found.retain(|container| container.evicted().is_none());
+    Ok(found)
+}
+
+/// The same with those that were evicted.
+///
+/// # Errors
+/// The same.
+pub(crate) async fn with_evicted(
     client: &Client,
     target: &Target,
     services: &[String],

@@ -39,7 +39,7 @@ const STATUS_WIDTH: usize = 100;
 
 /// The containers that `ps` shows.
 async fn shown(client: &Client, target: &Target, services: &[String], show: &Show) -> anyhow::Result<Vec<Container>> {
-    let mut found = container::containers(client, target, services).await?;
+    let mut found = container::with_evicted(client, target, services).await?;
     if !show.states.is_empty() {
         found.retain(|c| show.states.iter().any(|state| state == c.word()));
     } else if !show.all {

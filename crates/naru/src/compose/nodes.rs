@@ -1,8 +1,8 @@
 //! What a project needs to know of several machines: which bytes its images are, and where its files are.
 //!
-//! With one node nothing is changed: names stay as they are written. With several, each image is pinned to the digest
-//! that its name means now, so that every node runs the same bytes though a tag moves, and services that use files of
-//! this machine stay on it. Copying those files to other nodes was refused: a bind mount is meant to be written to.
+//! Each image is pinned to the digest that its name means now, so that every node runs the same bytes though a tag moves,
+//! and services that use files of this machine stay on it. So it is with one node, too: the first `up` after another
+//! machine joined changes nothing then, and replaces nothing. Copying those files to other nodes was refused: a bind mount is meant to be written to.
 
 use anyhow::Context;
 use naru_client::Client;
@@ -22,12 +22,10 @@ const EVERYWHERE: [&str; 6] = ["/proc", "/sys", "/dev", "/etc/localtime", "/etc/
 /// # Errors
 /// When the server does not say what it has.
 pub(crate) async fn settle(client: &Client, project: &mut Project) -> anyhow::Result<()> {
-    if nodes(client).await?.len() < 2 {
-        return Ok(());
-    }
+    let several = nodes(client).await?.len() > 1;
     if let Some(own) = own(client).await {
         for (name, service) in &mut project.loaded.project.services {
-            if let Some(warning) = keep(name, service, &own) {
+            if let Some(warning) = keep(name, service, &own).filter(|_| several) {
                 output::warn(warning);
             }
         }

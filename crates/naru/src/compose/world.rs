@@ -145,6 +145,7 @@ impl World {
     pub fn containers(&self) -> Vec<Container> {
         let mut found: Vec<Container> =
             self.pods.list().iter().flat_map(|pod| of_pod(&self.project, &pod.view)).collect();
+        found.retain(|container| container.evicted().is_none());
         for container in &mut found {
             container.trouble = self.warnings.of_container(container);
             container.unhealthy = container.unhealthy.take().or_else(|| self.warnings.of_end(container));
