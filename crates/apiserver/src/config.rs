@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use naru_api::{Ranges, Registry};
 use naru_client::NodeDialer;
 use naru_identity::{Authority, Sealer, TokenSigner};
@@ -52,6 +52,8 @@ pub struct Settings {
     /// From when to when the cluster lived on after the backup that it was restored from; `None` for one that never was.
     /// Nodes that got their certificate in between are taken in again.
     pub restored: Option<(Timestamp, Timestamp)>,
+    /// How long after it nodes that the backup knows may come back without being asked about.
+    pub returning: SignedDuration,
     /// The name of the provisioner of the default storage class.
     pub provisioner: String,
 }
@@ -80,6 +82,7 @@ impl Default for Settings {
             pod_network: Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16).into(),
             node_certificate: Duration::from_secs(30 * 24 * 3600),
             restored: None,
+            returning: SignedDuration::from_hours(1),
             provisioner: "naru.io/local".to_owned(),
         }
     }

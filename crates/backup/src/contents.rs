@@ -60,6 +60,13 @@ pub struct Restored {
     pub taken: Timestamp,
     /// When it was restored.
     pub at: Timestamp,
+    /// For how many seconds from then on machines that the backup knows may come back without being asked about.
+    #[serde(default = "hour")]
+    pub returning: u64,
+}
+
+fn hour() -> u64 {
+    3600
 }
 
 // === impl KeptFile ===

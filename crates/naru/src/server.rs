@@ -89,6 +89,9 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         node_loss_toleration: options.pod_eviction,
         node_certificate: options.node_certificate,
         restored: noted.restored.map(|restored| (restored.taken, restored.at)),
+        returning: noted.restored.map_or(jiff::SignedDuration::ZERO, |restored| {
+            jiff::SignedDuration::from_secs(i64::try_from(restored.returning).unwrap_or(i64::MAX))
+        }),
         ..Settings::default()
     };
     let names = certificate_names(&options, &settings, &plan, &node_name);

@@ -43,6 +43,18 @@ pub(crate) struct Worker {
     shutdown: CancellationToken,
 }
 
+impl Worker {
+    /// Notes for good that this node is no member any more, and asks no server from now on.
+    fn was_removed(&self, why: String) {
+        let mut membership = self.membership.lock();
+        membership.cluster.removed = Some(why);
+        if let Err(error) = membership.save(&self.place) {
+            tracing::warn!(error = format!("{error:#}"), "that this node was removed cannot be noted");
+        }
+        self.transport.replace(Vec::new(), 0);
+    }
+}
+
 /// Runs the worker until it is told to end.
 pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<ExitCode> {
     server::log(&options.log, &options.log_format)?;
@@ -57,7 +69,9 @@ pub(crate) async fn run(place: Place, options: AgentOptions) -> anyhow::Result<E
     };
     server::folders(&place)?;
     let _lock = Lock::take(&place)?;
-    let transport = FailoverTransport::new(membership.transports()?);
+    // One that was removed asks nobody: a restored cluster might take it in again.
+    let servers = if membership.cluster.removed.is_some() { Vec::new() } else { membership.transports()? };
+    let transport = FailoverTransport::new(servers);
     let client = Client::new(Arc::new(transport.clone()));
     let cluster = membership.cluster.clone();
     let worker = Arc::new(Worker {

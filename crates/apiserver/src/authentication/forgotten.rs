@@ -1,9 +1,15 @@
-//! Nodes that a restored cluster has forgotten: those that joined, or renewed their certificate, after the backup was made.
+//! Nodes that come to a restored cluster: those that it has forgotten, and those that it should have.
 //!
+//! Forgotten are those that joined, or renewed their certificate, after the backup was made.
 //! Their certificates are the authority's and say when they were signed. One signed between the backup and its
 //! restoration is believed once more, for a week, and its Node then names its key as any other's; from that moment the
 //! Node alone counts, so that a node which is removed stays out. Refused: believing every certificate after a restoration,
 //! which would bring back whoever was removed in years.
+//!
+//! A node that the backup knows may have been removed after it was made, and nobody here can tell. One that ran was told so
+//! by the server of then, and stays away by itself. One that was off was not: so whoever comes back later than nodes that
+//! work do gets no pods until a person says that it belongs here. Refused: asking about every node, which would leave a
+//! restored cluster without machines until somebody has come.
 
 use std::sync::Arc;
 
@@ -21,6 +27,10 @@ use crate::{encode, object};
 
 /// Annotation of a Node that a restored cluster knew nothing of: since when it is back. A person says whether it may stay.
 const RETURNED: &str = "naru.io/returned";
+/// Annotation of a Node that the backup knew: the restoration after which it came back.
+pub(crate) const BACK: &str = "naru.io/back-since";
+/// Annotation, and taint, of one that came back so late that a person has to say whether it belongs here.
+pub(crate) const UNCONFIRMED: &str = "naru.io/unconfirmed";
 /// How long after a restoration nodes may come back.
 const WAITS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The clocks of the old and the new server may differ by so much.
@@ -53,16 +63,79 @@ pub(crate) fn take_in(core: &Arc<Core>, user: &User) {
     let (Some(node), Some(key)) = (node_of(user), user.extra.get(KEY).and_then(|keys| keys.first())) else { return };
     let snapshot = core.store.snapshot();
     let known = snapshot.get(&Key::new("nodes", "", node)).is_some_and(|entry| has_key(&entry.served, key));
-    if core.settings.restored.is_none() || known {
+    let Some(restored) = core.settings.restored else { return };
+    let (core, node, key) = (core.clone(), node.to_owned(), key.clone());
+    if known {
+        tokio::spawn(async move {
+            match note_return(&core, &node, restored).await {
+                Ok(true) => tracing::warn!(
+                    node,
+                    "a node is back long after the restoration: a person has to say that it belongs here"
+                ),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(node, %error, "that a node is back after the restoration cannot be noted"),
+            }
+        });
         return;
     }
-    let (core, node, key) = (core.clone(), node.to_owned(), key.clone());
     tokio::spawn(async move {
         match write(&core, &node, &key).await {
             Ok(()) => tracing::info!(node, "a node of before the restoration is back"),
             Err(error) => tracing::warn!(node, %error, "a node of before the restoration cannot be taken in"),
         }
     });
+}
+
+/// Notes that a node of the backup is back; whether it has to be confirmed.
+async fn note_return(core: &Core, node: &str, restored: (Timestamp, Timestamp)) -> Result<bool, Status> {
+    let nodes = core.route("", "v1", "nodes")?;
+    let at = nodes.key("", node);
+    let now = Timestamp::now();
+    let judge = |entry: Option<Arc<naru_store::Entry>>| {
+        let there = object::parse(&entry?.served);
+        let late = first_return(&there, restored, core.settings.returning, now)?;
+        Some((there, late))
+    };
+    // Most often it was noted long ago, and nothing is written.
+    let Some((_, late)) = judge(core.store.snapshot().get(&at).cloned()) else { return Ok(false) };
+    let committed = core.store.commit(|txn| {
+        if let Some((mut there, late)) = judge(txn.get(&at)) {
+            returned(&mut there, restored, late, now);
+            txn.put(at.clone(), encode::encode(&core.sealer, &at, &there).map_err(Status::internal)?);
+        }
+        Ok::<(), Status>(())
+    });
+    match committed.await {
+        Ok(_) => Ok(late),
+        Err(CommitError::Rejected(status)) => Err(status),
+        Err(other) => Err(Status::internal(other)),
+    }
+}
+
+/// Whether a node that the backup knew, and that comes back for the first time, does so late; `None` for all others.
+fn first_return(
+    node: &Value,
+    (taken, at): (Timestamp, Timestamp),
+    returning: SignedDuration,
+    now: Timestamp,
+) -> Option<bool> {
+    let created: Timestamp = meta::text(node, "metadata.creationTimestamp").parse().ok()?;
+    // A second is what such a time stamp is exact to.
+    let of_the_backup = created.duration_since(taken) <= SignedDuration::from_secs(1);
+    let noted = meta::annotation(node, BACK) == Some(at.to_string().as_str());
+    (of_the_backup && !noted).then(|| now.duration_since(at) >= returning)
+}
+
+fn returned(node: &mut Value, (_, at): (Timestamp, Timestamp), late: bool, now: Timestamp) {
+    meta::set_annotation(node, BACK, &at.to_string());
+    if !late {
+        return;
+    }
+    meta::set_annotation(node, UNCONFIRMED, &meta::time(now));
+    let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    taints.retain(|taint| taint["key"] != UNCONFIRMED);
+    taints.push(json!({"key": UNCONFIRMED, "effect": "NoExecute", "timeAdded": meta::time(now)}));
+    node["spec"]["taints"] = taints.into();
 }
 
 async fn write(core: &Core, node: &str, key: &str) -> Result<(), Status> {
@@ -123,6 +196,26 @@ mod tests {
         assert!(!may(restored, hour(-1), hour(11)), "known to the backup, or removed before it");
         assert!(!may(restored, hour(11), hour(12)), "signed by the restored cluster itself");
         assert!(!may(restored, hour(5), hour(10 + 8 * 24)));
+    }
+
+    #[test]
+    fn a_node_of_the_backup_that_comes_late_is_asked_about_once() {
+        let hour = |hour: i64| Timestamp::from_second(1_790_000_000 + hour * 3_600).expect("a time");
+        let (restored, returning) = ((hour(0), hour(10)), SignedDuration::from_hours(1));
+        let mut node = json!({"metadata": {"name": "w1", "creationTimestamp": meta::time(hour(-5))}, "spec": {
+            "taints": [{"key": "gpu", "effect": "NoSchedule"}]}});
+        let first = |node: &Value, now| first_return(node, restored, returning, now);
+        assert_eq!(first(&node, hour(10)), Some(false), "as all that work");
+        assert_eq!(first(&node, hour(11)), Some(true));
+        returned(&mut node, restored, true, hour(11));
+        let keys: Vec<&str> =
+            node["spec"]["taints"].as_array().expect("taints").iter().filter_map(|t| t["key"].as_str()).collect();
+        assert_eq!(keys, ["gpu", UNCONFIRMED]);
+        assert_eq!(first(&node, hour(50)), None, "it was noted");
+        let later = (hour(20), hour(30));
+        assert_eq!(first_return(&node, later, returning, hour(40)), Some(true), "another restoration");
+        let joined = json!({"metadata": {"name": "w2", "creationTimestamp": meta::time(hour(5))}});
+        assert_eq!(first(&joined, hour(50)), None, "it joined after the backup");
     }
 
     #[test]

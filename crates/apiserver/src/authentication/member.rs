@@ -35,17 +35,28 @@ pub(crate) fn check(snapshot: &Snapshot, user: &User, key: &str) -> Result<(), S
         return Ok(());
     }
     let refuse = |why: String| Err(Status::new(Reason::Unauthorized, why));
+    // By this a node knows that it was meant, and not some fault: it does not come back by itself.
+    let removed = |node: &str, why: String| {
+        let plain = Status::new(Reason::Unauthorized, why);
+        let registry = naru_api::Registry::builtin();
+        let details = registry.by_kind("", "v1", "Node").and_then(|kind| Status::not_found(kind, node).details);
+        Err(Status { details, ..plain })
+    };
     let Some(node) = node_of(user) else {
         return refuse(format!("a certificate of {NODES} must name a node, {:?} does not", user.name));
     };
     match snapshot.get(&Key::new("nodes", "", node)) {
         Some(entry) if has_key(&entry.served, key) => Ok(()),
-        Some(_) => refuse(format!(
-            "the name {node} is another machine's by now: run `naru leave` on this one, then join under another name"
-        )),
-        None => {
-            refuse(format!("node {node} was removed from the cluster: run `naru leave` there before it joins again"))
-        }
+        Some(_) => removed(
+            node,
+            format!(
+                "the name {node} is another machine's by now: run `naru leave` on this one, then join under another name"
+            ),
+        ),
+        None => removed(
+            node,
+            format!("node {node} was removed from the cluster: run `naru leave` there before it joins again"),
+        ),
     }
 }
 

@@ -11,7 +11,10 @@ use naru_store::{Key, Snapshot};
 use serde_json::Value;
 
 use super::Attributes;
-use crate::authentication::member::{KEY_HASH, UNTIL};
+use crate::authentication::{
+    forgotten::{BACK, UNCONFIRMED},
+    member::{KEY_HASH, UNTIL},
+};
 use crate::encode::BY_NODE;
 use crate::object;
 
@@ -136,8 +139,9 @@ pub(crate) fn judge_change(node: &str, collection: &str, old: &Value, new: &Valu
             }
             // What holds for the network of all nodes is a server's word.
             same(old, new, names::CLUSTER_NETWORK)?;
-            same(old, new, KEY_HASH)?;
-            same(old, new, UNTIL)?;
+            for own in [KEY_HASH, UNTIL, BACK, UNCONFIRMED] {
+                same(old, new, own)?;
+            }
             labels(node, old, new)
         }
         "nodes" => Err(format!("node {node} changes only its own Node")),

@@ -53,8 +53,8 @@ pub(super) async fn run(state: &Place, options: RestoreBackup) -> anyhow::Result
     let from = depot.get(&name).await?;
     let part = dir.join(PART);
     let issued = raise(Timestamp::now(), old_offset(&dir));
-    let into = part.clone();
-    let made = tokio::task::spawn_blocking(move || unpack(from, &key, &into, issued)).await?;
+    let (into, returning) = (part.clone(), options.returning.as_secs());
+    let made = tokio::task::spawn_blocking(move || unpack(from, &key, &into, issued, returning)).await?;
     let (header, revision) = match made {
         Ok(made) => made,
         Err(error) => {
@@ -101,7 +101,7 @@ fn report(
     if let Some(settings) = settings {
         println!(
             "It is the node {} as before, with certificates for this machine's addresses. Workers come back by themselves \
-             to an address or a name that they know",
+             to an address or a name that they know. One that was removed since the backup was made: `naru node rm` again",
             settings.node_name
         );
     }
@@ -109,7 +109,13 @@ fn report(
 }
 
 /// Makes the state in a folder beside; also gives the first revision.
-fn unpack(from: PipeReader, key: &BackupKey, part: &Path, issued: Revision) -> anyhow::Result<(Header, Revision)> {
+fn unpack(
+    from: PipeReader,
+    key: &BackupKey,
+    part: &Path,
+    issued: Revision,
+    returning: u64,
+) -> anyhow::Result<(Header, Revision)> {
     match fs::remove_dir_all(part) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot remove {}", part.display()));
@@ -132,7 +138,7 @@ fn unpack(from: PipeReader, key: &BackupKey, part: &Path, issued: Revision) -> a
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let path = part.join(settings::FILE);
-    let restored = Some(naru_backup::Restored { taken: header.about.time, at: Timestamp::now() });
+    let restored = Some(naru_backup::Restored { taken: header.about.time, at: Timestamp::now(), returning });
     let server = naru_backup::ServerSettings { restored, ..contents.server };
     naru_identity::write_file(&path, &serde_json::to_vec_pretty(&server)?, 0o600)
         .with_context(|| format!("cannot write {}", path.display()))?;

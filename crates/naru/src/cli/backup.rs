@@ -79,6 +79,10 @@ pub(crate) struct RestoreBackup {
     pub backup: String,
     #[command(flatten)]
     pub key: KeyOptions,
+    /// How long machines that the backup knows may come back unasked: one that comes later, or was removed since, gets no
+    /// pods until `naru node update --accept`. 0s: every one of them
+    #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = crate::cluster::duration)]
+    pub returning: std::time::Duration,
     /// In place of the cluster that is on this machine, whose state is moved aside; its server must have ended
     #[arg(long)]
     pub replace: bool,

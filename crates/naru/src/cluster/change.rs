@@ -13,6 +13,8 @@ const DRAINED: &str = "naru.io/drained";
 
 /// Annotation of a node that a restored cluster knew nothing of, since when it is back.
 pub(super) const RETURNED: &str = "naru.io/returned";
+/// Annotation, and taint, of a node that the backup knew and that came back long after the restoration.
+pub(super) const UNCONFIRMED: &str = "naru.io/unconfirmed";
 
 /// Whether a node takes pods, in Swarm's words.
 pub(super) fn availability(node: &Value) -> &'static str {
@@ -67,7 +69,12 @@ pub(super) async fn update(client: &Client, options: &UpdateNode) -> anyhow::Res
         set_labels(client, name, &labels).await?;
     }
     if options.accept {
-        patch(client, name, &json!({"metadata": {"annotations": {RETURNED: null}}})).await?;
+        let there = node::get(client, name).await?;
+        let mut taints = there["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.retain(|taint| taint["key"] != UNCONFIRMED);
+        let annotations = json!({RETURNED: null, UNCONFIRMED: null});
+        let change = json!({"metadata": {"annotations": annotations}, "spec": {"taints": taints}});
+        patch(client, name, &change).await?;
     }
     match options.availability.as_deref() {
         Some("active") => cordon(client, name, false).await?,

@@ -80,6 +80,7 @@ pub(crate) async fn join(place: &Place, options: &JoinOptions) -> anyhow::Result
             labels,
             address: options.address,
             behind_nat,
+            removed: None,
         },
         authority: invitation.authority.clone(),
         certificate,

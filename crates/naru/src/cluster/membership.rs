@@ -62,6 +62,10 @@ pub(crate) struct Cluster {
     /// Whether that address means nothing to other nodes: it lies behind address translation.
     #[serde(default)]
     pub behind_nat: bool,
+    /// What a server of the cluster said when this node was a member no more. It does not come back by itself then: a
+    /// cluster that is restored from an older backup would take it in again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<String>,
 }
 
 // === impl Cluster ===

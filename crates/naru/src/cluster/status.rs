@@ -237,6 +237,15 @@ fn troubles(
                 ),
             );
         }
+        if meta::annotation(node, change::UNCONFIRMED).is_some() {
+            add(
+                format!(
+                    "node {name} came back long after this cluster was restored, and may have been removed after the backup \
+                     was made: it gets no pods"
+                ),
+                format!("`naru node update --accept {name}` if it belongs here; `naru node rm --force {name}` if not"),
+            );
+        }
         if node["spec"]["unschedulable"] == true {
             add(format!("node {name} takes no new pods"), format!("`naru node uncordon {name}` when that is over"));
         }
@@ -289,7 +298,14 @@ async fn worker(place: &Place, membership: &Membership, json: bool) -> anyhow::R
             mend: format!("`sudo naru leave --force`, then join again with --node-name {}", cluster.node_name),
         });
     }
-    let client = Client::new(std::sync::Arc::new(FailoverTransport::new(membership.transports()?)));
+    if let Some(why) = &cluster.removed {
+        troubles.push(Trouble {
+            what: why.clone(),
+            mend: "its containers run on; `sudo naru leave` ends them, then the machine may join again".to_owned(),
+        });
+    }
+    let servers = if cluster.removed.is_some() { Vec::new() } else { membership.transports()? };
+    let client = Client::new(std::sync::Arc::new(FailoverTransport::new(servers)));
     let nodes = node::nodes(&client);
     let asked = tokio::time::timeout(std::time::Duration::from_secs(10), nodes.get(&cluster.node_name));
     let ready = match asked.await {
@@ -299,6 +315,7 @@ async fn worker(place: &Place, membership: &Membership, json: bool) -> anyhow::R
             }
             node::readiness(&node).to_owned()
         }
+        Ok(Err(_)) if cluster.removed.is_some() => "removed".to_owned(),
         Ok(Err(error)) => {
             let what = match error.status() {
                 Some(status) => status.message.clone(),

@@ -23,8 +23,27 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The head start of each server before the next one is tried beside it: one that swallows packets holds up nobody.
 const STAGGER: Duration = Duration::from_millis(500);
 
-/// Connects, serves, and connects again, for ever.
+/// Why no server takes the connection.
+struct Refusal {
+    why: String,
+    /// A server of the cluster says that this node is no member any more.
+    removed: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Refusal { why, removed: false }
+    }
+}
+
+/// Connects, serves, and connects again, for as long as this node is a member.
 pub(super) async fn keep(worker: Arc<Worker>, agent: Arc<Agent>) {
+    if let Some(why) = worker.membership.lock().cluster.removed.clone() {
+        return tracing::error!(
+            why,
+            "this node was removed and stays away; its containers go on until `sudo naru leave`"
+        );
+    }
     let mut pause = FIRST;
     let mut told = String::new();
     // The server that took the last connection is asked first.
@@ -51,7 +70,15 @@ pub(super) async fn keep(worker: Arc<Worker>, agent: Arc<Agent>) {
                 // At once: most often it was one connection that broke, or a server that starts again.
                 continue;
             }
-            Err(why) => {
+            Err(Refusal { why, removed: true }) => {
+                tracing::error!(
+                    why,
+                    "this node was removed and stays away; its containers go on until `sudo naru leave`"
+                );
+                worker.was_removed(why);
+                return;
+            }
+            Err(Refusal { why, .. }) => {
                 if why != told {
                     tracing::warn!(why, "no server takes this node's connection");
                     told = why;
@@ -65,8 +92,8 @@ pub(super) async fn keep(worker: Arc<Worker>, agent: Arc<Agent>) {
 
 /// Connects to the first server that answers, beginning with the one at `first` of the list; requests go there too from
 /// then on.
-async fn dial(worker: &Worker, first: usize) -> Result<(BoxedIo, usize), String> {
-    let servers = worker.membership.lock().transports().map_err(|error| format!("{error:#}"))?;
+async fn dial(worker: &Worker, first: usize) -> Result<(BoxedIo, usize), Refusal> {
+    let servers = worker.membership.lock().transports().map_err(|error| Refusal::from(format!("{error:#}")))?;
     let mut asked: FuturesUnordered<_> = (0..servers.len())
         .map(|turn| {
             let at = (first + turn) % servers.len();
@@ -77,20 +104,22 @@ async fn dial(worker: &Worker, first: usize) -> Result<(BoxedIo, usize), String>
             }
         })
         .collect();
-    let mut why = "no server is known".to_owned();
+    let mut why = Refusal::from("no server is known".to_owned());
     while let Some(answer) = asked.next().await {
         match answer {
             Ok((io, at)) => {
                 worker.transport.replace(servers, at);
                 return Ok((io, at));
             }
-            Err(error) => why = error,
+            // Of several that refuse, the one that knows best is believed.
+            Err(refusal) if why.removed && !refusal.removed => {}
+            Err(refusal) => why = refusal,
         }
     }
     Err(why)
 }
 
-async fn ask(server: &HttpTransport) -> Result<BoxedIo, String> {
+async fn ask(server: &HttpTransport) -> Result<BoxedIo, Refusal> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(TUNNEL_PATH)
@@ -99,16 +128,20 @@ async fn ask(server: &HttpTransport) -> Result<BoxedIo, String> {
         // By which the server judges whether the two work together.
         .header(USER_AGENT, format!("naru/{}", naru_api::version()))
         .body(empty_body())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Refusal::from(error.to_string()))?;
     match server.upgrade(request).await {
         Ok((_, io)) => Ok(io),
         Err(UpgradeError::Refused(response)) => {
             let code = response.status();
             let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-            Err(format!("the server answers {code}: {}", status["message"].as_str().unwrap_or_default()))
+            let why = status["message"].as_str().unwrap_or_default();
+            // The answer came over a connection that the cluster's authority vouches for.
+            let removed = code == http::StatusCode::UNAUTHORIZED && status["details"]["kind"] == "nodes";
+            let why = if removed { why.to_owned() } else { format!("the server answers {code}: {why}") };
+            Err(Refusal { why, removed })
         }
-        Err(error) => Err(naru_network::chain(&error)),
+        Err(error) => Err(naru_network::chain(&error).into()),
     }
 }
 
