@@ -169,6 +169,28 @@ fn critical_pods_and_those_whose_end_would_free_nothing_are_left() {
 }
 
 #[test]
+fn images_that_may_be_nowhere_else_stay() {
+    let image = |name: &str, pulled: bool, stored: &str| -> naru_runtime::image::ImageRecord {
+        let number = name.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let digest = format!("sha256:{number:064x}");
+        let digests: Vec<String> = pulled.then(|| format!("reg/{name}@{digest}")).into_iter().collect();
+        let tags: Vec<String> = (name != "nameless").then(|| format!("reg/{name}:1")).into_iter().collect();
+        serde_json::from_value(json!({
+            "id": digest, "tags": tags, "digests": digests, "manifest": digest,
+            "config": naru_runtime::image::ImageConfig::default(), "layers": [], "created": null, "author": null,
+            "platform": {"os": "linux", "architecture": "amd64"}, "history": [], "size": 1, "storedAt": stored,
+        }))
+        .expect("an image")
+    };
+    let (young, old, used) = (image("young", true, "2026-02"), image("old", true, "2026-01"), image("used", true, "2025"));
+    let (built, nameless) = (image("built", false, "2024"), image("nameless", false, "2026-03"));
+    let in_use = std::collections::HashSet::from([used.id.clone()]);
+    let all = vec![young.clone(), built, used, nameless.clone(), old.clone()];
+    let going: Vec<_> = images::dispensable(all, &in_use).into_iter().map(|image| image.id).collect();
+    assert_eq!(going, [old.id, young.id, nameless.id]);
+}
+
+#[test]
 fn a_pods_use_and_wishes_are_read_from_its_spec() {
     let pod = |meta: Value, priority: i32| -> Pod {
         let asks = |amount: &str| json!({"requests": {"memory": amount, "ephemeral-storage": "1Gi"}});
