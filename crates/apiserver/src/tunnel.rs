@@ -5,7 +5,7 @@
 //! is noticed within seconds, long before a lease runs out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use naru_api::{Reason, Status};
 use naru_client::{BoxFuture, BoxedIo, DialError, NodeDialer, TUNNEL_PROTOCOL, Tunnel};
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -31,12 +32,18 @@ pub type Presence = watch::Receiver<Arc<BTreeSet<String>>>;
 /// nodes, and thousands come and go at once when a server starts or a rack loses its power.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether a connected node is a member still: a search in its own object.
+const MEMBER: Duration = Duration::from_secs(5);
+
 /// Every live connection of a node.
 pub(crate) struct TunnelHub {
     live: Mutex<Connections>,
     present: watch::Sender<Arc<BTreeSet<String>>>,
     /// It will be told soon.
     telling: AtomicBool,
+    /// The connections' own thread, from the first one on: a node is given up when it does not answer within seconds, so
+    /// its answer must not wait behind thousands of requests.
+    thread: OnceLock<Option<Runtime>>,
 }
 
 #[derive(Default)]
@@ -69,7 +76,18 @@ impl TunnelHub {
             live: Mutex::default(),
             present: watch::Sender::new(Arc::default()),
             telling: AtomicBool::new(false),
+            thread: OnceLock::new(),
         })
+    }
+
+    /// Where the connections are held; this runtime where no thread can be had.
+    fn thread(&self) -> Handle {
+        let make = || {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let made = builder.worker_threads(1).thread_name("naru-tunnels").enable_all().build();
+            made.inspect_err(|error| tracing::warn!(%error, "nodes' connections get no thread of their own")).ok()
+        };
+        self.thread.get_or_init(make).as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
     }
 
     /// Who is connected.
@@ -136,8 +154,8 @@ impl TunnelHub {
         }
     }
 
-    /// Holds a node's connection until it ends.
-    async fn hold(self: &Arc<Self>, node: &str, io: BoxedIo) {
+    /// Holds a node's connection until it ends, or the node is removed.
+    async fn hold(self: &Arc<Self>, node: &str, io: BoxedIo, removed: impl Future<Output = ()>) {
         let (tunnel, connection) = match Tunnel::over(io).await {
             Ok(made) => made,
             Err(error) => {
@@ -149,6 +167,11 @@ impl TunnelHub {
         tracing::info!(node, "connected");
         let ended = tokio::select! {
             ended = connection => ended,
+            () = removed => {
+                // It comes again, and hears why.
+                tracing::info!(node, "removed: its connection is ended");
+                return self.leave(node, number);
+            }
             () = end.cancelled() => {
                 tracing::info!(node, "connected anew");
                 return;
@@ -175,9 +198,10 @@ pub(crate) fn answer(core: &Arc<Core>, user: &User, upgrade: Option<OnUpgrade>) 
     };
     let hub = core.tunnels.clone();
     forgotten::take_in(core, user);
-    tokio::spawn(async move {
+    let removed = removed(Arc::downgrade(core), user.clone());
+    hub.thread().spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => hub.hold(&node, Box::new(TokioIo::new(upgraded))).await,
+            Ok(upgraded) => hub.hold(&node, Box::new(TokioIo::new(upgraded)), removed).await,
             Err(error) => tracing::debug!(node, %error, "a node went before it was connected"),
         }
     });
@@ -186,6 +210,29 @@ pub(crate) fn answer(core: &Arc<Core>, user: &User, upgrade: Option<OnUpgrade>) 
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static(TUNNEL_PROTOCOL));
     Ok(response)
+}
+
+/// Ends when the node that came as this user is a member no more.
+async fn removed(core: Weak<Core>, user: User) {
+    let Some(key) = user.extra.get(member::KEY).and_then(|keys| keys.first()) else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(MEMBER).await;
+        let Some(core) = core.upgrade() else { return };
+        if member::check(&core.store.snapshot(), &user, key).is_err() {
+            return;
+        }
+    }
+}
+
+impl Drop for TunnelHub {
+    fn drop(&mut self) {
+        // Never waited for: this may be a task of that very runtime.
+        if let Some(runtime) = self.thread.take().flatten() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl NodeDialer for Dialer {

@@ -18,7 +18,11 @@ use super::{
 };
 use crate::{Config, pressure::Pressures};
 
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often the node looks at itself.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often its lease is renewed, as kubelet does: what tells of a lost node at once is its connection, and thousands of
+/// renewals a second would be the most that a server at rest does. One that was given up renews at once.
+const RENEW: Duration = Duration::from_secs(10);
 /// A status without news is told this often. The lease says that the node lives; every other node follows this one's
 /// object, so what is told again and again costs as much as there are pairs of nodes (kubelet's own: 5 minutes).
 const STATUS_AGAIN: Duration = Duration::from_secs(300);
@@ -44,9 +48,14 @@ pub(crate) async fn keep_registered(config: Config, mut pressures: watch::Receiv
     let mut told: Vec<NodeCondition> = Vec::new();
     let (mut addresses, mut moved) = (config.addresses.clone(), false);
     let mut told_at: Option<tokio::time::Instant> = None;
+    let mut renewed = None;
     loop {
-        if let Err(error) = beat(&config).await {
-            tracing::debug!(error = %crate::chain(&error), "the node's lease was not renewed");
+        let given_up = own.get("", &config.node_name).is_some_and(|node| !node.view.ready);
+        if given_up || renewed.is_none_or(|at: tokio::time::Instant| at.elapsed() + LOOK / 2 >= RENEW) {
+            match beat(&config).await {
+                Ok(()) => renewed = Some(tokio::time::Instant::now()),
+                Err(error) => tracing::debug!(error = %crate::chain(&error), "the node's lease was not renewed"),
+            }
         }
         moved |= addresses.has_changed().unwrap_or(false);
         addresses.mark_unchanged();
@@ -70,7 +79,7 @@ pub(crate) async fn keep_registered(config: Config, mut pressures: watch::Receiv
                 Err(error) => tracing::debug!(error = %crate::chain(&error), "the node's status was not told"),
             }
         }
-        let again = tokio::time::Instant::now() + HEARTBEAT;
+        let again = tokio::time::Instant::now() + LOOK;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(again) => break,

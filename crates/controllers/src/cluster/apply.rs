@@ -15,6 +15,9 @@ const CONCURRENT: usize = 64;
 /// Writes of all controllers that are under way at once. More would not be done sooner: they would stand in the server's
 /// queue before its users, of whom it turns away those that wait too long.
 pub(super) const AT_ONCE: usize = 96;
+/// Bindings that are under way at once, besides. A set may ask for thousands of pods in one plan; those that are there
+/// already must not wait for their node until all others have been made.
+pub(super) const BINDINGS_AT_ONCE: usize = 32;
 /// How long to wait for one's own writes; beyond it the view is taken as it is, and guards catch what is stale.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -104,7 +107,8 @@ impl Cluster {
         let text = short(&write);
         let sent = {
             // Never closed; without a place it would only be less orderly.
-            let _room = self.writing.acquire().await;
+            let binds = matches!(write, Write::Post { .. });
+            let _room = if binds { &self.binding } else { &self.writing }.acquire().await;
             self.send(&write).await
         };
         match sent {

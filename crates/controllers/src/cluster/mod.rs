@@ -94,6 +94,8 @@ pub struct Cluster {
     followed: HashMap<Resource, Box<dyn Followed>>,
     /// Room for writes, of all controllers together.
     writing: Semaphore,
+    /// Room for bindings, which do not wait behind what a set asks for.
+    binding: Semaphore,
     notices: Notices,
     clock: Clock,
 }
@@ -174,6 +176,7 @@ impl Cluster {
             followed: HashMap::new(),
             notices: Notices::start(client.clone(), clock.clone()),
             writing: Semaphore::new(apply::AT_ONCE),
+            binding: Semaphore::new(apply::BINDINGS_AT_ONCE),
             clock,
         };
         cluster.register();

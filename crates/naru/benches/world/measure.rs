@@ -23,7 +23,7 @@ pub async fn measure(door: &Door, server: &Process, nodes: usize, pods: usize, f
         "{nodes} nodes, {pods} pods; one server, with a real node of its own that runs none of them and follows all"
     );
     println!(
-        "  a simulated node joins by token with a key of its own, answers a ping a second, renews a lease every five"
+        "  a simulated node joins by token with a key of its own, answers a ping a second, renews a lease every ten"
     );
     println!(
         "  seconds, follows its own Node and pods and tells their statuses; it runs nothing, writes no events, and"

@@ -26,7 +26,7 @@ use super::fleet::Door;
 use super::followers::Followers;
 
 /// As a real node.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Status writes of one node that are under way at once.
 const ABREAST: usize = 8;
 
