@@ -2,19 +2,21 @@
 //!
 //! `cargo run -p xtask -- check` holds the dependency rules of `deps.toml` and the crate edges of `xtask/edges.toml`;
 //! `cargo run -p xtask -- facts <file>` makes the table of schema facts in `crates/api/facts` from a description of the
-//! Kubernetes API. Everything here runs at development time only.
+//! Kubernetes API; `cargo run -p xtask -- numbers <folder>` makes that of protobuf numbers in `crates/protobuf`. Everything
+//! here runs at development time only.
 
 mod deps;
 mod edges;
 mod facts;
 mod metadata;
+mod numbers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: xtask check | deps | edges | facts <kubernetes facts.json>";
+const USAGE: &str = "usage: xtask check | deps | edges | facts <kubernetes facts.json> | numbers <folder of Go modules>";
 
 fn main() -> ExitCode {
     match run() {
@@ -38,6 +40,7 @@ fn run() -> Result<()> {
         ["deps"] => report(deps::problems(&root)?, "dependencies are as reviewed"),
         ["edges"] => report(edges::problems(&root)?, "crate edges are as reviewed"),
         ["facts", file] => facts::generate(file.as_ref(), &root.join("crates/api/facts")),
+        ["numbers", folder] => numbers::generate(folder.as_ref(), &root.join("crates/protobuf/src/numbers.txt")),
         _ => bail!("{USAGE}"),
     }
 }
