@@ -252,6 +252,64 @@ fn a_damaged_store_is_replaced_under_running_containers_and_workers_come_back() 
 }
 
 #[test]
+fn machines_that_were_removed_after_the_backup_do_not_come_back_unasked() {
+    let Some(lan) = Lan::new() else { return };
+    let Some(server) = start(&lan, false, &["--pod-eviction", "1s"]) else { return };
+    let (Some(told), Some(off)) = (start(&lan, true, &[]), start(&lan, true, &[])) else { return };
+    let line = server.naru(&["token", "create"]).ok().text().trim_start_matches("naru join ").to_owned();
+    told.naru(&["join", &line, "--node-name", "told"]).ok();
+    off.naru(&["join", &line, "--node-name", "off"]).ok();
+    off.load(Image::Probe);
+    let key = key(&server, "backup.key");
+    let (file, _) = create(&server, &key, "one.backup");
+    // One hears that it is removed, the other is off and does not.
+    off.cut();
+    for name in ["told", "off"] {
+        server.naru(&["node", "rm", "--force", name]).ok();
+    }
+    let here = || told.naru(&["status"]);
+    until("it knows", here, |status| {
+        status.stdout.contains("node told was removed from the cluster") && status.stdout.contains("(removed)")
+    });
+
+    server.stop_server();
+    let (file, key) = (text(&file), text(&key));
+    let restore = ["backup", "restore", &file, "--key-file", &key, "--replace", "--returning", "0s"];
+    server.naru(&restore).ok().says(&["naru node rm"]);
+    server.start_server();
+    off.mend();
+    let node = |name: &str| server.kubectl(&["get", "node", name, "-o", "json"]).ok().json();
+    let taints = || node("off")["spec"]["taints"].to_string();
+    until("the one that was off is held", taints, |taints| taints.contains("naru.io/unconfirmed"));
+    server
+        .naru(&["status"])
+        .says(&["node off came back long after this cluster was restored", "naru node update --accept off"]);
+    let project = server.project("all", "services:\n  web: {image: naru.local/probe:1, deploy: {mode: global}}\n");
+    project.up(&[]);
+    let places = || {
+        let mut nodes: Vec<String> = project
+            .ps()
+            .iter()
+            .filter(|row| row["State"] == "running")
+            .map(|row| row["Node"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        nodes.sort();
+        nodes
+    };
+    until("it runs on the server alone", places, |nodes| *nodes == ["node-1"]);
+    server.naru(&["node", "update", "--accept", "off"]).ok();
+    until("and there, once it is accepted", places, |nodes| *nodes == ["node-1", "off"]);
+    // The one that was told stays away, and says so; it may join again as any machine.
+    let ready = node("told")["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    assert!(!ready.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"), "{ready:?}");
+    here().says(&["node told was removed from the cluster"]);
+    server.naru(&["node", "rm", "--force", "told"]).ok();
+    told.naru(&["leave", "--yes", "--force"]).ok();
+    let line = server.naru(&["token", "create"]).ok().text().trim_start_matches("naru join ").to_owned();
+    told.naru(&["join", &line, "--node-name", "told"]).ok();
+}
+
+#[test]
 fn machines_that_joined_after_the_backup_keep_their_addresses_or_begin_anew_and_never_share_them() {
     let Some(lan) = Lan::new() else { return };
     let Some(server) = start(&lan, false, &["--pod-eviction", "1h"]) else { return };

@@ -182,7 +182,8 @@ fn images_that_may_be_nowhere_else_stay() {
         }))
         .expect("an image")
     };
-    let (young, old, used) = (image("young", true, "2026-02"), image("old", true, "2026-01"), image("used", true, "2025"));
+    let (young, old, used) =
+        (image("young", true, "2026-02"), image("old", true, "2026-01"), image("used", true, "2025"));
     let (built, nameless) = (image("built", false, "2024"), image("nameless", false, "2026-03"));
     let in_use = std::collections::HashSet::from([used.id.clone()]);
     let all = vec![young.clone(), built, used, nameless.clone(), old.clone()];
