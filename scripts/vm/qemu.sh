@@ -39,7 +39,7 @@ runs() { [ -e "$work/$1.pid" ] && grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/
 standstill() {
   local answer
   for _ in 1 2; do
-    echo 'info registers -a' >"$work/$1.monitor.in" || return 0
+    echo 'info registers -a' 1<>"$work/$1.monitor.in" || return 0
     answer=$(timeout 3 cat <>"$work/$1.monitor.out" | tr -d '\r' | grep -aoE 'CPU#[0-9]+|[RE]IP=[0-9a-f]+|HLT=[0-9]') || true
     echo "processors: ${answer//$'\n'/ }"
   done

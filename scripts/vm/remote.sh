@@ -47,11 +47,12 @@ went_down() {
   rm -f "$work/$1.pid"
 }
 
+# Ports are opened both ways, which waits for nobody: a machine may be gone.
 # on NAME COMMANDS: runs them there, in a shell with the words of guest/lib.sh; its output and its exit code are theirs.
 on() {
   local name=$1 number=$EPOCHREALTIME got code text deadline=$((SECONDS + 650))
   number=${number/./}
-  printf '%s %s\n' "$number" "$(base64 -w0 <<<"$2")" >"$work/$name.in"
+  printf '%s %s\n' "$number" "$(base64 -w0 <<<"$2")" 1<>"$work/$name.in"
   while [ $SECONDS -lt $deadline ] && runs "$name"; do
     # An answer to an earlier question, whose asker is gone, may come first. Opened both ways, which waits for nobody.
     if read -r -t 5 got code text <>"$work/$name.out" && [ "$got" = "$number" ]; then
@@ -64,7 +65,7 @@ on() {
 }
 
 # tell NAME COMMANDS: without waiting for an answer, for what ends the machine.
-tell() { printf '0 %s\n' "$(base64 -w0 <<<"$2")" >"$work/$1.in"; }
+tell() { printf '0 %s\n' "$(base64 -w0 <<<"$2")" 1<>"$work/$1.in"; }
 
 # How much a machine has sent and seen so far, and whether a text was among what came after that.
 wire_at() { stat -c %s "$work/$1.pcap"; }

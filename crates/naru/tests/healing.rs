@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use naru_testkit::{Host, HostOptions, Leaks, Project, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,8 +37,9 @@ fn contained(host: &Host) -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let group = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        if group.contains(host.cgroup()) {
+        let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        // Supervisors and the helper have a group of their own.
+        if groups.lines().any(|group| group.contains(host.cgroup()) && !group.ends_with("/supervisors")) {
             found.insert(pid);
         }
     }
@@ -246,6 +248,56 @@ fn a_killed_server_in_the_middle_of_things() {
 }
 
 #[test]
+fn who_kills_everything_in_the_servers_control_group_ends_only_the_server() {
+    let tree = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+    let Some(tree) = tree.into_iter().find(|tree| tree.join("cgroup.controllers").exists()) else {
+        eprintln!("SKIPPED: no cgroup v2 tree is mounted");
+        return;
+    };
+    let Some(host) = host() else { return };
+    let name = host.folder().file_name().expect("a name").to_string_lossy().into_owned();
+    let group = Group::new(tree.join(format!("service-{name}")));
+    let server = host.server_pid().expect("a server");
+    fs::write(group.0.join("cgroup.procs"), server.to_string()).expect("move the server");
+    // What it starts from now on comes from that group.
+    let first = processes(&host, &[" helper "]);
+    first.iter().for_each(|helper| kill(*helper));
+    until("another helper", || processes(&host, &[" helper "]), |now| now.len() == 1 && *now != first);
+    let project = host.project("group", "services:\n  web: {image: naru.local/probe:1, ports: ['8309:8080']}\n");
+    project.up(&[]);
+    host.fetch(8309, "/host");
+    let (before, helper) = (contained(&host), processes(&host, &[" helper "]));
+    assert!(!before.is_empty() && helper.len() == 1, "{before:?} {helper:?}");
+
+    fs::write(group.0.join("cgroup.kill"), "1").expect("kill the group");
+    until("its end", || host.server_pid(), Option::is_none);
+    assert_eq!((contained(&host), processes(&host, &[" helper "])), (before.clone(), helper.clone()));
+    host.fetch(8309, "/host");
+    host.start_server();
+    project.until("web", "as before", |rows| rows.iter().all(|row| row["State"] == "running"));
+    assert_eq!((contained(&host), processes(&host, &[" helper "])), (before, helper));
+}
+
+/// A control group of this test's.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(path: PathBuf) -> Self {
+        fs::create_dir(&path).expect("a control group");
+        Self(path)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        while fs::remove_dir(&self.0).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
 fn one_state_folder_has_one_server() {
     let Some(host) = host() else { return };
     let pid = host.server_pid().expect("a server").to_string();
@@ -282,4 +334,6 @@ fn up_starts_the_server_and_uninstall_leaves_nothing() {
     assert!(!String::from_utf8_lossy(&left.stdout).contains("naru"), "rules are gone");
     let links = host.ip("-o link show").expect("links");
     assert_eq!(links.lines().count(), 2, "lo and eth0: {links}");
+    let groups = host.command("find").args(["/sys/fs/cgroup", "-name", host.cgroup()]).output().expect("find");
+    assert_eq!(String::from_utf8_lossy(&groups.stdout), "", "control groups are gone");
 }

@@ -123,8 +123,9 @@ test_limits_are_in_the_cgroup() {
   same cpu.max "50000 100000" "$(cat "$group/cpu.max")"
   # They hold: a 51st process is refused.
   local text
-  text=$(project long exec -T web sh -c 'for i in $(seq 60); do sleep 5 & done; wait' 2>&1) || true
+  text=$(project long exec -T web sh -c 'for i in $(seq 60); do sleep 30 & done; wait' 2>&1) || true
   holds "sixty processes under a limit of fifty" "$text" 'fork|Resource temporarily unavailable'
+  until_ok 90 eval '[ "$(cat '"$group"'/pids.current)" -lt 10 ]'
 }
 
 test_limits_hold_when_systemd_looks_at_its_groups_again() {
