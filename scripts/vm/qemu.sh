@@ -22,7 +22,7 @@ boot() {
   [ -e "$work/$name.qcow2" ] || qemu-img create -q -f qcow2 -F raw -b "$machine/root.ext4" "$work/$name.qcow2"
   ${inside:-} qemu-system-x86_64 -M q35,hpet=off "${accel[@]}" -smp 2 -m "${memory:-1536}" -nodefaults -display none -no-reboot \
     -kernel "$machine/kernel" -initrd "$machine/initrd" \
-    -append "console=ttyS0 quiet loglevel=4 panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 $clock ${shell:+systemd.debug_shell=ttyS2} systemd.hostname=$name naru.stage=$stage $words" \
+    -append "console=ttyS0 quiet loglevel=4 panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 $clock ${shell:+systemd.debug_shell=ttyS2} systemd.hostname=$name naru.stage=$stage naru.slow=$slow $words" \
     -drive "file=$work/$name.qcow2,if=virtio,format=qcow2,cache=writeback" \
     -drive "file=$work/disk.ext4,if=virtio,format=raw,readonly=on" \
     "$@" -device virtio-rng-pci -chardev "pipe,id=monitor,path=$work/$name.monitor" -mon monitor -serial "file:$console" -serial "file:$results" "${shell[@]}" \

@@ -1,6 +1,7 @@
 # Words for tests inside a machine; results go to the second serial port.
 . "$disk/guest/words.sh"
 scratch=/run/naru-test
+slow=$(sed -n 's/.*naru\.slow=\([0-9]*\).*/\1/p' /proc/cmdline)
 filter=$(cat "$disk/guest/filter" 2>/dev/null)
 
 report() { printf '%s\n' "$*" >/dev/ttyS1; }
