@@ -120,6 +120,7 @@ impl SimNode {
         let mut tasks = vec![
             tokio::spawn(inner.clone().connect()).abort_handle(),
             tokio::spawn(inner.clone().beat(number)).abort_handle(),
+            tokio::spawn(inner.clone().insist()).abort_handle(),
             tokio::spawn(inner.clone().run_pods(subnet)).abort_handle(),
         ];
         if follow {
@@ -223,11 +224,27 @@ impl Inner {
         Ok(upgraded.1)
     }
 
-    /// Renews the lease, and follows the own Node as a node does.
-    async fn beat(self: Arc<Self>, number: usize) {
-        let _own = Informer::builder(Resource::of::<Node>(), |_| Ok(()))
+    /// Says so when the cluster has given this node up although it is there, as a node does.
+    async fn insist(self: Arc<Self>) {
+        let ready = |json: &[u8]| -> Result<bool, BoxError> {
+            let node: Value = serde_json::from_slice(json)?;
+            let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+            Ok(conditions.any(|known| known["type"] == "Ready" && known["status"] == "True"))
+        };
+        let own = Informer::builder(Resource::of::<Node>(), ready)
             .fields(&format!("metadata.name={}", self.name))
             .start(&self.client);
+        let mut changed = own.changed();
+        while !self.off.is_cancelled() && changed.changed().await.is_ok() {
+            if own.get("", &self.name).is_some_and(|node| !*node.view) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let _ = self.register().await;
+            }
+        }
+    }
+
+    /// Renews the lease.
+    async fn beat(self: Arc<Self>, number: usize) {
         let leases = self.client.dynamic(Resource::of::<Lease>(), Some("kube-node-lease"));
         let mut made = false;
         // Nodes start at any time.
