@@ -11,13 +11,14 @@
 mod conntrack;
 mod session;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::model::{Desired, NodeConfig};
-use crate::plan::{self, Table};
+use crate::plan::{self, Stale, Table};
 
 pub use conntrack::{ConntrackError, forget};
 pub use session::NftError;
@@ -26,6 +27,8 @@ use session::Nft;
 
 /// How long the interactive `nft` is kept after its last use.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long an endpoint that left may take to answer what was on its way to it.
+const ANSWER: Duration = Duration::from_secs(1);
 /// How long to wait after a refusal before the whole table is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -126,14 +129,27 @@ impl Task {
             self.report.send_modify(|applied| applied.refused = Some(Arc::new(error)));
             return;
         }
-        let stale = self.current.as_ref().map(|(_, previous)| plan::stale(previous, &desired)).unwrap_or_default();
+        let previous = self.current.as_ref().map(|(_, previous)| previous);
+        let stale = previous.map(|previous| plan::stale(previous, &desired)).unwrap_or_default();
+        let unanswered = previous.map(|previous| plan::unanswered(previous, &desired)).unwrap_or_default();
         self.current = Some((table, desired.clone()));
         if !stale.is_empty()
             && let Ok(Err(error)) = tokio::task::spawn_blocking(move || forget(&stale)).await
         {
             tracing::warn!(error = %crate::chain(&error), "connections to gone endpoints may linger");
         }
+        if !unanswered.is_empty() {
+            tokio::spawn(forget_later(unanswered));
+        }
         self.report.send_replace(Applied { revision, desired: Some(desired), refused: None });
+    }
+}
+
+/// Forgets connections that were not answered in time.
+async fn forget_later(unanswered: BTreeSet<Stale>) {
+    tokio::time::sleep(ANSWER).await;
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || forget(&unanswered)).await {
+        tracing::warn!(error = %crate::chain(&error), "connections to lost endpoints may linger");
     }
 }
 

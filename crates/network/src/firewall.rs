@@ -299,10 +299,7 @@ mod tests {
         let pods = "10.42.0.0/16".parse().unwrap();
         let printed =
             "-A DOCKER-USER -d 10.42.0.0/16 -m conntrack --ctstate DNAT -m comment --comment \"naru: pods\" -j ACCEPT";
-        assert_eq!(
-            legacy_ours(printed, "DOCKER-USER"),
-            Some(Door::Led.legacy(pods, &ClusterNetwork::default()))
-        );
+        assert_eq!(legacy_ours(printed, "DOCKER-USER"), Some(Door::Led.legacy(pods, &ClusterNetwork::default())));
         assert_eq!(legacy_ours(printed, "FORWARD"), None);
         assert_eq!(legacy_ours("-A DOCKER-USER -j RETURN", "DOCKER-USER"), None);
     }

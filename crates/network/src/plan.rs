@@ -35,7 +35,7 @@ mod table;
 
 use crate::model::{Desired, NodeConfig};
 
-pub use stale::{Stale, stale};
+pub use stale::{Stale, stale, unanswered};
 pub use table::{Table, TableDelta};
 
 /// The table of ours in the kernel.

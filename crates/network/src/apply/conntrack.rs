@@ -13,9 +13,13 @@ const DELETE: u16 = 0x0102;
 const FAMILIES: [[u8; 4]; 2] = [[2, 0, 0, 0], [10, 0, 0, 0]];
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
 const ZONE: u16 = 18;
 const ENOENT: i32 = 2;
+const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// `IPS_SEEN_REPLY`: packets went both ways.
+const SEEN_REPLY: u32 = 1 << 1;
 
 /// The table of tracked connections could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +42,20 @@ struct Tuple {
     destination_port: u16,
 }
 
+/// A tracked flow, and the message that deletes exactly it.
+struct Flow {
+    original: Tuple,
+    reply: Tuple,
+    answered: bool,
+    key: Message,
+}
+
 /// Deletes every tracked flow that `stale` names and returns how many there were. Blocks: one dump of the table for each
 /// family concerned.
 pub fn forget(stale: &BTreeSet<Stale>) -> Result<usize, ConntrackError> {
     let socket = Socket::netfilter()?;
     let six = stale.iter().any(|stale| match stale {
-        Stale::Address(address) | Stale::UdpEndpoint(address, _) => address.is_ipv6(),
+        Stale::Address(address) | Stale::UdpEndpoint(address, _) | Stale::Unanswered(address) => address.is_ipv6(),
         Stale::UdpHostPort(_) => true,
     });
     let mut forgotten = forget_of(&socket, &FAMILIES[0], stale)?;
@@ -57,11 +69,11 @@ fn forget_of(socket: &Socket, family: &[u8; 4], stale: &BTreeSet<Stale>) -> Resu
     let flows = socket.dump(Message::new(GET, flag::DUMP, family))?;
     let mut forgotten = 0;
     for flow in &flows {
-        let Some((original, reply, key)) = parse(flow, family) else { continue };
-        if !stale.iter().any(|stale| matches(stale, &original, &reply)) {
+        let Some(flow) = parse(flow, family) else { continue };
+        if !stale.iter().any(|stale| matches(stale, &flow)) {
             continue;
         }
-        match socket.request(key) {
+        match socket.request(flow.key) {
             Ok(()) => forgotten += 1,
             // It ended by itself meanwhile.
             Err(error) if error.errno() == Some(ENOENT) => {}
@@ -71,7 +83,8 @@ fn forget_of(socket: &Socket, family: &[u8; 4], stale: &BTreeSet<Stale>) -> Resu
     Ok(forgotten)
 }
 
-fn matches(stale: &Stale, original: &Tuple, reply: &Tuple) -> bool {
+fn matches(stale: &Stale, flow: &Flow) -> bool {
+    let Flow { original, reply, .. } = flow;
     match *stale {
         // The reply's source is whom the flow was translated to.
         Stale::Address(address) => {
@@ -89,20 +102,23 @@ fn matches(stale: &Stale, original: &Tuple, reply: &Tuple) -> bool {
                 && original.destination == reply.source
                 && original.destination_port == reply.source_port
         }
+        Stale::Unanswered(address) => {
+            reply.protocol == TCP && reply.source == address && original.destination != address && !flow.answered
+        }
     }
 }
 
-/// Reads a flow's two directions, and prepares the message that deletes exactly it.
-fn parse(flow: &Reply, family: &[u8; 4]) -> Option<(Tuple, Tuple, Message)> {
+fn parse(flow: &Reply, family: &[u8; 4]) -> Option<Flow> {
     if flow.kind != NEW {
         return None;
     }
-    let (mut original, mut reply, mut zone) = (None, None, None);
+    let (mut original, mut reply, mut zone, mut status) = (None, None, None, 0);
     for (kind, value) in attributes(flow.body.get(4..)?) {
         match kind {
             TUPLE_ORIG => original = Some(value),
             TUPLE_REPLY => reply = Some(value),
             ZONE => zone = Some(value),
+            STATUS => status = u32::from_be_bytes(value.try_into().ok()?),
             _ => {}
         }
     }
@@ -111,7 +127,8 @@ fn parse(flow: &Reply, family: &[u8; 4]) -> Option<(Tuple, Tuple, Message)> {
     if let Some(zone) = zone {
         key = key.bytes(ZONE, zone);
     }
-    Some((parse_tuple(original?)?, parse_tuple(reply?)?, key))
+    let answered = status & SEEN_REPLY != 0;
+    Some(Flow { original: parse_tuple(original?)?, reply: parse_tuple(reply?)?, answered, key })
 }
 
 fn parse_tuple(bytes: &[u8]) -> Option<Tuple> {

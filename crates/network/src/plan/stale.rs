@@ -4,10 +4,10 @@
 //! went. So what leaves the plan must be forgotten there too, or a client that keeps its source port (every UDP client,
 //! and a TCP client that retries its first packet) keeps talking to the dead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::{Desired, EndpointState, Pod, Protocol};
+use crate::model::{Desired, EndpointState, Pod, Protocol, Service};
 
 /// A kind of tracked connection to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,8 @@ pub enum Stale {
     UdpEndpoint(IpAddr, u16),
     /// UDP flows towards a port of this host that was nobody's until now.
     UdpHostPort(u16),
+    /// TCP connections translated to an endpoint, which has not answered any packet of theirs.
+    Unanswered(IpAddr),
 }
 
 /// What must be forgotten when `next` follows `previous`.
@@ -32,6 +34,35 @@ pub fn stale(previous: &Desired, next: &Desired) -> BTreeSet<Stale> {
     let ports = udp_host_ports(previous);
     stale.extend(udp_host_ports(next).difference(&ports).map(|port| Stale::UdpHostPort(*port)));
     stale
+}
+
+/// Connections that a lost endpoint leaves behind when `next` follows `previous`: to be forgotten a moment later, because
+/// an endpoint that only takes nothing new may be about to answer.
+///
+/// Clients repeat their first packet for minutes, and use a port again within minutes: either would go where the first packet
+/// went. Once that is forgotten it goes to somebody who is there.
+pub fn unanswered(previous: &Desired, next: &Desired) -> BTreeSet<Stale> {
+    let known: BTreeMap<_, _> = next.services.iter().map(|service| (name(service), service)).collect();
+    let mut left = BTreeSet::new();
+    for service in &previous.services {
+        let now = known.get(&name(service));
+        if now.is_some_and(|now| *now == service) {
+            continue;
+        }
+        let ready = now.map(|now| ready_endpoints(now)).unwrap_or_default();
+        left.extend(ready_endpoints(service).difference(&ready).map(|address| Stale::Unanswered(*address)));
+    }
+    left
+}
+
+fn name(service: &Service) -> (&str, &str) {
+    (&service.namespace, &service.name)
+}
+
+fn ready_endpoints(service: &Service) -> BTreeSet<IpAddr> {
+    let backends = service.ports.iter().flat_map(|port| &port.backends).map(|backend| &backend.endpoint);
+    let all = service.endpoints.iter().chain(backends);
+    all.filter(|endpoint| endpoint.state == EndpointState::Ready).map(|endpoint| endpoint.address).collect()
 }
 
 /// Addresses that no pod has any more. Sorted lists, not trees: there may be a hundred thousand, and the model has most of

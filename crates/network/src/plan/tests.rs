@@ -272,6 +272,19 @@ fn flows_to_the_gone_are_named() {
     assert!(stale(&Desired::default(), &before).contains(&Stale::UdpHostPort(5353)));
 }
 
+#[test]
+fn unanswered_connections_to_endpoints_that_left_are_named() {
+    let before = desired(&[2, 3]);
+    let mut after = before.clone();
+    let lost = &mut after.services[0].ports[0].backends.iter_mut().find(|b| b.endpoint.address == IpAddr::V4(ip(3)));
+    lost.as_mut().unwrap().endpoint.state = EndpointState::Draining;
+    after.services[0].endpoints.retain(|endpoint| endpoint.address != IpAddr::V4(ip(3)));
+    after.services[0].ports.truncate(1);
+    assert_eq!(unanswered(&before, &after), BTreeSet::from([Stale::Unanswered(ip(3).into())]));
+    assert!(unanswered(&before, &before).is_empty() && unanswered(&after, &before).is_empty());
+    assert!(unanswered(&before, &Desired::default()).contains(&Stale::Unanswered(ip(2).into())), "the service is gone");
+}
+
 fn any_desired() -> impl Strategy<Value = Desired> {
     let endpoints = prop::collection::btree_set(2u8..8, 0..5);
     let pods = prop::collection::btree_map(2u8..12, prop::collection::btree_set("[a-c]", 0..3), 0..8);

@@ -344,11 +344,19 @@ fn other_firewalls_have_doors_for_it(world: &mut World) {
     sh(DOCKER);
     let reached = || who(&a.netns.ask((six(&b), 80))) == "b";
     assert!(!reached(), "Docker's policy drops what is forwarded");
-    let found = firewall::obstacles(None, world.node.six.map(|six| six.cluster_cidr), &naru_network::peers::ClusterNetwork::default()).unwrap();
+    let found = firewall::obstacles(
+        None,
+        world.node.six.map(|six| six.cluster_cidr),
+        &naru_network::peers::ClusterNetwork::default(),
+    )
+    .unwrap();
     assert_eq!(found.iter().map(|found| found.table.as_str()).collect::<Vec<_>>(), ["ip6 filter"]);
     let pods = world.node.six.unwrap().cluster_cidr;
     for _ in 0..2 {
-        assert_eq!(firewall::allow_second(pods, &naru_network::peers::ClusterNetwork::default()).unwrap(), ["ip6 filter DOCKER-USER"]);
+        assert_eq!(
+            firewall::allow_second(pods, &naru_network::peers::ClusterNetwork::default()).unwrap(),
+            ["ip6 filter DOCKER-USER"]
+        );
         assert_eq!(sh("nft list chain ip6 filter DOCKER-USER").matches(firewall::TAG).count(), 4);
     }
     assert!(reached());

@@ -1,7 +1,7 @@
 //! Virtual addresses: balancing, refusal, affinity, forgetting the dead.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 
 use naru_network::model::{Desired, EndpointState, Service};
@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("services::a_pod_reaches_itself_through_its_service", a_pod_reaches_itself_through_its_service),
     ("services::affinity_keeps_a_client_with_one_endpoint", affinity_keeps_a_client_with_one_endpoint),
     ("services::a_dead_endpoint_answers_nobody", a_dead_endpoint_answers_nobody),
+    ("services::a_connection_on_its_way_to_the_lost_finds_another", a_connection_on_its_way_to_the_lost_finds_another),
     (
         "services::a_draining_endpoint_serves_only_when_none_is_ready",
         a_draining_endpoint_serves_only_when_none_is_ready,
@@ -128,6 +129,37 @@ fn a_dead_endpoint_answers_nobody(world: &mut World) {
     if let Ok(tracked) = tracked {
         assert_eq!(String::from_utf8_lossy(&tracked.stdout), "", "the kernel still tracks the dead");
     }
+}
+
+fn a_connection_on_its_way_to_the_lost_finds_another(world: &mut World) {
+    let (mut lost, mut stays) = (world.pod("lost"), world.pod("stays"));
+    lost.serve(80);
+    stays.serve(80);
+    lost.netns.sh("nft 'table ip deaf { chain in { type filter hook input priority 0; policy drop; }; }'");
+    let client = world.pod("client");
+    let all = [&lost, &stays].map(|pod| pod.model());
+    let only = |pod: &crate::world::TestPod| Desired {
+        services: vec![service("web", VIP, &[pod])],
+        pods: all.to_vec(),
+        ..Desired::default()
+    };
+    world.apply(only(&lost));
+    let socket = client.netns.run(|| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // On its way from here on; the kernel repeats it after one second, after two more, after four more.
+        let _ = socket.connect(&std::net::SocketAddr::from((VIP, 80)).into());
+        socket.set_nonblocking(false).unwrap();
+        socket.set_write_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        socket
+    });
+    world.apply(only(&stays));
+    let mut stream = std::net::TcpStream::from(socket);
+    // Writing waits for the connection.
+    stream.write_all(b"?").expect("a connection");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    assert!(text.starts_with("stays"), "{text}");
 }
 
 fn a_draining_endpoint_serves_only_when_none_is_ready(world: &mut World) {
