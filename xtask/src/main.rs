@@ -16,7 +16,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: xtask check | deps | edges | facts <kubernetes facts.json> | numbers <folder of Go modules>";
+const USAGE: &str =
+    "usage: xtask check | deps | edges | facts <kubernetes facts.json> | numbers <folder of Go modules>";
 
 fn main() -> ExitCode {
     match run() {

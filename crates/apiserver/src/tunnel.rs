@@ -5,8 +5,8 @@
 //! is noticed within seconds, long before a lease runs out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};

@@ -253,7 +253,8 @@ pub(super) fn correct(
 /// Endpoints on absent nodes are not ready, unless all are: then a way that may be there is better than none. Pure.
 fn pass_over(slice: &mut Arc<SliceFacts>, absent: &BTreeSet<String>) {
     let gone = |endpoint: &EndpointFacts| endpoint.node.as_ref().is_some_and(|node| absent.contains(node));
-    let (lost, left): (Vec<_>, Vec<_>) = slice.endpoints.iter().filter(|endpoint| endpoint.ready).partition(|e| gone(e));
+    let (lost, left): (Vec<_>, Vec<_>) =
+        slice.endpoints.iter().filter(|endpoint| endpoint.ready).partition(|e| gone(e));
     if lost.is_empty() || left.is_empty() {
         return;
     }
