@@ -264,7 +264,8 @@ impl Machine {
         for base in self.groups() {
             for entry in fs::read_dir(base).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir())
-                    && !["burstable", "besteffort"].contains(&&*entry.file_name().to_string_lossy())
+                    // The daemon's own stay as long as their base.
+                    && !["burstable", "besteffort", "supervisors"].contains(&&*entry.file_name().to_string_lossy())
                 {
                     left.insert(format!("group {}", entry.path().display()));
                 }
