@@ -14,7 +14,7 @@ use crate::routes::Route;
 use crate::state::Core;
 use crate::user::User;
 use crate::versions;
-use crate::write::{Expect, Failure, Plan, Refusal};
+use crate::write::{Expect, Failure, Plan, Refusal, unavailable};
 
 /// Creates `object` in `namespace` (empty for cluster-wide kinds).
 ///
@@ -71,7 +71,8 @@ async fn attempt(
     options: WriteOptions<'_>,
 ) -> Result<Written, Failure> {
     let kind = route.stored_kind();
-    let snapshot = core.store.snapshot();
+    // What is refused by this state must be so for everybody: another server may have written.
+    let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
     if meta::name(&object).is_empty() {
         let name = admit::generate_name(meta::generate_name(&object), rand::random());
         meta::set(&mut object, "name", name);

@@ -15,7 +15,7 @@ use crate::encode;
 use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
-use crate::write::{Expect, Failure, Plan};
+use crate::write::{Expect, Failure, Plan, unavailable};
 
 /// `meta/v1 DeleteOptions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +76,8 @@ pub(crate) async fn delete(
     }
     let key = route.key(namespace, name);
     for _ in 0..ATTEMPTS {
-        let snapshot = core.store.snapshot();
+        // What is refused by this state must be so for everybody: another server may have written.
+        let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?;
         let old = object::parse(&entry.served);
         options.check(&route.kind, name, &old)?;

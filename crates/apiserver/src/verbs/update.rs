@@ -18,7 +18,7 @@ use crate::routes::Route;
 use crate::state::Core;
 use crate::user::User;
 use crate::versions;
-use crate::write::{Expect, Failure, Plan, Refusal};
+use crate::write::{Expect, Failure, Plan, Refusal, unavailable};
 
 /// Which part of an object a write may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,8 @@ pub(crate) async fn update(
 ) -> Result<Written, Status> {
     let key = route.key(namespace, name);
     for _ in 0..ATTEMPTS {
-        let snapshot = core.store.snapshot();
+        // What is refused by this state must be so for everybody: another server may have written.
+        let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?.clone();
         let old = object::parse(&entry.served);
         let wanted = change(&versions::shown(route, &old))?;
