@@ -92,7 +92,15 @@ every_pod_reached() {
 # -- of one machine
 
 # running: what runs for containers, with its process: nothing in it may change when only servers and agents come and go
-running() { pgrep -a -f -- 'httpd -f -p 80|echo started >>/data|echo \$n; usleep|naru supervisor|naru helper' | sort; }
+# A shell's child is the shell's likeness until it has become its program: such are left out.
+running() {
+  local pid command parent
+  pgrep -a -f -- 'httpd -f -p 80|echo started >>/data|echo \$n; usleep|naru supervisor|naru helper' | sort | while read -r pid command; do
+    parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null) || continue
+    [ -n "$parent" ] || continue
+    if [ "$(tr '\0' ' ' <"/proc/$parent/cmdline" 2>/dev/null)" != "$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)" ]; then echo "$pid $command"; fi
+  done
+}
 
 # of_the_unit: the processes in the unit's control group, which systemd may kill; ours_beside: those that are out of its
 # reach, by their names
