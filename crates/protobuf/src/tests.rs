@@ -116,6 +116,14 @@ fn schemas_of_definitions_have_values_of_several_forms() {
 }
 
 #[test]
+fn every_served_kind_has_its_numbers() {
+    for kind in Registry::builtin().iter().filter(|k| k.group != "naru.io") {
+        let schema = kind.schema();
+        assert!(Message::of(&schema.root().name).is_some(), "{} has no numbers", schema.root().name);
+    }
+}
+
+#[test]
 fn what_has_no_form_or_another_one_is_not_written() {
     let own = json!({"apiVersion": "naru.io/v1", "kind": "Network", "metadata": {"name": "x"}});
     assert!(encode(&own).is_err());

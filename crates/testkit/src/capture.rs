@@ -1,6 +1,5 @@
 //! What is to be seen on a wire.
 
-use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,6 +17,10 @@ const REST: Duration = Duration::from_millis(500);
 const EVERYTHING: u16 = 3;
 const IPV4: [u8; 2] = [8, 0];
 const UDP: u8 = 17;
+const VXLAN: u16 = 8472;
+/// Where a frame's own IP head begins, and the one inside of VXLAN.
+const OUTER: usize = 14;
+const INNER: usize = 64;
 
 /// Everything that passes a wire, until it is ended (see [`crate::Lan::capture`]).
 #[derive(Debug)]
@@ -32,14 +35,24 @@ pub struct Frames(Vec<Vec<u8>>);
 
 impl Capture {
     pub(crate) fn start(namespace: &Namespace) -> Result<Self, String> {
-        let open = || -> rustix::io::Result<OwnedFd> {
-            let protocol = NonZeroU32::new(u32::from(EVERYTHING.to_be())).map(Protocol::from_raw);
-            let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
-            sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(Duration::from_millis(50)))?;
-            sockopt::set_socket_recv_buffer_size(&fd, 8 << 20)?;
-            Ok(fd)
-        };
-        let fd = namespace.run(open).map_err(|error| format!("no packet socket: {error}"))?;
+        let socket = namespace.run(Self::socket).map_err(|error| format!("no packet socket: {error}"))?;
+        Ok(Self::of(socket))
+    }
+
+    /// A socket that sees every interface of the namespace in which this is called.
+    ///
+    /// # Errors
+    /// Without the right to open one.
+    pub fn socket() -> std::io::Result<OwnedFd> {
+        let protocol = NonZeroU32::new(u32::from(EVERYTHING.to_be())).map(Protocol::from_raw);
+        let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(Duration::from_millis(50)))?;
+        sockopt::set_socket_recv_buffer_size(&fd, 8 << 20)?;
+        Ok(fd)
+    }
+
+    /// Begins to read such a socket.
+    pub fn of(fd: OwnedFd) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -58,7 +71,7 @@ impl Capture {
                 }
             }
         });
-        Ok(Self { stop, thread: Some(thread) })
+        Self { stop, thread: Some(thread) }
     }
 
     /// Ends it and gives what was seen.
@@ -92,14 +105,18 @@ impl Frames {
         self.0.iter().filter(is).count()
     }
 
-    /// How many frames are readable as ones from or to an address that begins with these two bytes.
+    /// How many frames are readable as ones from or to an address that begins with these two bytes: by their own head, or by
+    /// the one that VXLAN at its usual port here carries.
     pub fn of_network(&self, network: [u8; 2]) -> usize {
-        let address = |frame: &[u8], at: usize| {
-            let four: Option<[u8; 4]> = frame.get(at..at + 4).and_then(|four| four.try_into().ok());
-            four.is_some_and(|four| Ipv4Addr::from(four).octets()[..2] == network)
+        let address = |frame: &[u8], at: usize| frame.get(at..at + 2) == Some(&network[..]);
+        let is = |frame: &[u8], head: usize| {
+            frame.get(head).is_some_and(|byte| byte >> 4 == 4)
+                && (address(frame, head + 12) || address(frame, head + 16))
         };
-        let plain =
-            |frame: &&Vec<u8>| frame.get(12..14) == Some(&IPV4[..]) && (address(frame, 26) || address(frame, 30));
+        let plain = |frame: &&Vec<u8>| {
+            let vxlan = frame.get(36..38) == Some(&VXLAN.to_be_bytes()[..]);
+            frame.get(12..14) == Some(&IPV4[..]) && (is(frame, OUTER) || vxlan && is(frame, INNER))
+        };
         self.0.iter().filter(plain).count()
     }
 }

@@ -11,7 +11,6 @@ use naru_network::wireguard::Preference;
 use naru_network::{HostRecord, firewall};
 
 use crate::Test;
-use crate::capture::Capture;
 use crate::machines::Cluster;
 use crate::world::{HOST6, OUTSIDE6, TestPod, World, ask, ask_udp, seen_as, service, sh, who};
 
@@ -449,14 +448,14 @@ fn encryption_is_for_both_families(_: &mut World) {
     for (from, to) in [(0, 1), (0, 2), (2, 0)] {
         assert_eq!(seen_as(&pods[from].netns.reach((six(&pods[to]), 80))), six(&pods[from]), "{from} to {to}");
     }
-    let capture = Capture::start(&cluster.fabric.router);
+    let capture = cluster.fabric.capture();
     let heard = pods[1].netns.run(|| UdpSocket::bind("[::]:7779").unwrap());
     heard.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let socket = pods[0].netns.run(|| UdpSocket::bind("[::]:0").unwrap());
     socket.send_to(MARKER.as_bytes(), (six(&pods[1]), 7779)).unwrap();
     let mut buffer = [0; 64];
     assert_eq!(heard.recv(&mut buffer).unwrap(), MARKER.len());
-    assert!(!capture.end().contains(MARKER), "the wire shows what pods say");
+    assert!(!capture.end().contain(MARKER), "the wire shows what pods say");
 }
 
 /// More than one packet's worth arrives whole, though the tunnel takes smaller ones than the pods send.

@@ -30,6 +30,11 @@ impl Fabric {
         Self { router }
     }
 
+    /// Everything that passes between the machines from now on.
+    pub fn capture(&self) -> naru_testkit::Capture {
+        naru_testkit::Capture::of(self.router.run(naru_testkit::Capture::socket).expect("a packet socket"))
+    }
+
     /// Puts a namespace on the wire to which `address` belongs.
     pub fn join(&self, netns: &Netns, address: Ipv4Addr) {
         let [a, b, c, last] = address.octets();

@@ -8,7 +8,6 @@
 //! program started with other arguments, as it is in production.
 
 mod attach;
-mod capture;
 mod claim;
 mod coexist;
 mod deltas;
