@@ -61,6 +61,9 @@ pub(super) fn resolve(names: &Names, asker: Option<&PodNames>, labels: &[&str]) 
         }
     }
     let domain = names.domain();
+    if domain.is_empty() {
+        return Found::Foreign; // no names have come yet, so nothing can be denied
+    }
     if labels.len() >= domain.len() && labels[labels.len() - domain.len()..] == *domain {
         return in_domain(names, asker, &labels[..labels.len() - domain.len()]);
     }

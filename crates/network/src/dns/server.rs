@@ -11,7 +11,7 @@ use hickory_proto::op::{Message, Query, ResponseCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::answer::{LARGEST_DATAGRAM, Outcome, answer, encode};
@@ -25,6 +25,9 @@ const WAITING: usize = 512;
 const REMEMBERED: usize = 4096;
 /// How long a TCP client may be silent.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long a pod's question waits until the pod itself is known: names of a large cluster may come seconds after a pod
+/// has started, and without the asker's namespace nothing is short for anything.
+const INTRODUCTION: Duration = Duration::from_secs(4);
 /// How many TCP clients there may be at once.
 const CONNECTIONS: usize = 256;
 
@@ -37,11 +40,20 @@ pub struct DnsServer {
 #[derive(Debug)]
 struct Inner {
     names: ArcSwap<Names>,
+    /// Told when there are other names.
+    renamed: watch::Sender<()>,
     upstream: Upstream,
     cache: Mutex<Cache>,
     waiting: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     turn: AtomicUsize,
+}
+
+/// How a question came.
+struct Way {
+    /// The pod whose own socket it came through.
+    asker: Option<IpAddr>,
+    over_tcp: bool,
 }
 
 /// The tasks of one pair of sockets; dropping it closes them.
@@ -79,6 +91,7 @@ impl DnsServer {
         Self {
             inner: Arc::new(Inner {
                 names: ArcSwap::default(),
+                renamed: watch::Sender::default(),
                 upstream,
                 cache: Mutex::new(Cache::new(REMEMBERED)),
                 waiting: Arc::new(Semaphore::new(WAITING)),
@@ -91,6 +104,7 @@ impl DnsServer {
     /// Replaces all names at once.
     pub fn set_names(&self, names: Names) {
         self.inner.names.store(Arc::new(names));
+        self.inner.renamed.send_replace(());
     }
 
     /// Serves a pair of sockets. `asker` is who asks through them, when that is one pod; else the client's address says.
@@ -143,7 +157,7 @@ impl DnsServer {
             };
             let (server, socket, bytes) = (self.clone(), socket.clone(), buffer[..read].to_vec());
             tokio::spawn(async move {
-                let message = server.finish(&query, &bytes, outcome, false).await;
+                let message = server.finish(&query, &bytes, outcome, Way { asker, over_tcp: false }).await;
                 if let Some(bytes) = encode(message, limit) {
                     let _ = socket.send_to(&bytes, client).await;
                 }
@@ -175,7 +189,7 @@ impl DnsServer {
             };
             let bytes = tokio::time::timeout(SILENCE, next).await??;
             let Some((query, outcome)) = self.begin(&bytes, asker.unwrap_or(client.ip())) else { return Ok(()) };
-            let message = self.finish(&query, &bytes, outcome, true).await;
+            let message = self.finish(&query, &bytes, outcome, Way { asker, over_tcp: true }).await;
             let Some(answer) = encode(message, u16::MAX.into()) else { return Ok(()) };
             let mut framed = (answer.len() as u16).to_be_bytes().to_vec();
             framed.extend_from_slice(&answer);
@@ -190,12 +204,36 @@ impl DnsServer {
             return None;
         }
         let query = Message::from_vec(bytes).ok()?;
-        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
-        let outcome = answer(&self.inner.names.load(), client, &query, turn);
+        let outcome = self.consider(client, &query);
         Some((query, outcome))
     }
 
-    async fn finish(&self, query: &Message, bytes: &[u8], outcome: Outcome, over_tcp: bool) -> Message {
+    fn consider(&self, client: IpAddr, query: &Message) -> Outcome {
+        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        answer(&self.inner.names.load(), client, query, turn)
+    }
+
+    fn knows(&self, pod: IpAddr) -> bool {
+        self.inner.names.load().pod_at(pod).is_some()
+    }
+
+    /// Returns when `pod` is among the names, and after a while at the latest.
+    async fn introduced(&self, pod: IpAddr) {
+        let mut renamed = self.inner.renamed.subscribe();
+        let known = async { while !self.knows(pod) && renamed.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(INTRODUCTION, known).await;
+    }
+
+    async fn finish(&self, query: &Message, bytes: &[u8], outcome: Outcome, way: Way) -> Message {
+        let Way { asker, over_tcp } = way;
+        let outcome = match (outcome, asker) {
+            // What nobody here seems to bear may be short for something of the asker's own namespace.
+            (Outcome::Forward, Some(pod)) if !self.knows(pod) => {
+                self.introduced(pod).await;
+                self.consider(pod, query)
+            }
+            (outcome, _) => outcome,
+        };
         match outcome {
             Outcome::Answer(message) => message,
             Outcome::Forward => self.forward(query, bytes, over_tcp).await.unwrap_or_else(|| failure(query)),
@@ -249,4 +287,54 @@ fn failure(query: &Message) -> Message {
     message.metadata.recursion_available = true;
     message.queries = query.queries.clone();
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::{Name, RecordType};
+
+    use super::*;
+    use crate::dns::{PodNames, ServiceNames, Zone};
+
+    #[tokio::test]
+    async fn who_is_not_known_yet_is_not_sent_elsewhere() {
+        let pod = Ipv4Addr::new(10, 42, 0, 9);
+        let server = DnsServer::new(Upstream::new(std::path::Path::new("/dev/null"), &[]));
+        let bound = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = bound.local_addr().unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _listener = server.serve(bound, tcp, Some(pod)).unwrap();
+
+        let mut query = Message::query();
+        query.add_query(Query::query(Name::from_ascii("web.").unwrap(), RecordType::A));
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.send_to(&query.to_vec().unwrap(), address).await.unwrap();
+        // It has asked, and others' names change nothing.
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while server.inner.renamed.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        server.set_names(Names::new(Zone::default()));
+
+        let web = Ipv4Addr::new(10, 43, 0, 7);
+        server.set_names(Names::new(Zone {
+            domain: "cluster.local".into(),
+            services: vec![ServiceNames {
+                namespace: "shop".into(),
+                name: "web".into(),
+                addresses: vec![web.into()],
+                ..ServiceNames::default()
+            }],
+            pods: vec![PodNames { namespace: "shop".into(), address: Some(pod), ..PodNames::default() }],
+            ..Zone::default()
+        }));
+        let mut answer = [0; 512];
+        let read = tokio::time::timeout(Duration::from_secs(60), client.recv(&mut answer)).await.unwrap().unwrap();
+        let answer = Message::from_vec(&answer[..read]).unwrap();
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        assert!(answer.answers[0].to_string().contains("10.43.0.7"), "{answer}");
+    }
 }

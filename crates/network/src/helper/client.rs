@@ -212,6 +212,13 @@ async fn rested<T>(until: Option<Instant>, names: &mut watch::Receiver<T>) -> Re
     names.changed().await
 }
 
+/// How long to rest from names that were sent at `asked` and are taken up `now`, the answer before theirs having come at
+/// `before`: what was asked earlier, such as to open a pod's resolver, is not their price. Pure.
+fn rest(asked: Instant, before: Option<Instant>, now: Instant) -> Option<Duration> {
+    let took = now.duration_since(before.map_or(asked, |before| before.max(asked)));
+    (took >= SHORT).then(|| (took * REST).min(LONGEST_REST))
+}
+
 /// The state of a conversation.
 #[derive(Default)]
 struct Talk {
@@ -221,6 +228,8 @@ struct Talk {
     zone: bool,
     /// Until when newer names wait although none are under way.
     rested: Option<Instant>,
+    /// When the newest answer came: what was asked before it has only been worked on since.
+    answered: Option<Instant>,
     /// Pods in which it could not answer.
     owed: BTreeSet<PodUid>,
     /// It was told to stop.
@@ -351,7 +360,9 @@ impl Task {
 
     /// Takes the reply to the oldest question.
     fn take(&self, talk: &mut Talk, reply: Reply) {
-        let Some((since, awaited)) = talk.awaited.pop_front() else { return };
+        let Some((asked, awaited)) = talk.awaited.pop_front() else { return };
+        let now = Instant::now();
+        let before = talk.answered.replace(now);
         let outcome = match &reply {
             Reply::Failed { reason } => Err(HelperError::Refused { reason: reason.clone() }),
             _ => Ok(()),
@@ -369,8 +380,7 @@ impl Task {
             }
             (Awaited::Zone(revision), _) => {
                 talk.zone = false;
-                let took = since.elapsed();
-                talk.rested = (took >= SHORT).then(|| Instant::now() + (took * REST).min(LONGEST_REST));
+                talk.rested = rest(asked, before, now).map(|rest| now + rest);
                 self.report.send_modify(|state| state.revision = revision);
             }
             (Awaited::Relays, Reply::Relays { failed }) => {
@@ -489,5 +499,21 @@ impl Line {
 fn signal(pid: u32, signal: rustix::process::Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
         rustix::process::kill_process(pid, signal).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_rested_from_for_their_own_price() {
+        let asked = Instant::now();
+        let at = |milliseconds| asked + Duration::from_millis(milliseconds);
+        assert_eq!(rest(asked, None, at(5)), None);
+        assert_eq!(rest(asked, None, at(50)), Some(Duration::from_millis(400)));
+        assert_eq!(rest(asked, None, at(5_000)), Some(LONGEST_REST));
+        assert_eq!(rest(asked, Some(at(245)), at(250)), None, "the helper was opening a pod's resolver");
+        assert_eq!(rest(at(200), Some(at(0)), at(250)), Some(Duration::from_millis(400)), "it was idle before");
     }
 }
