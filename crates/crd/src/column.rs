@@ -19,7 +19,7 @@ pub struct Column {
     pub kind: String,
     /// The format; may be empty.
     pub format: String,
-    /// What the column is, for people.
+    /// What the column is, for people; where its definition does not say it, from where cells come.
     pub description: String,
     /// 0: always shown; more: only in wide output.
     pub priority: i64,
@@ -41,13 +41,18 @@ impl Column {
     /// Reads a column; none for one whose path is none.
     pub(crate) fn read(raw: &Value) -> Option<Column> {
         let text = |key: &str| raw[key].as_str().unwrap_or_default().to_owned();
+        let path = raw["jsonPath"].as_str()?;
+        let description = match text("description") {
+            empty if empty.is_empty() => format!("Custom resource definition column (in JSONPath format): {path}"),
+            given => given,
+        };
         Some(Column {
             name: text("name"),
             kind: text("type"),
             format: text("format"),
-            description: text("description"),
+            description,
             priority: raw["priority"].as_i64().unwrap_or(0),
-            path: JsonPath::parse(raw["jsonPath"].as_str()?).ok()?,
+            path: JsonPath::parse(path).ok()?,
         })
     }
 
@@ -133,5 +138,14 @@ mod tests {
         }
         let since = cell("date", ".metadata.creationTimestamp");
         assert_eq!(since, Cell::Since("2026-01-02T03:04:05Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_column_without_words_says_where_its_cells_come_from() {
+        let mut raw = json!({"name": "C", "type": "string", "jsonPath": ".spec.name"});
+        let said = Column::read(&raw).unwrap().description;
+        assert_eq!(said, "Custom resource definition column (in JSONPath format): .spec.name");
+        raw["description"] = json!("The name.");
+        assert_eq!(Column::read(&raw).unwrap().description, "The name.");
     }
 }

@@ -90,6 +90,8 @@ pub struct Version {
     pub selectable: Vec<String>,
     /// A name for what it says, which changes whenever that changes.
     pub hash: u64,
+    /// The schema as it was written, from which clients are told.
+    pub(crate) source: Box<str>,
 }
 
 /// Where the number of replicas stands.

@@ -82,6 +82,15 @@ impl JsonPath {
         self.find(value).into_iter().next()
     }
 
+    /// A plain path as it was written: `.spec.replicas`.
+    pub fn dotted(&self) -> String {
+        let names = self.0.iter().filter_map(|step| match step {
+            Step::Field(name) => Some(name),
+            _ => None,
+        });
+        names.fold(String::new(), |path, name| path + "." + name)
+    }
+
     /// Sets the value at a plain path, making the objects on the way. Answers whether it could.
     pub fn set(&self, object: &mut Value, value: Value) -> bool {
         let mut at = object;

@@ -19,17 +19,23 @@ impl Version {
 
     /// What is wrong with an object. With `old` only what is wrong with what changed.
     pub fn faults(&self, object: &Value, old: Option<&Value>) -> Vec<Fault> {
-        let faults = self.schema.check(object, old);
+        let mut faults = self.schema.check(object, old);
+        if let Some(scale) = &self.scale {
+            scale.judge(object, true, &mut faults);
+        }
         self.with_rules(faults, object, old)
     }
 
     /// What is wrong with an object of which only the status was written.
     pub fn status_faults(&self, object: &Value, old: &Value) -> Vec<Fault> {
         let part = |object| -> &Value { Value::get(object, "status").unwrap_or(&NULL) };
-        let faults = match self.schema.properties.get("status") {
+        let mut faults = match self.schema.properties.get("status") {
             Some(schema) if !part(object).is_null() => schema.check_at("status", part(object), Some(part(old))),
             _ => Vec::new(),
         };
+        if let Some(scale) = &self.scale {
+            scale.judge(object, false, &mut faults);
+        }
         self.with_rules(faults, object, Some(old))
     }
 

@@ -25,6 +25,7 @@ mod pattern;
 mod prune;
 pub mod publish;
 mod rules;
+mod scale;
 mod schema;
 mod validate;
 

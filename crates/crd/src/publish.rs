@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::definition::Version;
+
 /// Which of the two forms is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -25,7 +27,20 @@ pub fn component(group: &str, version: &str, kind: &str) -> String {
 
 /// The schema of a version's objects; `version` is its entry in `spec.versions`.
 pub fn describe(group: &str, kind: &str, version: &Value, dialect: Dialect) -> Value {
-    let source = &version["schema"]["openAPIV3Schema"];
+    let gvk = json!([{"group": group, "kind": kind, "version": version["name"]}]);
+    described(&version["schema"]["openAPIV3Schema"], gvk, dialect)
+}
+
+impl Version {
+    /// The schema of the version's objects, as clients are told it.
+    pub fn describe(&self, group: &str, kind: &str, dialect: Dialect) -> Value {
+        // It was JSON when it was kept.
+        let source = serde_json::from_str(&self.source).unwrap_or_default();
+        described(&source, json!([{"group": group, "kind": kind, "version": self.name}]), dialect)
+    }
+}
+
+fn described(source: &Value, gvk: Value, dialect: Dialect) -> Value {
     let anything = dialect == Dialect::V2 && source["x-kubernetes-preserve-unknown-fields"] == true;
     let mut out = if source.is_object() && !anything {
         let mut out = write(source, dialect);
@@ -35,7 +50,6 @@ pub fn describe(group: &str, kind: &str, version: &Value, dialect: Dialect) -> V
         // No field at all may be named here: clients would take all others for unknown.
         Map::from_iter([("type".to_owned(), json!("object"))])
     };
-    let gvk = json!([{"group": group, "kind": kind, "version": version["name"]}]);
     out.insert("x-kubernetes-group-version-kind".to_owned(), gvk);
     Value::Object(out)
 }
@@ -63,8 +77,9 @@ fn write(raw: &Value, dialect: Dialect) -> Map<String, Value> {
     let mut out = raw.as_object().cloned().unwrap_or_default();
     // What says nothing is not said.
     out.retain(|_, value| !value.is_null());
-    if dialect == Dialect::V2 {
-        narrow(&mut out);
+    match dialect {
+        Dialect::V2 => narrow(&mut out),
+        Dialect::V3 => unfold(&mut out),
     }
     for key in ["items", "additionalProperties"] {
         if let Some(inner) = out.get_mut(key).filter(|inner| inner.is_object()) {
@@ -80,8 +95,29 @@ fn write(raw: &Value, dialect: Dialect) -> Map<String, Value> {
     let unsaid = dialect == Dialect::V2 && out.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
     if embedded && !unsaid {
         with_meta(&mut out, dialect);
+        let required = out.entry("required").or_insert_with(|| json!([]));
+        for name in ["kind", "apiVersion"] {
+            if let Some(list) = required.as_array_mut().filter(|list| !list.iter().any(|given| given == name)) {
+                list.push(name.into());
+            }
+        }
     }
     out
+}
+
+/// Says in plain words what a whole number or text is.
+fn unfold(out: &mut Map<String, Value>) {
+    let either = json!([{"type": "integer"}, {"type": "string"}]);
+    let first = out.get("allOf").and_then(|all| all.get(0)).and_then(|first| first.get("anyOf"));
+    let said = out.get("anyOf") == Some(&either) || first == Some(&either);
+    if said || out.get("x-kubernetes-int-or-string") != Some(&json!(true)) {
+        return;
+    }
+    if out.get("anyOf").is_none() {
+        out.insert("anyOf".to_owned(), either);
+    } else if let Some(all) = out.entry("allOf").or_insert_with(|| json!([])).as_array_mut() {
+        all.insert(0, json!({"anyOf": either}));
+    }
 }
 
 /// Leaves out what version 2 cannot say.
@@ -102,6 +138,15 @@ fn narrow(out: &mut Map<String, Value>) {
         for key in ["items", "properties"] {
             out.remove(key);
         }
+        if out.get("type") == Some(&json!("object")) {
+            out.remove("type");
+        }
+    }
+    if out.get("type") == Some(&json!("array")) && !out.contains_key("items") {
+        out.remove("type");
+    }
+    if out.get("additionalProperties").is_some_and(|inner| inner["nullable"] == true) {
+        out.remove("required");
     }
     // A field that may be null is no longer required: null counts as absent there.
     let may_be_null: Vec<String> = out
@@ -131,6 +176,7 @@ mod tests {
                     "port": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
                     "note": {"type": "string", "nullable": true},
                     "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}},
+                    "either": {"x-kubernetes-int-or-string": true},
                     "pod": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}},
                 }, "required": ["note"]}}}}})
     }
@@ -148,14 +194,25 @@ mod tests {
         assert_eq!(spec["note"], json!({"type": "string", "nullable": true}));
         assert_eq!(spec["any"]["properties"]["a"]["type"], "string");
         assert!(spec["pod"]["properties"]["kind"].is_object());
-        assert!(spec["port"]["anyOf"].is_array());
+        assert_eq!(spec["pod"]["required"], json!(["kind", "apiVersion"]));
+        assert!(spec["port"]["anyOf"].is_array() && spec["port"].get("allOf").is_none());
+        assert_eq!(spec["either"]["anyOf"], json!([{"type": "integer"}, {"type": "string"}]));
         let v2 = describe("stable.example.com", "CronTab", &version(), Dialect::V2);
         let spec = &v2["properties"]["spec"];
         assert_eq!(v2["properties"]["metadata"]["$ref"], format!("#/definitions/{OBJECT_META}"));
         assert_eq!(spec["properties"]["note"], json!({}));
         assert!(spec.get("required").is_none());
-        assert!(spec["properties"]["any"].get("properties").is_none());
+        assert_eq!(spec["properties"]["any"], json!({"x-kubernetes-preserve-unknown-fields": true}));
         assert!(spec["properties"]["port"].get("anyOf").is_none());
+    }
+
+    #[test]
+    fn a_version_describes_itself() {
+        let crd = json!({"spec": {"group": "example.com", "names": {"kind": "X"}, "versions": [version()]}});
+        let read = crate::Definition::read(&crd).versions.remove(0);
+        for dialect in [Dialect::V2, Dialect::V3] {
+            assert_eq!(read.describe("example.com", "X", dialect), describe("example.com", "X", &version(), dialect));
+        }
     }
 
     #[test]

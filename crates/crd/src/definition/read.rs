@@ -70,6 +70,7 @@ fn version(raw: &Value) -> Version {
         columns: list(&raw["additionalPrinterColumns"]).iter().filter_map(Column::read).collect(),
         selectable: list(&raw["selectableFields"]).iter().map(|f| text(&f["jsonPath"]).to_owned()).collect(),
         hash: hash(raw),
+        source: source.to_string().into(),
     }
 }
 
