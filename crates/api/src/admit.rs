@@ -5,11 +5,15 @@
 //! through the object, nor raise a generation). What needs a clock or chance comes from the caller: [`stamp`],
 //! [`generate_name`].
 
+mod autoscaling;
 mod batch;
 mod cluster;
+mod device;
 mod edit;
+mod flow;
 mod pod;
 mod prepare;
+mod registration;
 mod schema;
 mod service;
 mod stamp;
@@ -25,7 +29,15 @@ use crate::kind::Kind;
 
 /// Fills in defaults: first those of the schema, then those that depend on other fields. Doing it twice changes nothing.
 pub fn default(kind: &Kind, object: &mut Value) {
+    if let Some(version) = kind.custom() {
+        version.schema.fill(object);
+        return;
+    }
     schema::defaults(&kind.schema(), object);
+    if kind.is_definition() {
+        naru_crd::fill(object);
+        return;
+    }
     let Some(object) = object.as_object_mut() else { return };
     match (kind.group.as_ref(), kind.kind.as_ref()) {
         ("", "Pod") => pod::pod(object),
@@ -41,6 +53,7 @@ pub fn default(kind: &Kind, object: &mut Value) {
         ("", "PersistentVolume") => cluster::persistent_volume(object),
         ("", "PersistentVolumeClaim") => cluster::claim(object),
         ("storage.k8s.io", "StorageClass") => cluster::storage_class(object),
+        ("storage.k8s.io", "CSIDriver") => cluster::csi_driver(object),
         ("networking.k8s.io", "NetworkPolicy") => service::network_policy(object),
         ("networking.k8s.io", "IngressClass") => service::ingress_class(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => cluster::role_binding(object),
@@ -51,6 +64,19 @@ pub fn default(kind: &Kind, object: &mut Value) {
         ("apps", "ReplicaSet") => workload::replica_set(object),
         ("apps", "DaemonSet") => workload::daemon_set(object),
         ("apps", "StatefulSet") => workload::stateful_set(object),
+        ("autoscaling", "HorizontalPodAutoscaler") if kind.version == "v2" => autoscaling::autoscaler(object),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => registration::validating(object),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => registration::mutating(object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => registration::policy(object),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => registration::policy(object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding") => {
+            registration::policy_binding(object)
+        }
+        ("apiregistration.k8s.io", "APIService") => registration::api_service(object),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::schema(object),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::priority_level(object),
+        ("resource.k8s.io", "ResourceClaim") => device::claim(object),
+        ("resource.k8s.io", "ResourceClaimTemplate") => edit::child(object, "spec", device::claim),
         ("batch", "Job") => batch::job(object),
         ("batch", "CronJob") => batch::cron_job(object),
         _ => {}

@@ -57,7 +57,7 @@ pub fn apply(
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let schema = kind.schema();
-    let node = Node::root(&schema);
+    let node = Node::root(kind, &schema);
     let config = relevant(kind, config, writer.subresource);
     let wanted = tree::fields(&schema, &node, &config).without(&ignored());
     let base = live.cloned().unwrap_or_else(|| json!({}));
@@ -104,7 +104,7 @@ pub fn apply(
 pub fn track(kind: &Kind, old: &Value, new: &mut Value, writer: Writer<'_>) {
     let Some(mut entries) = read(old) else { return };
     let schema = kind.schema();
-    let node = Node::root(&schema);
+    let node = Node::root(kind, &schema);
     let (changed, removed) = tree::diff(&schema, &node, old, new);
     let (changed, removed) = (changed.without(&ignored()), removed.without(&ignored()));
     if changed.is_empty() && removed.is_empty() {
@@ -180,7 +180,7 @@ fn before(kind: &Kind, schema: &Schema, live: &Value, now: Timestamp) -> Vec<Ent
         api_version: kind.api_version(),
         subresource: String::new(),
         time: meta::time(now),
-        fields: tree::fields(schema, &Node::root(schema), live).without(&ignored()),
+        fields: tree::fields(schema, &Node::root(kind, schema), live).without(&ignored()),
     }]
 }
 

@@ -5,6 +5,9 @@
 //! absent fields, quantities and time stamps are written in their canonical form, as Kubernetes does. Refused
 //! alternative: parsing into a Rust type a kind, which loses unknown fields in silence and says where in words of the
 //! program, not of the file.
+//!
+//! Of a kind that was added at run time the table of types knows only the metadata; the rest is read as it is, and then
+//! pruned by the schema of its definition. Its nulls stay, for they may be meant, or be replaced by a default.
 
 mod context;
 mod seed;
@@ -13,7 +16,7 @@ mod yaml;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use context::Context;
+use context::{Context, Finding, Oddity};
 use seed::TypeSeed;
 
 use crate::kind::Kind;
@@ -64,8 +67,47 @@ pub struct Decoded {
 
 /// Reads an object of `kind`. Refuses malformed text, wrong types, and another `apiVersion` or `kind` than the kind's.
 pub fn decode(kind: &Kind, body: &[u8], format: Format, mode: FieldValidation) -> Result<Decoded, Status> {
+    let (object, odd) = read(kind, body, format)?;
+    judge(kind, object, &odd, mode)
+}
+
+/// Reads what is to be applied, which is YAML. A field that the schema does not know is refused whatever the mode: its
+/// writer could not own it.
+pub fn applied(kind: &Kind, body: &[u8], mode: FieldValidation) -> Result<Decoded, Status> {
+    let (object, odd) = read(kind, body, Format::Yaml)?;
+    let unknown: Vec<String> = odd
+        .iter()
+        .filter(|finding| finding.what == Oddity::Unknown)
+        .map(|finding| format!(".{}: field not declared in schema", finding.path))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(undeclared(kind, &object, &unknown));
+    }
+    if mode == FieldValidation::Strict
+        && !odd.is_empty()
+        && let Some(line) = yaml::repeated(body)
+    {
+        return Err(Status::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {line}"
+        )));
+    }
+    judge(kind, object, &odd, mode)
+}
+
+fn undeclared(kind: &Kind, object: &Value, fields: &[String]) -> Status {
+    let why = match fields {
+        [one] => one.clone(),
+        several => format!("errors:\n  {}", several.join("\n  ")),
+    };
+    let (namespace, name) = (meta::namespace(object), meta::name(object));
+    let what = format!("{}/{}, Kind={}", kind.group, kind.version, kind.kind);
+    Status::bad_request(format!("failed to create typed patch object ({namespace}/{name}; {what}): {why}"))
+}
+
+/// Reads an object and what is odd about it.
+fn read(kind: &Kind, body: &[u8], format: Format) -> Result<(Value, Vec<Finding>), Status> {
     let schema = kind.schema();
-    let context = Context::new(schema.types());
+    let context = Context::new(schema.types(), kind.custom().is_some());
     let seed = TypeSeed::root(&context, schema.root_id());
     let parsed = match format {
         Format::Json => {
@@ -75,15 +117,16 @@ pub fn decode(kind: &Kind, body: &[u8], format: Format, mode: FieldValidation) -
         }
         Format::Yaml => yaml::parse(seed, body),
     };
-    finish(kind, context, parsed, mode)
+    finish(kind, context, parsed)
 }
 
 /// Checks and prunes an object that is already in memory, such as the result of a patch.
 pub fn value(kind: &Kind, object: Value, mode: FieldValidation) -> Result<Decoded, Status> {
     let schema = kind.schema();
-    let context = Context::new(schema.types());
+    let context = Context::new(schema.types(), kind.custom().is_some());
     let parsed = TypeSeed::root(&context, schema.root_id()).deserialize(object);
-    finish(kind, context, parsed.map_err(|e| e.to_string()), mode)
+    let (object, odd) = finish(kind, context, parsed.map_err(|e| e.to_string()))?;
+    judge(kind, object, &odd, mode)
 }
 
 /// Reads JSON or YAML without a schema (patches, options).
@@ -97,31 +140,46 @@ pub fn untyped(body: &[u8], format: Format) -> Result<Value, Status> {
     }
 }
 
-fn finish(
-    kind: &Kind,
-    context: Context<'_>,
-    parsed: Result<Value, String>,
-    mode: FieldValidation,
-) -> Result<Decoded, Status> {
+fn finish(kind: &Kind, context: Context<'_>, parsed: Result<Value, String>) -> Result<(Value, Vec<Finding>), Status> {
     let findings = context.finish();
-    let refuse = |why: String| {
-        let (name, version) = (&kind.kind, kind.api_version());
-        Status::bad_request(format!("{name} in version \"{version}\" cannot be handled as a {name}: {why}"))
-    };
     let mut object = match (parsed, findings.failure) {
-        (_, Some(failure)) => return Err(refuse(failure)),
-        (Err(syntax), None) => return Err(refuse(syntax)),
+        (_, Some(failure)) => return Err(refused(kind, &failure)),
+        (Err(syntax), None) => return Err(refused(kind, &syntax)),
         (Ok(object), None) => object,
     };
     if !object.is_object() {
-        return Err(refuse("expected an object".to_owned()));
+        return Err(refused(kind, "expected an object"));
     }
     identify(kind, &mut object)?;
-    if mode == FieldValidation::Strict && !findings.warnings.is_empty() {
-        return Err(refuse(format!("strict decoding error: {}", findings.warnings.join(", "))));
+    let mut odd = findings.odd;
+    if let Some(version) = kind.custom() {
+        let pruned = version.schema.prune(&mut object);
+        if let Some(fault) = pruned.faults.first() {
+            return Err(refused(kind, &fault.to_string()));
+        }
+        // What stands there twice is seen first, before anything is known of the object.
+        odd.sort_by_key(|finding| finding.what == Oddity::Unknown);
+        odd.extend(pruned.unknown.into_iter().map(|path| Finding { what: Oddity::Unknown, path }));
     }
-    let warnings = if mode == FieldValidation::Ignore { Vec::new() } else { findings.warnings };
-    Ok(Decoded { object, warnings })
+    Ok((object, odd))
+}
+
+/// The object cannot be what it is said to be.
+fn refused(kind: &Kind, why: &str) -> Status {
+    let (name, version) = (&kind.kind, &kind.version);
+    Status::bad_request(format!("{name} in version \"{version}\" cannot be handled as a {name}: {why}"))
+}
+
+/// Refuses what is odd, or tells it, or does not.
+fn judge(kind: &Kind, object: Value, odd: &[Finding], mode: FieldValidation) -> Result<Decoded, Status> {
+    let warnings: Vec<String> = odd.iter().map(ToString::to_string).collect();
+    match mode {
+        FieldValidation::Strict if !warnings.is_empty() => {
+            Err(refused(kind, &format!("strict decoding error: {}", warnings.join(", "))))
+        }
+        FieldValidation::Ignore => Ok(Decoded { object, warnings: Vec::new() }),
+        FieldValidation::Strict | FieldValidation::Warn => Ok(Decoded { object, warnings }),
+    }
 }
 
 /// Checks `apiVersion` and `kind` and fills them in where they are absent.

@@ -3,6 +3,11 @@
 //! Both forms that clients ask for are made from the registry alone: one list a group and version, and the aggregated
 //! documents that newer clients fetch in one request.
 
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use naru_crd::version_order;
 use serde_json::{Map, Value, json};
 
 use crate::kind::{Kind, Registry, Subresource, form};
@@ -33,7 +38,7 @@ pub fn api_group(registry: &Registry, group: &str) -> Option<Value> {
 /// `/api/v1`, `/apis/{group}/{version}`: the resources of one group and version; `None` when it is not served.
 pub fn api_resource_list(registry: &Registry, group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
-    for kind in registry.of(group, version) {
+    for kind in kinds(registry, group, version) {
         resources.push(resource(kind));
         resources.extend(kind.subresources.iter().map(|s| subresource(kind, s)));
     }
@@ -51,7 +56,8 @@ pub fn aggregated(registry: &Registry, core: bool) -> Value {
     let all = if core { vec![(String::new(), vec!["v1".to_owned()])] } else { groups(registry) };
     let items = all.iter().map(|(group, versions)| {
         let versions = versions.iter().map(|version| {
-            let resources: Vec<Value> = registry.of(group, version).map(|k| aggregated_resource(k)).collect();
+            let resources: Vec<Value> =
+                kinds(registry, group, version).into_iter().map(|k| aggregated_resource(k)).collect();
             json!({"version": version, "freshness": "Current", "resources": resources})
         });
         let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
@@ -63,16 +69,64 @@ pub fn aggregated(registry: &Registry, core: bool) -> Value {
     })
 }
 
-/// The named groups with their versions, newest first.
+/// The order in which Kubernetes tells its groups, by their priority. Clients that look for a name take the first group
+/// that has it. All other groups follow, by name.
+const ORDER: &[&str] = &[
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+
+/// The named groups with their versions, the one to be preferred first.
 fn groups(registry: &Registry) -> Vec<(String, Vec<String>)> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for (group, version) in registry.group_versions().into_iter().filter(|(g, _)| !g.is_empty()) {
         match groups.last_mut() {
-            Some((last, versions)) if *last == group => versions.insert(0, version),
+            Some((last, versions)) if *last == group => versions.push(version),
             _ => groups.push((group, vec![version])),
         }
     }
+    groups.iter_mut().for_each(|(_, versions)| versions.sort_by(|a, b| version_order(a, b)));
+    groups.sort_by_key(|(group, _)| ORDER.iter().position(|known| known == group).unwrap_or(ORDER.len()));
     groups
+}
+
+/// The kinds of one group and version by their plurals.
+fn kinds<'r>(registry: &'r Registry, group: &str, version: &str) -> Vec<&'r Arc<Kind>> {
+    let mut kinds: Vec<&Arc<Kind>> =
+        registry.iter().filter(|kind| kind.group == group && kind.version == version).collect();
+    kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
+    kinds
+}
+
+/// A name for the form in which objects are stored: when it changes, clients that migrate objects have work to do.
+fn storage_version_hash(kind: &Kind) -> Option<String> {
+    if !kind.is_stored() {
+        return None;
+    }
+    let stored = match &kind.stored_as {
+        Some(stored) => format!("{}/{}/{}", stored.group, stored.version, stored.kind),
+        None => format!("{}/{}/{}", kind.group, kind.version, kind.kind),
+    };
+    let digest = ring::digest::digest(&ring::digest::SHA256, stored.as_bytes());
+    Some(STANDARD.encode(&digest.as_ref()[..8]))
 }
 
 fn group_entry(group: &str, versions: &[String]) -> Value {
@@ -91,6 +145,9 @@ fn resource(kind: &Kind) -> Value {
     }
     if !kind.categories.is_empty() {
         entry["categories"] = json!(kind.categories);
+    }
+    if let Some(hash) = storage_version_hash(kind) {
+        entry["storageVersionHash"] = hash.into();
     }
     entry
 }
@@ -191,8 +248,10 @@ mod tests {
             let document = if group.is_empty() { &core } else { &groups };
             let mut entry = document["items"].as_array().into_iter().flatten();
             let entry = entry.find(|i| i["metadata"]["name"].as_str().unwrap_or_default() == group).expect("a group");
+            let mut versions = entry["versions"].as_array().into_iter().flatten();
+            let versioned = versions.find(|v| v["version"] == version.as_str()).expect("a version");
             let mut names = Vec::new();
-            for resource in entry["versions"][0]["resources"].as_array().into_iter().flatten() {
+            for resource in versioned["resources"].as_array().into_iter().flatten() {
                 let name = resource["resource"].as_str().unwrap_or_default();
                 names.push(name.to_owned());
                 for sub in resource["subresources"].as_array().into_iter().flatten() {
@@ -220,5 +279,45 @@ mod tests {
         let names: Vec<Value> =
             api_group_list(&registry)["groups"].as_array().into_iter().flatten().map(|g| g["name"].clone()).collect();
         assert!(names.contains(&json!("naru.io")) && !names.contains(&json!("")));
+    }
+
+    #[test]
+    fn groups_and_versions_come_in_the_order_of_kubernetes() {
+        let registry = Registry::builtin();
+        let list = api_group_list(&registry);
+        let names: Vec<&str> =
+            list["groups"].as_array().into_iter().flatten().filter_map(|g| g["name"].as_str()).collect();
+        assert_eq!(names[..ORDER.len()], *ORDER);
+        assert_eq!(names[ORDER.len()..], ["naru.io"]);
+        let autoscaling = api_group(&registry, "autoscaling").expect("served");
+        assert_eq!(autoscaling["preferredVersion"]["groupVersion"], "autoscaling/v2");
+        assert_eq!(autoscaling["versions"][1]["version"], "v1");
+        let aggregated = aggregated(&registry, false);
+        let told: Vec<&str> = aggregated["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|g| g["metadata"]["name"].as_str())
+            .collect();
+        assert_eq!(told, names);
+    }
+
+    #[test]
+    fn the_stored_form_has_a_name() {
+        let registry = Registry::builtin();
+        let hash = |group: &str, version: &str, name: &str| {
+            let list = api_resource_list(&registry, group, version).expect("served");
+            let mut resources = list["resources"].as_array().into_iter().flatten();
+            resources.find(|r| r["name"] == name).expect("there").get("storageVersionHash").cloned()
+        };
+        // As a real cluster tells them.
+        assert_eq!(hash("", "v1", "pods"), Some(json!("xPOwRZ+Yhw8=")));
+        assert_eq!(hash("events.k8s.io", "v1", "events"), hash("", "v1", "events"));
+        assert_eq!(
+            hash("autoscaling", "v1", "horizontalpodautoscalers"),
+            hash("autoscaling", "v2", "horizontalpodautoscalers")
+        );
+        assert_eq!(hash("", "v1", "pods/log"), None);
+        assert_eq!(hash("", "v1", "bindings"), None);
     }
 }

@@ -8,6 +8,8 @@
 
 mod apps;
 mod core;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod form;
 mod groups;
 mod own;
@@ -16,9 +18,7 @@ mod registry;
 pub use registry::{Registry, RegistryError};
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
-
-use crate::schema::Schema;
+use std::sync::{Arc, OnceLock};
 
 /// A string that is static for built-in kinds and owned for kinds added at run time.
 pub type Str = Cow<'static, str>;
@@ -147,6 +147,8 @@ pub enum Storage {
     Stored,
     /// A review that is answered and forgotten: only `create`.
     Review,
+    /// Made when it is asked for, from what the server sees: only `get` and `list`.
+    Observed,
 }
 
 /// Where a kind's objects are described.
@@ -154,8 +156,8 @@ pub enum Storage {
 pub enum SchemaRef {
     /// A type of the built-in table of schema facts, by its full name (`io.k8s.api.core.v1.Pod`).
     Builtin(Str),
-    /// A schema of its own (a kind added at run time).
-    Own(Schema),
+    /// The version of a definition that a user wrote (a kind added at run time).
+    Own(Arc<naru_crd::Version>),
 }
 
 /// What object names of a kind must look like.
@@ -184,6 +186,8 @@ pub struct Kind {
     pub plural: Str,
     /// The name for one object (`deployment`).
     pub singular: Str,
+    /// The kind of lists, where it is not the kind and `List`.
+    pub list_kind: Option<Str>,
     /// Short names that clients accept (`deploy`).
     pub short_names: Vec<Str>,
     /// Groups of kinds that clients ask for together (`all`).
@@ -237,6 +241,7 @@ impl Kind {
             singular: kind.to_lowercase().into(),
             kind,
             plural: plural.into(),
+            list_kind: None,
             short_names: Vec::new(),
             categories: Vec::new(),
             scope: Scope::Namespaced,
@@ -274,7 +279,7 @@ impl Kind {
         self.subresources.has(subresource)
     }
 
-    /// Whether objects are stored (reviews are not).
+    /// Whether objects are stored (reviews and what the server sees are not).
     pub fn is_stored(&self) -> bool {
         self.storage == Storage::Stored
     }
@@ -291,7 +296,20 @@ impl Kind {
 
     /// The name of the list kind (`PodList`).
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        self.list_kind.as_ref().map_or_else(|| format!("{}List", self.kind), ToString::to_string)
+    }
+
+    /// The version of the definition that a user wrote, if the kind was added at run time.
+    pub fn custom(&self) -> Option<&Arc<naru_crd::Version>> {
+        match &self.schema {
+            SchemaRef::Own(version) => Some(version),
+            SchemaRef::Builtin(_) => None,
+        }
+    }
+
+    /// Whether its objects define other kinds.
+    pub fn is_definition(&self) -> bool {
+        self.is("apiextensions.k8s.io", "CustomResourceDefinition")
     }
 
     /// Whether the kind is group `group` and kind `kind`, whatever the version.
@@ -302,8 +320,13 @@ impl Kind {
     /// The verbs that discovery lists.
     pub fn verbs(&self) -> &'static [&'static str] {
         match self.storage {
+            // Kubernetes has no way of deleting all namespaces at once.
+            Storage::Stored if self.is("", "Namespace") => {
+                &["create", "delete", "get", "list", "patch", "update", "watch"]
+            }
             Storage::Stored => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
             Storage::Review => &["create"],
+            Storage::Observed => &["get", "list"],
         }
     }
 
@@ -322,8 +345,12 @@ impl Kind {
         self
     }
 
-    pub(crate) fn all(mut self) -> Kind {
-        self.categories = vec!["all".into()];
+    pub(crate) fn all(self) -> Kind {
+        self.category("all")
+    }
+
+    pub(crate) fn category(mut self, name: &'static str) -> Kind {
+        self.categories = vec![name.into()];
         self
     }
 
@@ -334,6 +361,11 @@ impl Kind {
 
     pub(crate) fn review(mut self) -> Kind {
         self.storage = Storage::Review;
+        self
+    }
+
+    pub(crate) fn observed(mut self) -> Kind {
+        self.storage = Storage::Observed;
         self
     }
 
@@ -351,3 +383,6 @@ impl Kind {
 fn group_resource(resource: &str, group: &str) -> String {
     if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 
 pub mod admit;
 pub mod apply;
+pub mod convert;
 pub mod decode;
 pub mod discovery;
 pub mod kind;
@@ -20,6 +21,7 @@ pub mod openapi;
 pub mod patch;
 pub mod program;
 pub mod quantity;
+pub mod quota;
 pub mod ranges;
 pub mod schema;
 pub mod select;

@@ -1,32 +1,26 @@
 //! OpenAPI documents, made from the registry and the schema facts.
 //!
 //! Clients read them to explain fields (`kubectl explain`), to find out whether the server checks fields, and to merge
-//! lists. The prose comes from the typed views, is made for one document and dropped with it: nothing here stays in
-//! memory. Documents are named by a hash of what they are made from ([`hash`]), so the index costs nothing.
+//! lists. The prose comes from the typed views, or from the definitions of kinds that users made; it is made for one
+//! document and dropped with it: nothing here stays in memory. Documents are named by a hash of what they are made from ([`hash`]), so the index costs nothing.
 
 mod gnostic;
 mod paths;
 mod prose;
 mod types;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use naru_crd::publish::Dialect;
 use serde_json::{Map, Value, json};
 
-use crate::kind::{Kind, Registry, Subresource, form};
+use crate::kind::{Kind, Registry, Storage, Subresource, form};
 use crate::schema::{Schema, TypeId};
 use prose::Prose;
 
 /// The version of Kubernetes whose API is presented.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";
-
-/// Which of the two forms is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    V2,
-    V3,
-}
 
 /// The document at `/openapi/v3`: where each group and version is described.
 pub fn v3_index(registry: &Registry) -> Value {
@@ -55,8 +49,9 @@ pub fn hash(registry: &Registry, group: &str, version: &str) -> String {
         add(&kind.plural);
         add(if kind.is_namespaced() { "namespaced" } else { "cluster" });
         kind.subresources.iter().for_each(|s| add(s.path()));
-        if let crate::kind::SchemaRef::Own(schema) = &kind.schema {
-            add(&format!("{schema:?}"));
+        if let Some(version) = kind.custom() {
+            add(&kind.list_kind());
+            add(&version.hash.to_string());
         }
     }
     format!("{state:016X}")
@@ -130,29 +125,32 @@ fn write_types(kinds: &[&Kind], dialect: Dialect, mut write: impl FnMut(&str, &V
     for (name, value) in types::scalars(dialect) {
         add(name, &value);
     }
+    // Of all these there is one table, so that a place in it stands for one type; there may be many kinds.
+    let (mut seen, mut named) = (BTreeSet::new(), BTreeMap::<TypeId, Vec<Value>>::new());
+    for kind in kinds.iter().filter(|k| k.custom().is_none()) {
+        named.entry(kind.schema().root_id()).or_default().push(types::gvk(kind, &kind.kind));
+    }
     for schema in roots(kinds) {
-        for id in types::closure(&schema) {
-            let of = schema.types().get(id);
-            let name = types::component(&schema, id);
-            let same = kinds.iter().filter(|k| is_root(k, &schema, id));
-            let gvk: Vec<Value> = same.map(|k| types::gvk(k, &k.kind)).collect();
-            add(&name, &types::describe(&schema, of, gvk, &prose, dialect));
+        for id in types::closure(&schema).into_iter().filter(|id| seen.insert(*id)) {
+            let gvk = named.remove(&id).unwrap_or_default();
+            let value = types::describe(&schema, schema.types().get(id), gvk, &prose, dialect);
+            add(&types::component(&schema, id), &value);
         }
     }
-    for kind in kinds.iter().filter(|k| k.is_stored()) {
+    for kind in kinds {
+        if let Some(version) = kind.custom() {
+            add(&types::root_name(kind), &version.describe(&kind.group, &kind.kind, dialect));
+        }
+    }
+    for kind in kinds.iter().filter(|k| k.storage != Storage::Review) {
         add(&types::list_name(kind), &types::list(kind, dialect));
     }
 }
 
-fn is_root(kind: &Kind, schema: &Schema, id: TypeId) -> bool {
-    let own = kind.schema();
-    std::ptr::eq(own.types(), schema.types()) && own.root_id() == id
-}
-
-/// The types that everything is reached from.
+/// The types of the table that everything is reached from. Kinds that users define describe themselves.
 fn roots(kinds: &[&Kind]) -> Vec<Schema> {
-    let mut roots: Vec<Schema> = kinds.iter().map(|k| k.schema()).collect();
-    let meta = ["DeleteOptions", "Status", "ListMeta"];
+    let mut roots: Vec<Schema> = kinds.iter().filter(|k| k.custom().is_none()).map(|k| k.schema()).collect();
+    let meta = ["DeleteOptions", "ListMeta", "ObjectMeta", "Status"];
     roots.extend(meta.iter().filter_map(|n| Schema::builtin(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{n}"))));
     for subresource in kinds.iter().flat_map(|k| k.subresources.iter()) {
         match subresource {

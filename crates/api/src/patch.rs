@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 use crate::kind::Kind;
 use crate::status::{Reason, Status};
 
+/// The patch languages that objects of kinds that users define understand: their schemas do not say how lists merge.
+pub const CUSTOM_LANGUAGES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// A JSON patch with more operations is refused.
 const MAX_OPERATIONS: usize = 10_000;
 
@@ -64,8 +68,11 @@ pub fn merge_diff(from: &Value, to: &Value) -> Option<Value> {
 }
 
 /// Applies a strategic merge patch: lists merge by the keys that the kind's schema names. On an error the object may be
-/// changed in part; the caller throws it away.
+/// changed in part; the caller throws it away. Kinds that users define have no such patches (415).
 pub fn strategic(kind: &Kind, object: &mut Value, patch: &Value) -> Result<(), Status> {
+    if kind.custom().is_some() {
+        return Err(Status::unsupported_media_type(&CUSTOM_LANGUAGES));
+    }
     let Some(patch) = patch.as_object() else {
         return Err(Status::bad_request("a strategic merge patch must be a JSON object"));
     };

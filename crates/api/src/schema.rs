@@ -131,6 +131,9 @@ pub struct Schema {
     root: TypeId,
 }
 
+/// What every object of a kind that was added at run time has.
+const CUSTOM_OBJECT: &str = "io.naru.CustomObject";
+
 const FILES: &[&str] = &[
     include_str!("../facts/admissionregistration.v1.txt"),
     include_str!("../facts/apiextensions.v1.txt"),
@@ -211,9 +214,9 @@ impl Schema {
         Some(Schema { types, root })
     }
 
-    /// A schema of its own. `root` must be a place in `types`.
-    pub fn new(types: Arc<Types>, root: TypeId) -> Schema {
-        Schema { types, root }
+    /// As [`Schema::builtin`]; a name that the table lacks answers an open object.
+    fn named(name: &str) -> Schema {
+        Schema::builtin(name).unwrap_or_else(|| Schema { types: Types::builtin(), root: TypeId::OPEN })
     }
 
     /// The table.
@@ -233,14 +236,13 @@ impl Schema {
 }
 
 impl Kind {
-    /// The schema of the kind's objects. A name that the table lacks answers an open object; a test holds that no
-    /// built-in kind has one.
+    /// The schema of the kind's objects, as far as the table of built-in types knows it: of a kind that was added at run
+    /// time it knows the metadata, the rest stands in [`Kind::custom`]. A name that the table lacks answers an open object;
+    /// a test holds that no built-in kind has one.
     pub fn schema(&self) -> Schema {
         match &self.schema {
-            SchemaRef::Own(schema) => schema.clone(),
-            SchemaRef::Builtin(name) => {
-                Schema::builtin(name).unwrap_or_else(|| Schema { types: Types::builtin(), root: TypeId::OPEN })
-            }
+            SchemaRef::Own(_) => Schema::named(CUSTOM_OBJECT),
+            SchemaRef::Builtin(name) => Schema::named(name),
         }
     }
 }
@@ -257,6 +259,17 @@ mod tests {
             assert_ne!(schema.root_id(), TypeId::OPEN, "{}", kind.group_kind());
             assert!(schema.root().field("metadata").is_some(), "{}", kind.group_kind());
         }
+    }
+
+    #[test]
+    fn of_a_custom_kind_the_table_knows_the_metadata() {
+        let kind = crate::kind::fixture::kind(&crate::kind::fixture::version());
+        let schema = kind.schema();
+        assert!(schema.root().open && kind.custom().is_some());
+        let metadata = schema.root().field("metadata").map(|f| &f.shape);
+        let known = schema.types().find("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("a type");
+        assert_eq!(metadata, Some(&Shape::Object(known)));
+        assert!(Registry::builtin().iter().all(|kind| kind.custom().is_none() && !kind.schema().root().open));
     }
 
     #[test]

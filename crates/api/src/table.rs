@@ -5,9 +5,13 @@
 
 mod access;
 mod age;
+mod autoscaling;
 mod cell;
 mod cluster;
+mod custom;
+mod device;
 mod event;
+mod extension;
 mod network;
 mod pod;
 mod storage;
@@ -19,26 +23,29 @@ pub use pod::{pod_ready, pod_restarts, pod_status};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kind::Kind;
+use crate::kind::{Kind, Str};
 
 /// One column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The heading.
-    pub name: &'static str,
-    /// The JSON type of cells: `string`, `integer`, `boolean`.
-    pub kind: &'static str,
-    /// The format: `name` for the object's name, else empty.
-    pub format: &'static str,
-    /// 0: always shown; 1: only in wide output.
-    pub priority: u8,
+    pub name: Str,
+    /// The JSON type of cells: `string`, `integer`, `boolean`; of kinds that users define also `number` and `date`.
+    pub kind: Str,
+    /// The format: `name` for the object's name, else empty or what a definition says.
+    pub format: Str,
+    /// What the column is, for people; may be empty.
+    pub description: Str,
+    /// 0: always shown; more: only in wide output.
+    pub priority: i64,
 }
 
 impl Column {
     /// The column as the Table document describes it.
     pub fn to_json(&self) -> Value {
         json!({
-            "name": self.name, "type": self.kind, "format": self.format, "description": "", "priority": self.priority,
+            "name": self.name, "type": self.kind, "format": self.format, "description": self.description,
+            "priority": self.priority,
         })
     }
 }
@@ -57,7 +64,7 @@ const fn table(columns: &'static [&'static str], row: fn(&Value, Timestamp) -> V
 /// Columns whose cells are numbers.
 const NUMBERS: &[&str] = &[
     "Up-to-date",
-    "Available",
+    "Available#",
     "Desired",
     "Current",
     "Ready#",
@@ -69,10 +76,29 @@ const NUMBERS: &[&str] = &[
     "Count",
     "Allowed Disruptions",
     "Members",
+    "Webhooks",
+    "Validations",
+    "Mutations",
+    "Drivers",
 ];
+
+/// Columns whose cells are true or false.
+const FLAGS: &[&str] = &["Attached", "AttachRequired", "PodInfoOnMount", "StorageCapacity", "RequiresRepublish"];
+
+/// The type of a column's cells.
+fn sort_of(heading: &str) -> &'static str {
+    match heading {
+        _ if NUMBERS.contains(&heading) => "integer",
+        _ if FLAGS.contains(&heading) => "boolean",
+        _ => "string",
+    }
+}
 
 /// The columns of a kind's table.
 pub fn columns(kind: &Kind) -> Vec<Column> {
+    if let Some(version) = kind.custom() {
+        return custom::columns(version);
+    }
     let columns = of(kind).columns.iter();
     let columns = columns.map(|heading| {
         let (name, priority) = match heading.strip_prefix('+') {
@@ -80,9 +106,10 @@ pub fn columns(kind: &Kind) -> Vec<Column> {
             None => (*heading, 0),
         };
         Column {
-            name: name.trim_end_matches('#'),
-            kind: if NUMBERS.contains(&name) { "integer" } else { "string" },
-            format: if name == "Name" { "name" } else { "" },
+            name: name.trim_end_matches('#').into(),
+            kind: sort_of(name).into(),
+            format: if name == "Name" { "name" } else { "" }.into(),
+            description: "".into(),
             priority,
         }
     });
@@ -91,6 +118,9 @@ pub fn columns(kind: &Kind) -> Vec<Column> {
 
 /// The cells of one object's row.
 pub fn row(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    if let Some(version) = kind.custom() {
+        return custom::row(version, object, now);
+    }
     (of(kind).row)(object, now)
 }
 
@@ -128,6 +158,30 @@ fn of(kind: &Kind) -> Table {
         ("", "PersistentVolume") => storage::VOLUME,
         ("", "PersistentVolumeClaim") => storage::CLAIM,
         ("storage.k8s.io", "StorageClass") => storage::CLASS,
+        ("storage.k8s.io", "VolumeAttributesClass") => device::ATTRIBUTES_CLASS,
+        ("storage.k8s.io", "CSIDriver") => device::CSI_DRIVER,
+        ("storage.k8s.io", "CSINode") => device::CSI_NODE,
+        ("storage.k8s.io", "CSIStorageCapacity") => device::CAPACITY,
+        ("storage.k8s.io", "VolumeAttachment") => device::ATTACHMENT,
+        ("resource.k8s.io", "ResourceClaim") => device::CLAIM,
+        ("resource.k8s.io", "ResourceSlice") => device::SLICE,
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::AUTOSCALER,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration") => {
+            extension::WEBHOOKS
+        }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => extension::VALIDATING_POLICY,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => extension::MUTATING_POLICY,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding") => {
+            extension::POLICY_BINDING
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => access::CREATED,
+        ("apiregistration.k8s.io", "APIService") => extension::API_SERVICE,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => extension::FLOW_SCHEMA,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => extension::PRIORITY_LEVEL,
+        ("networking.k8s.io", "IPAddress") => extension::ADDRESS,
+        ("networking.k8s.io", "ServiceCIDR") => extension::SERVICE_CIDR,
+        ("node.k8s.io", "RuntimeClass") => extension::RUNTIME_CLASS,
+        ("", "ComponentStatus") => extension::COMPONENT,
         ("", "Event") => event::CORE,
         ("events.k8s.io", "Event") => event::NEWER,
         _ => cluster::PLAIN,

@@ -5,8 +5,10 @@
 //! rules of each type where it meets one; kinds add what concerns them as a whole, and what may not change. Every broken
 //! rule is told, with its path and in the words that users of Kubernetes know.
 
+mod custom;
 mod enums;
 mod error;
+mod fixed;
 mod metadata;
 pub mod names;
 mod rules;
@@ -28,7 +30,16 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     if kind.is_stored() {
         metadata::create(kind, object, &mut errors);
     }
-    whole(kind, object, &mut errors);
+    whole(kind, object, None, &mut errors);
+    errors
+}
+
+/// What is wrong with a new object in the form in which it is served, where the stored form demands less.
+pub fn served(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if kind.is("events.k8s.io", "Event") {
+        rules::newer_event(&Spot::root(object), &mut errors);
+    }
     errors
 }
 
@@ -37,12 +48,30 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 pub fn status(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::update(old, new, &mut errors);
+    if let Some(version) = kind.custom() {
+        custom::status(version, old, new, &mut errors);
+        return errors;
+    }
     walk::status(&kind.schema(), &Spot::root(new), &mut errors);
+    rules::status(kind, &Spot::root(new), &mut errors);
+    fixed::status(kind, old, new, &mut errors);
+    if kind.is_definition() {
+        custom::definition_status(new, &mut errors);
+    }
     errors
 }
 
-/// The rules that hold for an object at any time.
-fn whole(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
+/// The rules that hold for an object at any time. What `old` broke before, an object of a kind that was added at run time
+/// may go on breaking.
+fn whole(kind: &Kind, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if let Some(version) = kind.custom() {
+        custom::object(version, object, old, errors);
+        return;
+    }
+    if kind.is_definition() {
+        custom::definition(object, old, errors);
+        return;
+    }
     let root = Spot::root(object);
     let schema = kind.schema();
     walk::object(&schema, &root, errors);

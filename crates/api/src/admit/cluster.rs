@@ -90,6 +90,20 @@ pub(super) fn storage_class(object: &mut Object) {
     set(object, "volumeBindingMode", "Immediate");
 }
 
+/// A CSIDriver: what a driver says that has nothing to say.
+pub(super) fn csi_driver(object: &mut Object) {
+    make(object, "spec", |spec| {
+        set(spec, "attachRequired", true);
+        set(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+        for field in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+            set(spec, field, false);
+        }
+        if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
+        }
+    });
+}
+
 /// A RoleBinding or ClusterRoleBinding.
 pub(super) fn role_binding(object: &mut Object) {
     child(object, "roleRef", |role| set(role, "apiGroup", RBAC));

@@ -36,6 +36,9 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
         let spec = map.entry("spec").or_insert_with(|| json!({}));
         spec["finalizers"] = json!(["kubernetes"]);
     }
+    if kind.is_definition() {
+        naru_crd::prepare(None, object);
+    }
 }
 
 /// Makes a changed object ready: keeps the status (where it is written apart) and what only the server writes, and raises
@@ -77,6 +80,9 @@ pub fn prepare_update(kind: &Kind, old: &Value, new: &mut Value) {
         ("", "Secret") if text(after, "type").is_empty() => keep(before, after, "type"),
         _ => {}
     }
+    if kind.is_definition() {
+        naru_crd::prepare(Some(old), new);
+    }
     if counts_generations(kind) && desired_differs(kind, old, new) {
         meta::set(new, "generation", meta::generation(old) + 1);
     }
@@ -84,12 +90,16 @@ pub fn prepare_update(kind: &Kind, old: &Value, new: &mut Value) {
 
 /// Makes a changed status ready: everything but the status, annotations and labels (and what it was written against)
 /// stays. Controllers write what they have seen into annotations together with the status; a Deployment's labels stay,
-/// as its own rules say.
+/// as its own rules say, and of objects of kinds that users define both do.
 pub fn prepare_status(kind: &Kind, old: &Value, new: &mut Value) {
     let status = new.get_mut("status").map(Value::take);
     let mut given = new.get_mut("metadata").map(Value::take).unwrap_or_default();
     *new = old.clone();
-    let own = if kind.is("apps", "Deployment") { &["annotations"][..] } else { &["annotations", "labels"] };
+    let own: &[&str] = match kind.custom() {
+        Some(_) => &[],
+        None if kind.is("apps", "Deployment") => &["annotations"],
+        None => &["annotations", "labels"],
+    };
     if let (Some(metadata), Some(given)) = (meta::metadata_mut(new), given.as_object_mut()) {
         for key in own {
             match given.remove(*key) {
@@ -123,10 +133,22 @@ fn keep(before: &Object, after: &mut Object, key: &str) {
 
 /// Kinds whose desired part has generations.
 fn counts_generations(kind: &Kind) -> bool {
-    let has_spec = kind.schema().root().field("spec").is_some();
-    has_spec
-        && kind.is_stored()
-        && (!kind.group.is_empty() || matches!(kind.kind.as_ref(), "Pod" | "ReplicationController"))
+    if kind.custom().is_some() {
+        return true;
+    }
+    match (kind.group.as_ref(), kind.kind.as_ref()) {
+        ("", name) => matches!(name, "Pod" | "ReplicationController"),
+        // Kubernetes counts the changes of none of these.
+        (
+            "coordination.k8s.io" | "certificates.k8s.io" | "apiregistration.k8s.io" | "autoscaling" | "storage.k8s.io",
+            _,
+        )
+        | ("networking.k8s.io", "IPAddress" | "ServiceCIDR")
+        | ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate") => false,
+        // These have no `spec`, and changes of all that they say count.
+        ("admissionregistration.k8s.io", _) | ("discovery.k8s.io", "EndpointSlice") => true,
+        _ => kind.is_stored() && kind.schema().root().field("spec").is_some(),
+    }
 }
 
 /// Kinds that report themselves: a Node is made together with its status.
@@ -143,6 +165,8 @@ fn first_status(kind: &Kind, object: &Value) -> Option<Value> {
         ("", "PersistentVolume" | "PersistentVolumeClaim") => json!({"phase": "Pending"}),
         ("", "Service") | ("networking.k8s.io", "Ingress") => json!({"loadBalancer": {}}),
         ("apps", "ReplicaSet" | "StatefulSet") | ("", "ReplicationController") => json!({"replicas": 0}),
+        ("autoscaling", _) => json!({"currentReplicas": 0, "desiredReplicas": 0}),
+        ("storage.k8s.io", "VolumeAttachment") => json!({"attached": false}),
         ("apps", "DaemonSet") => json!({
             "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
         }),
@@ -151,14 +175,20 @@ fn first_status(kind: &Kind, object: &Value) -> Option<Value> {
     })
 }
 
-/// Whether anything but metadata and status differs. A Deployment's annotations count too: they are copied to its
-/// ReplicaSets.
+/// Whether anything but metadata and a status that is written apart differs. A Deployment's annotations count too: they
+/// are copied to its ReplicaSets.
 fn desired_differs(kind: &Kind, old: &Value, new: &Value) -> bool {
-    fn relevant(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    fn relevant(object: &Value, apart: bool) -> impl Iterator<Item = (&String, &Value)> {
         let fields = object.as_object().into_iter().flatten();
-        fields.filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
+        fields.filter(move |(k, _)| match k.as_str() {
+            "metadata" | "apiVersion" | "kind" => false,
+            "status" => !apart,
+            _ => true,
+        })
     }
-    !relevant(old).eq(relevant(new))
+    // Of the kinds that users define not all have a status of its own; it is then a field like others.
+    let apart = kind.custom().is_none() || kind.has(Subresource::Status);
+    !relevant(old, apart).eq(relevant(new, apart))
         || (kind.is("apps", "Deployment") && meta::annotations(old) != meta::annotations(new))
 }
 

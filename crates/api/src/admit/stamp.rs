@@ -13,6 +13,17 @@ pub fn stamp(kind: &Kind, object: &mut Value, uid: &str, now: Timestamp) {
     if kind.is("batch", "Job") {
         select_by_identity(object, uid);
     }
+    if kind.is("apiregistration.k8s.io", "APIService") {
+        available(object, now);
+    }
+}
+
+/// A group that this server serves itself is there from the beginning.
+fn available(service: &mut Value, now: Timestamp) {
+    if service.pointer("/spec/service").is_none_or(Value::is_null) {
+        service["status"] = json!({"conditions": [{"type": "Available", "status": "True", "reason": "Local",
+            "message": "Local APIServices are always available", "lastTransitionTime": meta::time(now)}]});
+    }
 }
 
 /// The name for `generateName`: the base, cut to fit, and five characters made from `chance`. The characters form no words.

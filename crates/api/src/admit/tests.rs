@@ -1,8 +1,10 @@
+mod extended;
+
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::kind::Registry;
+use crate::kind::{Registry, fixture};
 use crate::meta;
 
 fn kind(name: &str) -> std::sync::Arc<Kind> {
@@ -221,4 +223,61 @@ fn classes_of_service() {
     assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
     assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}})), "Guaranteed");
     assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), "Burstable");
+}
+
+#[test]
+fn custom_objects_get_the_defaults_of_their_definition() {
+    let kind = fixture::kind(&fixture::version());
+    let mut object = fixture::object(&json!({"replicas": null, "note": null, "steps": null, "ports": [{"port": 1}]}));
+    default(&kind, &mut object);
+    assert_eq!(object["spec"], json!({"replicas": 1, "note": null, "ports": [{"port": 1, "protocol": "TCP"}]}));
+    let once = object.clone();
+    default(&kind, &mut object);
+    assert_eq!(object, once);
+}
+
+#[test]
+fn generations_of_custom_objects_count_all_but_metadata_and_a_status_of_its_own() {
+    let apart = fixture::kind(&fixture::version());
+    let together = fixture::changed(|version| version["subresources"] = json!({}));
+    let given = || {
+        let mut object = fixture::object(&json!({"image": "a"}));
+        object["status"] = json!({"replicas": 1});
+        object
+    };
+    for (kind, status) in [(&apart, None), (&together, Some(json!({"replicas": 1})))] {
+        let mut made = given();
+        made["metadata"]["generation"] = json!(7);
+        prepare_create(kind, &mut made);
+        assert_eq!((meta::generation(&made), made.get("status")), (1, status.as_ref()));
+        let mut labelled = made.clone();
+        labelled["metadata"]["labels"] = json!({"a": "b"});
+        prepare_update(kind, &made, &mut labelled);
+        assert_eq!(meta::generation(&labelled), 1);
+        let mut seen = made.clone();
+        seen["status"] = json!({"replicas": 2});
+        prepare_update(kind, &made, &mut seen);
+        // Where the status is written apart, this changed nothing.
+        let expected = if status.is_some() { (2, Some(json!({"replicas": 2}))) } else { (1, None) };
+        assert_eq!((meta::generation(&seen), seen.get("status").cloned()), expected);
+        let mut wanted = made.clone();
+        wanted["spec"]["image"] = json!("b");
+        prepare_update(kind, &made, &mut wanted);
+        assert_eq!(meta::generation(&wanted), 2);
+    }
+}
+
+#[test]
+fn of_a_custom_objects_status_nothing_else_is_written_along() {
+    let kind = fixture::kind(&fixture::version());
+    let mut old = fixture::object(&json!({"image": "a"}));
+    old["metadata"]["labels"] = json!({"a": "b"});
+    let mut new = fixture::object(&json!({"image": "b"}));
+    new["metadata"] = json!({"name": "one", "resourceVersion": "5", "annotations": {"x": "y"}});
+    new["status"] = json!({"replicas": 2});
+    prepare_status(&kind, &old, &mut new);
+    let mut expected = old.clone();
+    expected["metadata"]["resourceVersion"] = json!("5");
+    expected["status"] = json!({"replicas": 2});
+    assert_eq!(new, expected);
 }

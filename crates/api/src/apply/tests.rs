@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::kind::Registry;
+use crate::kind::{Registry, fixture};
 
 fn kind(name: &str) -> std::sync::Arc<Kind> {
     Registry::builtin().find(name).unwrap_or_else(|| panic!("{name}")).clone()
@@ -152,6 +152,81 @@ fn wholes_sets_and_status() {
     assert_eq!(apply(&services, None, &managed, by("me"), false).expect_err("refused").code(), 400);
 }
 
+#[test]
+fn custom_objects_are_shared_as_their_own_schema_says() {
+    let kind = fixture::kind(&fixture::version());
+    let config = fixture::object(
+        &json!({"image": "a", "ports": [{"port": 80, "name": "web"}], "tags": ["x"], "steps": ["1", "2"],
+        "whole": {"k": "v"}, "free": {"deep": {"a": 1, "list": [1]}},
+        "template": {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"l": "1"}, "finalizers": ["x/y"]}}}),
+    );
+    let made = apply(&kind, None, &config, by("me"), false).expect("applied");
+    assert_eq!(without_managers(&made), config);
+    let template = json!({"f:apiVersion": {}, "f:kind": {},
+        "f:metadata": {"f:labels": {"f:l": {}}, "f:finalizers": {"v:\"x/y\"": {}}}});
+    let port = json!({".": {}, "f:port": {}, "f:name": {}});
+    assert_eq!(
+        owned(&made, "me")["f:spec"],
+        json!({"f:image": {}, "f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": port}, "f:tags": {"v:\"x\"": {}},
+            "f:steps": {}, "f:whole": {}, "f:free": {"f:deep": {"f:a": {}, "f:list": {}}}, "f:template": template})
+    );
+    assert!(owned(&made, "me").get("f:metadata").is_none());
+    // Others add to what is shared, and take over what is not.
+    let theirs = fixture::object(
+        &json!({"ports": [{"port": 80, "protocol": "UDP"}], "tags": ["y"], "free": {"deep": {"b": 2}}}),
+    );
+    let both = apply(&kind, Some(&made), &theirs, by("them"), false).expect("applied");
+    assert_eq!(both["spec"]["ports"].as_array().map(Vec::len), Some(2));
+    assert_eq!(both["spec"]["tags"], json!(["x", "y"]));
+    assert_eq!(both["spec"]["free"], json!({"deep": {"a": 1, "b": 2, "list": [1]}}));
+    for (theirs, path) in [
+        (json!({"steps": ["3"]}), ".spec.steps"),
+        (json!({"whole": {"k": "v", "m": "n"}}), ".spec.whole"),
+        (json!({"free": {"deep": {"list": [1, 2]}}}), ".spec.free.deep.list"),
+    ] {
+        let error = apply(&kind, Some(&both), &fixture::object(&theirs), by("others"), false).expect_err("refused");
+        assert_eq!(error.message, format!("Apply failed with 1 conflict: conflict with \"me\": {path}"));
+    }
+    // What is no longer named goes, and only that.
+    let less = fixture::object(&json!({"image": "a", "tags": ["x"]}));
+    let result = apply(&kind, Some(&both), &less, by("me"), false).expect("applied");
+    let ports = json!([{"port": 80, "protocol": "UDP"}]);
+    assert_eq!(result["spec"], json!({"image": "a", "tags": ["x", "y"], "ports": ports, "free": {"deep": {"b": 2}}}));
+}
+
+#[test]
+fn a_custom_status_is_applied_apart_where_it_is() {
+    let status = |object: &mut Value| object["status"] = json!({"replicas": 1});
+    let mut config = fixture::object(&json!({"image": "a"}));
+    status(&mut config);
+    let apart = fixture::kind(&fixture::version());
+    let made = apply(&apart, None, &config, by("me"), false).expect("applied");
+    assert!(made.get("status").is_none() && owned(&made, "me").get("f:status").is_none());
+    let through = Writer { subresource: "status", ..by("me") };
+    let seen = apply(&apart, Some(&made), &config, through, false).expect("applied");
+    assert_eq!(seen["status"], json!({"replicas": 1}));
+    let together = fixture::changed(|version| version["subresources"] = json!({}));
+    let made = apply(&together, None, &config, by("me"), false).expect("applied");
+    assert_eq!(owned(&made, "me")["f:status"], json!({"f:replicas": {}}));
+}
+
+#[test]
+fn ordinary_writes_of_custom_objects_are_tracked() {
+    let kind = fixture::kind(&fixture::version());
+    let config = fixture::object(&json!({"image": "a", "free": {"x": {"y": 1}}}));
+    let made = apply(&kind, None, &config, by("me"), false).expect("applied");
+    let mut changed = made.clone();
+    changed["spec"]["free"]["x"]["y"] = json!(2);
+    changed["spec"]["ports"] = json!([{"port": 1, "protocol": "TCP"}]);
+    track(&kind, &made, &mut changed, by("editor"));
+    let ports = json!({".": {}, "f:port": {}, "f:protocol": {}});
+    assert_eq!(
+        owned(&changed, "editor")["f:spec"],
+        json!({"f:free": {"f:x": {"f:y": {}}}, "f:ports": {"k:{\"port\":1,\"protocol\":\"TCP\"}": ports}})
+    );
+    assert_eq!(owned(&changed, "me")["f:spec"], json!({"f:image": {}}));
+}
+
 fn config() -> impl Strategy<Value = Value> {
     let labels = proptest::collection::btree_map("[a-c]", "[x-z]", 0..3);
     let containers = proptest::collection::btree_map("[a-c]", proptest::option::of("[x-z]"), 0..3);
@@ -166,6 +241,23 @@ fn config() -> impl Strategy<Value = Value> {
         let mut object = deployment(replicas, json!(containers));
         object["metadata"]["labels"] = json!(labels);
         object
+    })
+}
+
+fn custom_config() -> impl Strategy<Value = Value> {
+    let tags = proptest::collection::btree_set("[a-c]", 0..3);
+    let ports = proptest::collection::btree_map(1..4i64, proptest::option::of("[x-z]"), 0..3);
+    let free = proptest::collection::btree_map("[a-c]", proptest::collection::btree_map("[a-b]", 0..2i64, 0..2), 0..3);
+    (proptest::option::of("[x-z]"), tags, ports, free).prop_map(|(image, tags, ports, free)| {
+        let ports = ports.into_iter().map(|(port, name)| match name {
+            Some(name) => json!({"port": port, "protocol": "TCP", "name": name}),
+            None => json!({"port": port, "protocol": "TCP"}),
+        });
+        let mut spec = json!({"tags": tags, "ports": ports.collect::<Vec<_>>(), "free": free});
+        if let Some(image) = image {
+            spec["image"] = image.into();
+        }
+        fixture::object(&spec)
     })
 }
 
@@ -206,9 +298,29 @@ proptest! {
     }
 
     #[test]
+    fn one_writer_of_a_custom_object_gets_what_it_last_said(first in custom_config(), second in custom_config()) {
+        let kind = fixture::kind(&fixture::version());
+        let made = apply(&kind, None, &first, by("me"), false).expect("applied");
+        let result = apply(&kind, Some(&made), &second, by("me"), false).expect("applied");
+        let sorted = |v: &Value| {
+            let mut v = lean(&without_managers(v));
+            for list in ["/spec/ports", "/spec/tags"] {
+                if let Some(list) = v.pointer_mut(list).and_then(Value::as_array_mut) {
+                    list.sort_by_key(ToString::to_string);
+                }
+            }
+            v
+        };
+        prop_assert_eq!(sorted(&result), sorted(&second));
+        let again = apply(&kind, Some(&result), &second, by("me"), false).expect("applied");
+        prop_assert_eq!(again, result);
+    }
+
+    #[test]
     fn sets_are_read_as_they_are_written(object in config()) {
-        let schema = kind("deployments").schema();
-        let set = tree::fields(&schema, &Node::root(&schema), &object);
+        let deployments = kind("deployments");
+        let schema = deployments.schema();
+        let set = tree::fields(&schema, &Node::root(&deployments, &schema), &object);
         prop_assert_eq!(FieldSet::read(&set.write()), set);
     }
 }

@@ -1,9 +1,15 @@
 //! Walks of objects along the schema: which fields there are, what differs, merging and removing.
+//!
+//! Objects of built-in kinds follow the table of types; those of kinds that users define follow their own schema, below
+//! metadata of a type of the table; what neither speaks of is shared field by field, and its lists as a whole.
 
+use std::sync::Arc;
+
+use naru_crd::{Schema as OwnSchema, Sharing};
 use serde_json::{Map, Value};
 
 use super::set::FieldSet;
-use crate::kind::Str;
+use crate::kind::{Kind, Str};
 use crate::schema::{Field, ListKind, Schema, Shape, TypeId};
 
 /// How writers share a value.
@@ -18,11 +24,41 @@ pub(super) enum Node<'t> {
     List(&'t Shape, &'t [Str]),
     /// Value by value.
     Set,
+    /// Field by field, as a schema of its own says; `true` for objects with metadata.
+    Own(&'t OwnSchema, bool),
+    /// Item by item, by these keys, each as a schema of its own says.
+    OwnList(&'t OwnSchema, Arc<[String]>),
+    /// As it looks: objects field by field, all else as a whole.
+    Free,
 }
 
 impl<'t> Node<'t> {
-    pub(super) fn root(schema: &'t Schema) -> Node<'t> {
-        Node::Object(schema.root_id())
+    /// `schema` is the kind's.
+    pub(super) fn root(kind: &'t Kind, schema: &'t Schema) -> Node<'t> {
+        match kind.custom() {
+            Some(version) => Node::Own(&version.schema, true),
+            None => Node::Object(schema.root_id()),
+        }
+    }
+
+    fn of_own(own: &'t OwnSchema) -> Node<'t> {
+        match (own.sharing(), own.items.as_deref()) {
+            (Sharing::Fields, _) => Node::Own(own, own.embedded),
+            (Sharing::Set, _) => Node::Set,
+            (Sharing::Items(keys), Some(items)) => Node::OwnList(items, keys),
+            (Sharing::Items(_), None) | (Sharing::Whole, _) => Node::Whole,
+        }
+    }
+
+    /// A field of an object with a schema of its own.
+    fn of_own_field(schema: &'t Schema, own: &'t OwnSchema, whole: bool, key: &str) -> Node<'t> {
+        match key {
+            "metadata" if whole => {
+                schema.root().field(key).map_or(Node::Free, |metadata| Node::of_field(schema, metadata))
+            }
+            "apiVersion" | "kind" if whole => Node::Whole,
+            key => own.field(key).map_or(Node::Free, Node::of_own),
+        }
     }
 
     fn of_field(schema: &'t Schema, field: &'t Field) -> Node<'t> {
@@ -53,6 +89,8 @@ impl<'t> Node<'t> {
                 None => Node::Whole,
             },
             Node::Map(inner) => Node::of_shape(schema, inner),
+            Node::Own(own, whole) => Node::of_own_field(schema, own, *whole, key),
+            Node::Free => Node::Free,
             _ => Node::Whole,
         }
     }
@@ -60,24 +98,36 @@ impl<'t> Node<'t> {
     fn item(&self, schema: &'t Schema) -> Node<'t> {
         match self {
             Node::List(inner, _) => Node::of_shape(schema, inner),
+            Node::OwnList(inner, _) => Node::of_own(inner),
             _ => Node::Whole,
         }
     }
 
     /// The step to an item; `None` when the item has none of its keys.
     fn step(&self, schema: &Schema, item: &Value) -> Option<String> {
-        let Node::List(Shape::Object(id), keys) = self else {
-            return matches!(self, Node::Set).then(|| format!("v:{item}"));
-        };
-        let of = schema.types().get(*id);
-        let mut found = Map::new();
-        for key in keys.iter() {
-            let default = || of.field(key).and_then(|f| f.default.as_deref());
-            if let Some(value) = item.get(key.as_ref()).or_else(default) {
-                found.insert(key.to_string(), value.clone());
+        match self {
+            Node::Set => Some(format!("v:{item}")),
+            Node::List(Shape::Object(id), keys) => {
+                let of = schema.types().get(*id);
+                let default = |key: &str| of.field(key)?.default.as_deref();
+                key_step(item, keys.iter().map(AsRef::as_ref), default)
             }
+            Node::OwnList(own, keys) => {
+                let default = |key: &str| own.field(key)?.default.as_deref();
+                key_step(item, keys.iter().map(String::as_str), default)
+            }
+            _ => None,
         }
-        (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
+    }
+
+    /// Whether its values are shared field by field.
+    fn is_object(&self) -> bool {
+        matches!(self, Node::Object(_) | Node::Map(_) | Node::Own(..) | Node::Free)
+    }
+
+    /// Whether its values are shared item by item.
+    fn is_list(&self) -> bool {
+        matches!(self, Node::List(..) | Node::OwnList(..) | Node::Set)
     }
 
     /// The steps to all items, when each has one of its own.
@@ -91,6 +141,17 @@ impl<'t> Node<'t> {
     }
 }
 
+/// The step to an item by its keys; one that it lacks has its default.
+fn key_step<'k, 'v>(
+    item: &'v Value,
+    keys: impl Iterator<Item = &'k str>,
+    default: impl Fn(&str) -> Option<&'v Value>,
+) -> Option<String> {
+    let found = keys.filter_map(|key| Some((key.to_owned(), item.get(key).or_else(|| default(key))?.clone())));
+    let found: Map<String, Value> = found.collect();
+    (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
+}
+
 fn field_step(key: &str) -> String {
     format!("f:{key}")
 }
@@ -98,13 +159,13 @@ fn field_step(key: &str) -> String {
 /// The fields that a value has.
 pub(super) fn fields(schema: &Schema, node: &Node<'_>, value: &Value) -> FieldSet {
     let mut out = FieldSet::default();
-    match (node, value) {
-        (Node::Object(_) | Node::Map(_), Value::Object(map)) => {
+    match value {
+        Value::Object(map) if node.is_object() => {
             for (key, value) in map {
                 out.put(field_step(key), fields(schema, &node.below(schema, key), value));
             }
         }
-        (Node::List(..) | Node::Set, Value::Array(list)) => match node.steps(schema, list) {
+        Value::Array(list) if node.is_list() => match node.steps(schema, list) {
             Some(steps) => {
                 for (step, item) in steps.into_iter().zip(list) {
                     let mut below = match node {
@@ -147,14 +208,14 @@ pub(super) fn diff(schema: &Schema, node: &Node<'_>, old: &Value, new: &Value) -
         }
         (None, None) => {}
     };
-    match (node, old, new) {
-        (Node::Object(_) | Node::Map(_), Value::Object(before), Value::Object(after)) => {
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) if node.is_object() => {
             for key in before.keys().chain(after.keys().filter(|k| !before.contains_key(*k))) {
                 one(field_step(key), &node.below(schema, key), before.get(key), after.get(key), false);
             }
             return (changed, removed);
         }
-        (Node::List(..) | Node::Set, Value::Array(before), Value::Array(after)) => {
+        (Value::Array(before), Value::Array(after)) if node.is_list() => {
             if let (Some(then), Some(now)) = (node.steps(schema, before), node.steps(schema, after)) {
                 let find = |steps: &[String], step: &String| steps.iter().position(|s| s == step);
                 for (i, step) in then.iter().enumerate() {
@@ -182,8 +243,8 @@ pub(super) fn diff(schema: &Schema, node: &Node<'_>, old: &Value, new: &Value) -
 
 /// Sets every field of `config` in `live`.
 pub(super) fn merge(schema: &Schema, node: &Node<'_>, live: &mut Value, config: &Value) {
-    match (node, &mut *live, config) {
-        (Node::Object(_) | Node::Map(_), Value::Object(old), Value::Object(new)) => {
+    match (&mut *live, config) {
+        (Value::Object(old), Value::Object(new)) if node.is_object() => {
             for (key, value) in new {
                 match old.get_mut(key) {
                     Some(present) => merge(schema, &node.below(schema, key), present, value),
@@ -191,7 +252,7 @@ pub(super) fn merge(schema: &Schema, node: &Node<'_>, live: &mut Value, config: 
                 }
             }
         }
-        (Node::List(..) | Node::Set, Value::Array(old), Value::Array(new)) => {
+        (Value::Array(old), Value::Array(new)) if node.is_list() => {
             let (Some(then), Some(now)) = (node.steps(schema, old), node.steps(schema, new)) else {
                 *live = config.clone();
                 return;
@@ -209,8 +270,8 @@ pub(super) fn merge(schema: &Schema, node: &Node<'_>, live: &mut Value, config: 
 
 /// Takes the fields of `gone` away, except those of `keep` and what they stand on.
 pub(super) fn remove(schema: &Schema, node: &Node<'_>, value: &mut Value, gone: &FieldSet, keep: &FieldSet) {
-    match (node, value) {
-        (Node::Object(_) | Node::Map(_), Value::Object(map)) => {
+    match value {
+        Value::Object(map) if node.is_object() => {
             for (step, below) in &gone.below {
                 let Some(key) = step.strip_prefix("f:") else { continue };
                 let Some(inner) = map.get_mut(key) else { continue };
@@ -221,7 +282,7 @@ pub(super) fn remove(schema: &Schema, node: &Node<'_>, value: &mut Value, gone: 
                 }
             }
         }
-        (Node::List(..) | Node::Set, Value::Array(list)) => {
+        Value::Array(list) if node.is_list() => {
             let Some(steps) = node.steps(schema, list) else { return };
             let mut doomed = Vec::new();
             for (i, step) in steps.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::context::Context;
+use super::context::{Context, Oddity};
 use crate::meta;
 use crate::quantity::Quantity;
 use crate::schema::{Shape, TypeId};
@@ -131,7 +131,9 @@ impl<'de> DeserializeSeed<'de> for TypeSeed<'_, '_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+        // A type that is no object takes whatever stands there.
+        let any = matches!(self.shape, Shape::Object(id) if self.context.types.get(*id).any);
+        deserializer.deserialize_any(if any { TypeSeed { shape: &Shape::Any, ..self } } else { self })
     }
 }
 
@@ -164,6 +166,8 @@ impl<'de> Visitor<'de> for TypeSeed<'_, '_> {
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
         let whole = number.fract() == 0.0 && number.abs() < 9.0e15;
         match self.shape {
+            // A reader would see it whole anyway.
+            Shape::Any if whole && self.context.custom => Ok((number as i64).into()),
             Shape::Any | Shape::Number => match Number::from_f64(number) {
                 Some(number) => Ok(Value::Number(number)),
                 None => Err(self.wrong(&format!("number {number}"))),
@@ -216,7 +220,7 @@ impl<'de> Visitor<'de> for TypeSeed<'_, '_> {
                 self.context.leave(back);
                 return Ok(Value::Array(list));
             };
-            list.push(if item.is_null() { zero(inner) } else { item });
+            list.push(if item.is_null() { self.zero(inner) } else { item });
             self.context.leave(back);
         }
     }
@@ -230,14 +234,15 @@ impl<'de> Visitor<'de> for TypeSeed<'_, '_> {
                     let back = self.context.enter(&key);
                     let value = entries.next_value_seed(TypeSeed { context: self.context, shape: inner })?;
                     self.context.leave(back);
-                    let value = if value.is_null() { zero(inner) } else { value };
+                    let value = if value.is_null() { self.zero(inner) } else { value };
                     if map.contains_key(&key) {
-                        self.context.warn("duplicate", &key);
+                        self.context.note(Oddity::Duplicate, &key);
                     }
                     map.insert(key, value);
                 }
                 Ok(Value::Object(map))
             }
+            Shape::Open | Shape::Any if self.context.custom => self.free(entries),
             Shape::Open | Shape::Any => {
                 let mut map = Map::new();
                 while let Some(key) = entries.next_key::<String>()? {
@@ -256,11 +261,11 @@ impl TypeSeed<'_, '_> {
         let of = self.context.types.get(id);
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let shape = match of.field(&key) {
-                Some(field) => &field.shape,
-                None if of.open || of.any => &Shape::Any,
+            let (shape, told) = match of.field(&key) {
+                Some(field) => (&field.shape, true),
+                None if of.open => (&Shape::Any, false),
                 None => {
-                    self.context.warn("unknown", &key);
+                    self.context.note(Oddity::Unknown, &key);
                     entries.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -269,13 +274,37 @@ impl TypeSeed<'_, '_> {
             let value = entries.next_value_seed(TypeSeed { context: self.context, shape })?;
             self.context.leave(back);
             if map.contains_key(&key) {
-                self.context.warn("duplicate", &key);
+                self.context.note(Oddity::Duplicate, &key);
             }
-            if value.is_null() {
+            // What a null means where the table says nothing, it does not know.
+            if value.is_null() && told {
                 map.remove(&key);
             } else {
                 map.insert(key, value);
             }
+        }
+        Ok(Value::Object(map))
+    }
+
+    /// What a null in a list or map stands for.
+    fn zero(&self, shape: &Shape) -> Value {
+        match shape {
+            Shape::Object(id) if self.context.types.get(*id).any => Value::Null,
+            shape => zero(shape),
+        }
+    }
+
+    /// An object of which the table says nothing: repeated fields are told here too.
+    fn free<'de, A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let back = self.context.enter(&key);
+            let value = entries.next_value_seed(TypeSeed { context: self.context, shape: &Shape::Any })?;
+            self.context.leave(back);
+            if map.contains_key(&key) {
+                self.context.note(Oddity::Duplicate, &key);
+            }
+            map.insert(key, value);
         }
         Ok(Value::Object(map))
     }

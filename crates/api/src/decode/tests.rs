@@ -1,7 +1,8 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::kind::Registry;
+use crate::kind::{Registry, fixture};
 
 fn read(kind: &str, text: &str, format: Format, mode: FieldValidation) -> Result<Decoded, Status> {
     let kind = Registry::builtin().find(kind).expect("a kind").clone();
@@ -140,4 +141,148 @@ fn objects_in_memory_take_the_same_path() {
     let decoded = value(&kind, json!({"spec": {"x": 1}}), FieldValidation::Warn).expect("a pod");
     assert_eq!(decoded.warnings, ["unknown field \"spec.x\""]);
     assert!(value(&kind, json!({"spec": 1}), FieldValidation::Warn).is_err());
+}
+
+fn custom(text: &str, mode: FieldValidation) -> Result<Decoded, Status> {
+    decode(&fixture::kind(&fixture::version()), text.as_bytes(), Format::Json, mode)
+}
+
+#[test]
+fn custom_objects_are_pruned_by_their_own_schema() {
+    let text = r#"{"kind": "CronTab", "metadata": {"name": "a", "labels": {"a": null}, "bogus": 1, "creationTimestamp": null},
+        "spec": {"more": 1, "image": "x", "image": "y", "ports": [{"port": 80.0, "why": 1}], "note": null, "steps": null,
+            "free": {"a": 1, "a": {"deep": null}, "list": [{"b": 1, "b": 2}]},
+            "template": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "unknown": 1}, "spec": {"any": 1}}},
+        "other": {}}"#;
+    let told = custom(text, FieldValidation::Warn).expect("an object");
+    assert_eq!(
+        told.warnings,
+        [
+            "duplicate field \"spec.image\"",
+            "duplicate field \"spec.free.a\"",
+            "duplicate field \"spec.free.list[0].b\"",
+            "unknown field \"metadata.bogus\"",
+            "unknown field \"other\"",
+            "unknown field \"spec.more\"",
+            "unknown field \"spec.ports[0].why\"",
+            "unknown field \"spec.template.metadata.unknown\"",
+        ]
+    );
+    let spec = json!({"image": "y", "ports": [{"port": 80}], "note": null, "steps": null,
+        "free": {"a": {"deep": null}, "list": [{"b": 2}]},
+        "template": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"any": 1}}});
+    let metadata = json!({"name": "a", "labels": {"a": ""}});
+    let left = json!({"apiVersion": "example.com/v1", "kind": "CronTab", "metadata": metadata, "spec": spec});
+    assert_eq!(told.object, left);
+    let quiet = custom(text, FieldValidation::Ignore).expect("an object");
+    assert_eq!((quiet.object, quiet.warnings.len()), (left, 0));
+    let refused = custom(text, FieldValidation::Strict).expect_err("refused");
+    let begins = "CronTab in version \"v1\" cannot be handled as a CronTab: strict decoding error: duplicate field \"spec.image\", duplicate field \"spec.free.a\", ";
+    assert!(refused.message.contains(begins) && refused.code() == 400, "{refused}");
+    assert!(refused.message.contains("unknown field \"spec.template.metadata.unknown\""), "{refused}");
+}
+
+#[test]
+fn of_custom_objects_metadata_has_its_types() {
+    for (text, what) in [
+        (r#"{"metadata": {"labels": {"a": 1}}}"#, "metadata.labels.a: expected a string, found number 1"),
+        (r#"{"metadata": []}"#, "metadata: expected an object, found a list"),
+        (r#"{"kind": "Other"}"#, "does not match the expected kind (CronTab)"),
+        (r#"{"apiVersion": "example.com/v2"}"#, "(example.com/v2) does not match"),
+        (
+            r#"{"spec": {"template": {"kind": "Pod", "metadata": {"labels": 1}}}}"#,
+            "spec.template.metadata.labels: Invalid value: 1: must be an object of strings",
+        ),
+    ] {
+        let error = custom(text, FieldValidation::Ignore).expect_err("refused");
+        assert!(error.message.contains(what) && error.code() == 400, "{error}\n{what}");
+    }
+    // What its own schema says of types, validation tells.
+    assert!(custom(r#"{"spec": {"replicas": "many"}}"#, FieldValidation::Strict).is_ok());
+}
+
+#[test]
+fn what_is_applied_names_only_known_fields_and_each_once() {
+    let kind = fixture::kind(&fixture::version());
+    let told = |body: &str, mode| applied(&kind, body.as_bytes(), mode).map(|d| d.warnings).map_err(|e| e.message);
+    let head = "\napiVersion: example.com/v1\nkind: CronTab\nmetadata:\n  name: a\n  namespace: home\n";
+    for mode in [FieldValidation::Ignore, FieldValidation::Warn, FieldValidation::Strict] {
+        assert_eq!(
+            told(&format!("{head}surplus: 1\n"), mode),
+            Err("failed to create typed patch object (home/a; example.com/v1, Kind=CronTab): .surplus: field not declared in \
+                 schema"
+                .to_owned())
+        );
+    }
+    let both = format!("{head}surplus: 1\nspec: {{template: {{metadata: {{odd: 1}}}}}}\n");
+    let error = told(&both, FieldValidation::Warn).expect_err("refused");
+    assert!(
+        error.ends_with(
+            "errors:\n  .spec.template.metadata.odd: field not declared in schema\n  .surplus: field not declared in schema"
+        ),
+        "{error}"
+    );
+    let twice = format!("{head}spec:\n  free:\n    foo: foo1\n    foo: foo2\n");
+    let error = told(&twice, FieldValidation::Strict).expect_err("refused");
+    assert!(error.starts_with("error strict decoding YAML: "), "{error}");
+    assert!(error.ends_with("line 10: key \"foo\" already set in map"), "{error}");
+    assert_eq!(told(&twice, FieldValidation::Warn), Ok(vec!["duplicate field \"spec.free.foo\"".to_owned()]));
+    assert_eq!(told(&format!("{head}spec: {{free: {{foo: 1}}}}\n"), FieldValidation::Strict), Ok(Vec::new()));
+}
+
+#[test]
+fn a_type_that_is_no_object_takes_any_value() {
+    let definition = crate::schema::Schema::builtin(
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+    );
+    assert!(definition.is_some());
+    let kind = Kind::new(
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        crate::kind::SchemaRef::Builtin(
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition".into(),
+        ),
+    );
+    let schema = json!({"type": "object", "additionalProperties": true, "properties": {
+        "a": {"default": 1, "enum": [1, "x", null]}, "b": {"items": {"type": "string"}, "default": ["y"]}}});
+    let text = json!({"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}}).to_string();
+    let decoded = decode(&kind, text.as_bytes(), Format::Json, FieldValidation::Strict).expect("a definition");
+    assert_eq!(decoded.object["spec"]["versions"][0]["schema"]["openAPIV3Schema"], schema);
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-3..3i64).prop_map(Value::from),
+        "[a-c]{0,2}".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let name = prop_oneof![
+            "[a-c]",
+            Just("ports".to_owned()),
+            Just("free".to_owned()),
+            Just("template".to_owned()),
+            Just("spec".to_owned())
+        ];
+        let list = proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from);
+        let map = proptest::collection::btree_map(name, inner, 0..5);
+        prop_oneof![list, map.prop_map(|map| Value::Object(map.into_iter().collect()))]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_left_of_a_custom_object_is_known(spec in any_json()) {
+        let kind = fixture::kind(&fixture::version());
+        let object = json!({"apiVersion": "example.com/v1", "kind": "CronTab", "metadata": {"name": "a"}, "spec": spec});
+        let once = value(&kind, object, FieldValidation::Warn).expect("an object").object;
+        let again = value(&kind, once.clone(), FieldValidation::Strict).map(|d| d.object);
+        prop_assert_eq!(again, Ok(once.clone()));
+        // What is sent back as it was read is the same object.
+        let sent = decode(&kind, once.to_string().as_bytes(), Format::Json, FieldValidation::Strict).map(|d| d.object);
+        prop_assert_eq!(sent, Ok(once));
+    }
 }

@@ -35,6 +35,18 @@ pub(super) fn parse(seed: RootSeed<'_, '_>, body: &[u8]) -> Result<Value, String
     .map_err(|e| e.to_string())
 }
 
+/// The first field of a document that stands there twice, as other servers tell it: by its line.
+pub(super) fn repeated(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let read: Result<Value, _> = serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::Error));
+    match read.err()? {
+        serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+            Some(format!("line {}: key {:?} already set in map", location.line(), key.unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
 /// Reads one document without a schema.
 pub(super) fn untyped(body: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(body).map_err(|e| format!("the text is not UTF-8: {e}"))?;

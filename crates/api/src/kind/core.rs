@@ -67,5 +67,7 @@ pub(super) fn kinds() -> Vec<Kind> {
         v1("LimitRange", "limitranges").short(&["limits"]),
         v1("ResourceQuota", "resourcequotas").short(&["quota"]).sub(&[Status]),
         v1("PodTemplate", "podtemplates"),
+        v1("Binding", "bindings").review(),
+        v1("ComponentStatus", "componentstatuses").cluster().short(&["cs"]).observed(),
     ]
 }

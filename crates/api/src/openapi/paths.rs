@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::Dialect;
 use super::types::{gvk, list_name, reference, root_name};
-use crate::kind::{Kind, Subresource, form};
+use crate::kind::{Kind, Storage, Subresource, form};
+use crate::patch::CUSTOM_LANGUAGES;
 
 const PATCHES: [&str; 4] = [
     "application/json-patch+json",
@@ -50,14 +51,25 @@ pub(super) fn of(kind: &Kind, dialect: Dialect, paths: &mut Map<String, Value>) 
     let scope = if kind.is_namespaced() { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{base}{scope}/{}", kind.plural);
     let writer = Writer { kind, dialect };
+    let one = format!("{collection}/{{name}}");
     let mut item = Map::new();
+    if kind.storage == Storage::Observed {
+        writer.list(&mut item, "");
+        paths.insert(collection.clone(), writer.path(item, &collection));
+        let mut item = Map::new();
+        item.insert("get".to_owned(), writer.operation(kind, "get", "", &[], None, &root_name(kind)));
+        paths.insert(one.clone(), writer.path(item, &one));
+        return;
+    }
     writer.post(&mut item, kind, "create");
     if !kind.is_stored() {
         paths.insert(collection.clone(), writer.path(item, &collection));
         return;
     }
     writer.list(&mut item, "");
-    writer.delete_collection(&mut item);
+    if kind.verbs().contains(&"deletecollection") {
+        writer.delete_collection(&mut item);
+    }
     paths.insert(collection.clone(), writer.path(item, &collection));
     if kind.is_namespaced() {
         let everywhere = format!("{base}/{}", kind.plural);
@@ -65,7 +77,6 @@ pub(super) fn of(kind: &Kind, dialect: Dialect, paths: &mut Map<String, Value>) 
         writer.list(&mut item, "ForAllNamespaces");
         paths.insert(everywhere.clone(), writer.path(item, &everywhere));
     }
-    let one = format!("{collection}/{{name}}");
     let mut item = Map::new();
     writer.read_write(&mut item, kind, "");
     writer.delete(&mut item);
@@ -170,9 +181,14 @@ impl Writer<'_> {
         format!("{verb}{}{version}{scope}{}{suffix}", capital(&self.group()), self.kind.kind)
     }
 
+    /// The group as one word: `core`, `rbacAuthorization`, `stableExampleCom`.
     fn group(&self) -> String {
-        let first = self.kind.group.split('.').next().unwrap_or_default();
-        if first.is_empty() { "core".to_owned() } else { first.to_owned() }
+        let group = self.kind.group.strip_suffix(".k8s.io").unwrap_or(&self.kind.group);
+        let mut words = group.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        match words.next() {
+            None => "core".to_owned(),
+            Some(first) => words.fold(first.to_owned(), |all, word| all + &capital(word)),
+        }
     }
 
     fn tag(&self) -> String {
@@ -194,7 +210,8 @@ impl Writer<'_> {
         let name = root_name(of);
         item.insert("get".to_owned(), self.operation(of, "get", suffix, &[], None, &name));
         item.insert("put".to_owned(), self.operation(of, "put", suffix, WRITE, Some((&name, &BODIES)), &name));
-        let patch = self.operation(of, "patch", suffix, PATCHING, Some((PATCH, &PATCHES)), &name);
+        let languages: &[&str] = if self.kind.custom().is_some() { &CUSTOM_LANGUAGES } else { &PATCHES };
+        let patch = self.operation(of, "patch", suffix, PATCHING, Some((PATCH, languages)), &name);
         item.insert("patch".to_owned(), patch);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 
@@ -24,6 +25,8 @@ impl Prose {
                 view::describe(&kind.group, &kind.kind, &mut generator);
             }
         }
+        // Kinds that users define have no view, but metadata like all others.
+        drop(generator.subschema_for::<ObjectMeta>());
         Prose { types: generator.take_definitions(false) }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kind::fixture;
 
 fn document(group: &str, version: &str) -> Value {
     let bytes = v3(&Registry::builtin(), group, version).expect("a document");
@@ -103,4 +104,90 @@ fn operations_have_names_of_their_own() {
             }
         }
     }
+}
+
+fn custom_v3(registry: &Registry) -> Value {
+    serde_json::from_slice(&v3(registry, fixture::CUSTOM, "v1").expect("a document")).expect("JSON")
+}
+
+#[test]
+fn custom_kinds_are_described_like_others() {
+    let registry = fixture::registry();
+    let document = custom_v3(&registry);
+    let schemas = &document["components"]["schemas"];
+    let gvk = json!({"group": "example.com", "version": "v1", "kind": "CronTab"});
+    let object = &schemas["com.example.v1.CronTab"];
+    assert_eq!(object["x-kubernetes-group-version-kind"], json!([gvk]));
+    assert_eq!(object["description"], "Work by the clock.");
+    let spec = &object["properties"]["spec"]["properties"];
+    assert_eq!(spec["ports"]["x-kubernetes-list-map-keys"], json!(["port", "protocol"]));
+    assert_eq!(spec["note"], json!({"type": "string", "nullable": true}));
+    let list = &schemas["com.example.v1.CronTabs"];
+    assert_eq!(list["x-kubernetes-group-version-kind"][0]["kind"], "CronTabs");
+    assert_eq!(list["properties"]["items"]["items"]["allOf"][0]["$ref"], "#/components/schemas/com.example.v1.CronTab");
+    let metadata = &schemas["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"];
+    assert!(metadata["properties"]["labels"]["description"].is_string());
+    assert!(schemas.get("io.naru.CustomObject").is_none());
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    for reference in found {
+        let name = reference.strip_prefix("#/components/schemas/").expect("a reference");
+        assert!(schemas.get(name).is_some(), "{name}");
+    }
+    let everywhere = "/apis/example.com/v1/crontabs";
+    let all = "/apis/example.com/v1/namespaces/{namespace}/crontabs";
+    let one = "/apis/example.com/v1/namespaces/{namespace}/crontabs/{name}";
+    let status = "/apis/example.com/v1/namespaces/{namespace}/crontabs/{name}/status";
+    let paths = document["paths"].as_object().expect("paths");
+    assert_eq!(paths.keys().collect::<Vec<_>>(), [everywhere, all, one, status]);
+    let patch = &paths[one]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"], gvk);
+    assert_eq!(patch["operationId"], "patchExampleComV1NamespacedCronTab");
+    assert_eq!(patch["tags"], json!(["exampleCom_v1"]));
+    let media = patch["requestBody"]["content"].as_object().expect("media types");
+    let languages = ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
+    assert_eq!(media.keys().collect::<Vec<_>>(), languages);
+    assert!(patch["parameters"].as_array().into_iter().flatten().any(|p| p["name"] == "fieldValidation"));
+}
+
+#[test]
+fn version_two_tells_custom_kinds_as_far_as_it_can() {
+    let registry = fixture::registry();
+    let document: Value = serde_json::from_slice(&v2(&registry)).expect("JSON");
+    let object = &document["definitions"]["com.example.v1.CronTab"];
+    assert_eq!(object["properties"]["spec"]["properties"]["note"], json!({}));
+    assert_eq!(
+        object["properties"]["metadata"]["$ref"],
+        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    );
+    let create = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/crontabs"]["post"];
+    assert_eq!(create["responses"]["200"]["schema"]["$ref"], "#/definitions/com.example.v1.CronTab");
+    let bytes = v2_protobuf(&registry);
+    for name in ["com.example.v1.CronTab", "com.example.v1.CronTabs", "Work by the clock."] {
+        assert!(memchr::memmem::find(&bytes, name.as_bytes()).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_changed_definition_changes_the_name_of_its_document_only() {
+    let before = fixture::registry();
+    let changed = fixture::changed(|version| version["schema"]["openAPIV3Schema"]["description"] = json!("Other."));
+    let after = before.without(fixture::CUSTOM, "crontabs").with(changed).expect("a registry");
+    assert_ne!(hash(&before, fixture::CUSTOM, "v1"), hash(&after, fixture::CUSTOM, "v1"));
+    assert_eq!(hash(&before, "apps", "v1"), hash(&after, "apps", "v1"));
+    assert_eq!(custom_v3(&after)["components"]["schemas"]["com.example.v1.CronTab"]["description"], "Other.");
+}
+
+#[test]
+fn where_anything_may_stand_version_two_names_nothing() {
+    let open = fixture::changed(|version| {
+        version["schema"]["openAPIV3Schema"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    });
+    let registry = Registry::builtin().with(open).expect("a registry");
+    let document: Value = serde_json::from_slice(&v2(&registry)).expect("JSON");
+    let object = &document["definitions"]["com.example.v1.CronTab"];
+    assert!(object.get("properties").is_none() && object["type"] == "object");
+    assert!(
+        custom_v3(&registry)["components"]["schemas"]["com.example.v1.CronTab"]["properties"]["metadata"].is_object()
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use naru_crd::publish;
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
@@ -50,12 +51,18 @@ pub(super) fn gvk(kind: &Kind, name: &str) -> Value {
 
 /// The name of the schema of a kind's objects.
 pub(super) fn root_name(kind: &Kind) -> String {
+    if kind.custom().is_some() {
+        return publish::component(&kind.group, &kind.version, &kind.kind);
+    }
     let schema = kind.schema();
     component(&schema, schema.root_id())
 }
 
 /// The name of the schema of a kind's lists.
 pub(super) fn list_name(kind: &Kind) -> String {
+    if kind.custom().is_some() {
+        return publish::component(&kind.group, &kind.version, &kind.list_kind());
+    }
     format!("{}List", root_name(kind))
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::kind::Registry;
+use crate::kind::{Registry, fixture};
 
 fn pods() -> std::sync::Arc<Kind> {
     Registry::builtin().find("pods").expect("pods").clone()
@@ -16,6 +16,22 @@ fn patched(object: Value, patch: Value) -> Value {
 
 fn names(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect()
+}
+
+#[test]
+fn custom_objects_know_no_strategic_patches() {
+    let kind = fixture::kind(&fixture::version());
+    let mut object = fixture::object(&json!({"image": "a"}));
+    let error = strategic(&kind, &mut object, &json!({"spec": {"image": "b"}})).expect_err("refused");
+    assert_eq!(error.code(), 415);
+    assert!(
+        error
+            .message
+            .ends_with("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"),
+        "{error}"
+    );
+    merge(&mut object, &json!({"spec": {"image": "b"}})).expect("a merge patch");
+    assert_eq!(object["spec"]["image"], "b");
 }
 
 #[test]

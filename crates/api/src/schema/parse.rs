@@ -13,6 +13,8 @@
 //! (with its package unless it is of the same one), or `[]` and `{}` before a type for lists and maps. `!` says that the
 //! field is required. Then follow, where they apply: `atomic`, `set` or `map(keys)`; `merge` or `merge(key)`; `retain`
 //! (unnamed fields go); `fill` (an absent object is written as an empty one); `default=` and JSON to the end of the line.
+//! Behind the name of a type itself may stand `any` (it is no object), `open` (it also has fields that are not told) or
+//! `atomic` (it is replaced as a whole).
 
 use std::collections::HashMap;
 
@@ -47,7 +49,8 @@ impl Builder {
             } else if let Some(head) = line.strip_prefix("type ") {
                 let (name, rest) = head.split_once(' ').unwrap_or((head, ""));
                 let name: Str = format!("{package}.{name}").into();
-                types.push(Type { name, any: rest == "any", atomic: rest == "atomic", ..Type::default() });
+                let (any, open, atomic) = (rest == "any", rest == "open", rest == "atomic");
+                types.push(Type { name, any, open, atomic, ..Type::default() });
             } else if let Some(field) = line.strip_prefix("  ").and_then(|l| field(l, package, &places))
                 && let Some(last) = types.last_mut()
             {

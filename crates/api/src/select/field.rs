@@ -102,7 +102,8 @@ impl FieldSelector {
 /// The selectable text of a field: flags and numbers are written, some fields have another home or a default.
 fn field(object: &Value, path: &str) -> String {
     let value = match path {
-        "source" if meta::kind(object) == "Event" => match meta::text(object, "source.component") {
+        "source" if meta::kind(object) == "Event" && is_builtin(object) => match meta::text(object, "source.component")
+        {
             "" => meta::at(object, "reportingComponent"),
             _ => meta::at(object, "source.component"),
         },
@@ -113,11 +114,16 @@ fn field(object: &Value, path: &str) -> String {
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
         _ => match path {
-            "spec.hostNetwork" | "spec.unschedulable" => "false".to_owned(),
-            "status.replicas" | "status.successful" => "0".to_owned(),
+            "spec.hostNetwork" | "spec.unschedulable" if is_builtin(object) => "false".to_owned(),
+            "status.replicas" | "status.successful" if is_builtin(object) => "0".to_owned(),
             _ => String::new(),
         },
     }
+}
+
+/// Whether these fields mean what they mean in Kubernetes: kinds that users define may have fields of the same names.
+fn is_builtin(object: &Value) -> bool {
+    matches!(meta::api_version(object), "" | "v1" | "apps/v1" | "batch/v1")
 }
 
 fn split_unescaped(text: &str) -> Vec<&str> {

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::kind::Registry;
+use crate::kind::{Registry, fixture};
 
 fn labels(list: &[(&str, &str)]) -> BTreeMap<String, String> {
     list.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
@@ -61,6 +61,28 @@ fn fields() {
     assert!(FieldSelector::parse("spec.nodeName==n").expect("text").check(&pods).is_ok());
     let error = FieldSelector::parse("spec.color=n").expect("text").check(&pods).expect_err("unsupported");
     assert!(error.to_string().starts_with("field label not supported: spec.color"));
+}
+
+#[test]
+fn fields_of_custom_kinds_compare_by_their_text() {
+    let mut object = fixture::object(&json!({"image": "a", "replicas": 3, "paused": true}));
+    let matches = |object: &Value, text: &str| FieldSelector::parse(text).expect(text).matches(object);
+    for (text, expected) in [
+        ("spec.image=a,spec.replicas=3,spec.paused=true", true),
+        ("spec.replicas!=3", false),
+        ("spec.replicas=03", false),
+        ("spec.paused=false", false),
+        ("status.replicas=", true),
+        ("status.replicas=0", false),
+    ] {
+        assert_eq!(matches(&object, text), expected, "{text}");
+    }
+    object["spec"] = json!({});
+    assert!(matches(&object, "spec.paused=,spec.replicas!=0") && !matches(&object, "spec.paused=false"));
+    let kind = fixture::kind(&fixture::version());
+    let check = |text: &str| FieldSelector::parse(text).expect(text).check(&kind);
+    assert!(check("spec.image=a,spec.replicas=1,spec.paused!=true,metadata.name=b").is_ok());
+    assert!(check("spec.note=x").is_err());
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::kind::Registry;
+use crate::kind::{Registry, fixture};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time stamp")
@@ -19,13 +19,9 @@ fn every_kind_has_as_many_cells_as_columns() {
         let cells = row(kind, &json!({"metadata": {"name": "a"}}), Timestamp::UNIX_EPOCH);
         assert_eq!(columns.len(), cells.len(), "{}", kind.group_kind());
         for (column, cell) in columns.iter().zip(&cells) {
-            assert_eq!(
-                column.kind == "integer",
-                cell.is_i64() || cell.is_u64(),
-                "{} {}",
-                kind.group_kind(),
-                column.name
-            );
+            let of = format!("{} {}", kind.group_kind(), column.name);
+            assert_eq!(column.kind == "integer", cell.is_i64() || cell.is_u64(), "{of}");
+            assert_eq!(column.kind == "boolean", cell.is_boolean(), "{of}");
         }
     }
 }
@@ -175,4 +171,110 @@ fn workloads_and_nodes() {
     );
     assert_eq!(event[..4], [json!("60s"), json!("Normal"), json!("Started"), json!("pod/p")]);
     assert_eq!((&event[6], &event[8]), (&json!("ok"), &json!(3)));
+}
+
+#[test]
+fn custom_kinds_show_what_their_definition_asks_for() {
+    let kind = fixture::kind(&fixture::version());
+    let told: Vec<Value> = columns(&kind).iter().map(Column::to_json).collect();
+    let said = |path: &str| format!("Custom resource definition column (in JSONPath format): {path}");
+    assert_eq!(told[0]["format"], "name");
+    assert_eq!(
+        told[1..],
+        [
+            json!({"name": "Image", "type": "string", "format": "", "description": "What runs.", "priority": 0}),
+            json!({"name": "Wanted", "type": "integer", "format": "", "description": said(".spec.replicas"), "priority": 1}),
+            json!({"name": "Age", "type": "date", "format": "", "description": said(".metadata.creationTimestamp"),
+                "priority": 0}),
+        ]
+    );
+    let mut object = fixture::object(&json!({"image": "a", "replicas": 2}));
+    object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:30:00Z");
+    assert_eq!(row(&kind, &object, at("2026-01-01T01:00:00Z")), [json!("one"), json!("a"), json!(2), json!("30m")]);
+    let bare = fixture::object(&json!({}));
+    assert_eq!(row(&kind, &bare, at("2026-01-01T01:00:00Z")), [json!("one"), json!(null), json!(null), json!(null)]);
+}
+
+#[test]
+fn custom_kinds_without_columns_show_name_and_age() {
+    let kind = fixture::changed(|version| version["additionalPrinterColumns"] = json!([]));
+    let names: Vec<Str> = columns(&kind).into_iter().map(|column| column.name).collect();
+    assert_eq!(names, ["Name", "Age"]);
+    let mut object = fixture::object(&json!({}));
+    object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:30:00Z");
+    assert_eq!(row(&kind, &object, at("2026-01-01T01:00:00Z")), [json!("one"), json!("30m")]);
+}
+
+#[test]
+fn what_extends_the_server() {
+    let service = json!({"service": {"namespace": "n", "name": "s"}});
+    let missing = json!({"conditions": [{"type": "Available", "status": "False", "reason": "ServiceNotFound"}]});
+    let cells = shown("apiservices", json!({"metadata": {"name": "v1.a.b"}, "spec": service, "status": missing}));
+    assert_eq!(cells[1..3], [json!("n/s"), json!("False (ServiceNotFound)")]);
+    assert_eq!(shown("apiservices", json!({"spec": {}}))[1..3], [json!("Local"), json!("Unknown")]);
+    let hooks = shown("validatingwebhookconfigurations", json!({"webhooks": [{}, {}]}));
+    assert_eq!(hooks[1], 2);
+    let policy = json!({"spec": {"validations": [{}], "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}});
+    assert_eq!(shown("validatingadmissionpolicies", policy)[1..3], [json!(1), json!("v1/ConfigMap")]);
+    let binding = json!({"spec": {"policyName": "p", "paramRef": {"name": "m", "namespace": "n"}}});
+    assert_eq!(shown("validatingadmissionpolicybindings", binding)[1..3], [json!("p"), json!("n/m")]);
+    let schema = json!({"spec": {"priorityLevelConfiguration": {"name": "l"}, "matchingPrecedence": 900},
+        "status": {"conditions": [{"type": "Dangling", "status": "False"}]}});
+    assert_eq!(
+        shown("flowschemas", schema)[1..],
+        [json!("l"), json!("900"), json!("<none>"), json!("<unknown>"), json!("False")]
+    );
+    let level = json!({"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 30,
+        "limitResponse": {"type": "Queue", "queuing": {"queues": 64, "handSize": 8, "queueLengthLimit": 50}}}}});
+    let cells = shown("prioritylevelconfigurations", level);
+    assert_eq!(cells[1..6], [json!("Limited"), json!("30"), json!("64"), json!("8"), json!("50")]);
+    let component = json!({"conditions": [{"type": "Healthy", "status": "False", "message": "m", "error": "e"}]});
+    assert_eq!(shown("cs", component)[1..], [json!("Unhealthy"), json!("m"), json!("e")]);
+    let address = json!({"spec": {"parentRef": {"resource": "services", "namespace": "n", "name": "s"}}});
+    assert_eq!(shown("ipaddresses", address)[1], "services/n/s");
+    assert_eq!(
+        shown("servicecidrs", json!({"spec": {"cidrs": ["10.0.0.0/8", "fd00::/64"]}}))[1],
+        "10.0.0.0/8,fd00::/64"
+    );
+}
+
+#[test]
+fn devices_and_drivers() {
+    let claim = |status: Value| shown("resourceclaims", json!({"status": status}))[1].clone();
+    assert_eq!(claim(json!({})), "pending");
+    assert_eq!(claim(json!({"allocation": {}, "reservedFor": [{}]})), "allocated,reserved");
+    let slice = json!({"spec": {"nodeName": "n", "driver": "d", "pool": {"name": "p"}}});
+    assert_eq!(shown("resourceslices", slice)[1..4], [json!("n"), json!("d"), json!("p")]);
+    let driver = json!({"spec": {"attachRequired": false, "podInfoOnMount": true, "volumeLifecycleModes": ["Persistent"],
+        "tokenRequests": [{"audience": "a"}]}});
+    assert_eq!(
+        shown("csidrivers", driver)[1..7],
+        [json!(false), json!(true), json!(false), json!("a"), json!(false), json!("Persistent")]
+    );
+    assert_eq!(shown("csinodes", json!({"spec": {"drivers": [{}]}}))[1], 1);
+    let attachment = json!({"spec": {"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "v"}},
+        "status": {"attached": true}});
+    assert_eq!(shown("volumeattachments", attachment)[1..5], [json!("d"), json!("v"), json!("n"), json!(true)]);
+}
+
+#[test]
+fn autoscalers_by_what_they_go() {
+    let metrics = json!([
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}},
+        {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue", "averageValue": "5"}}},
+        {"type": "External", "external": {"metric": {"name": "j"}, "target": {"type": "Value", "value": "7"}}}]);
+    let seen = json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 40}}}]);
+    let spec = |metrics: &Value| {
+        json!({"minReplicas": 1, "maxReplicas": 9, "metrics": metrics,
+        "scaleTargetRef": {"kind": "Deployment", "name": "web"}})
+    };
+    let status = json!({"currentReplicas": 2, "currentMetrics": seen});
+    let cells = shown("hpa", json!({"spec": spec(&metrics), "status": status}));
+    assert_eq!(
+        cells[1..6],
+        [json!("Deployment/web"), json!("cpu: 40%/80%, <unknown>/5 + 1 more..."), json!("1"), json!("9"), json!("2")]
+    );
+    assert_eq!(shown("hpa", json!({"spec": spec(&json!([metrics[2]]))}))[2], "<unknown>/7");
+    let older = json!({"apiVersion": "autoscaling/v1", "spec": {"targetCPUUtilizationPercentage": 50}});
+    assert_eq!(shown("hpa", older)[2], "cpu: <unknown>/50%");
 }

@@ -9,7 +9,7 @@ use super::{Table, table};
 use crate::meta;
 
 pub(super) const DEPLOYMENT: Table = table(
-    &["Name", "Ready", "Up-to-date", "Available", "Age", "+Containers", "+Images", "+Selector"],
+    &["Name", "Ready", "Up-to-date", "Available#", "Age", "+Containers", "+Images", "+Selector"],
     |object, now| {
         let (names, images) = containers(object, "spec.template.spec");
         vec![
@@ -53,7 +53,7 @@ pub(super) const DAEMON_SET: Table = table(
         "Current",
         "Ready#",
         "Up-to-date",
-        "Available",
+        "Available#",
         "Node Selector",
         "Age",
         "+Containers",

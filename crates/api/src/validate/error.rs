@@ -121,6 +121,29 @@ impl FieldError {
     }
 }
 
+/// What a definition says against an object, or against a definition.
+impl From<naru_crd::Fault> for FieldError {
+    fn from(fault: naru_crd::Fault) -> FieldError {
+        let reason = match fault.reason {
+            naru_crd::Reason::Required => FieldReason::Required,
+            naru_crd::Reason::Invalid => FieldReason::Invalid,
+            naru_crd::Reason::NotSupported => FieldReason::NotSupported,
+            naru_crd::Reason::Duplicate => FieldReason::Duplicate,
+            naru_crd::Reason::Forbidden => FieldReason::Forbidden,
+            naru_crd::Reason::TooLong => FieldReason::TooLong,
+            naru_crd::Reason::TooMany => FieldReason::TooMany,
+            naru_crd::Reason::TypeInvalid => FieldReason::TypeInvalid,
+        };
+        FieldError {
+            // Clients know the missing path in this form.
+            path: if fault.path.is_empty() { "<nil>".to_owned() } else { fault.path },
+            reason,
+            detail: fault.detail,
+            value: fault.value.as_ref().map(show).unwrap_or_default(),
+        }
+    }
+}
+
 /// The value as people read it; long ones are cut.
 fn show(value: &Value) -> String {
     let text = value.to_string();

@@ -1,16 +1,23 @@
 //! Rules of types and kinds.
 
 mod access;
+mod autoscaling;
 mod check;
 mod config;
 mod container;
+mod csi;
+mod device;
+mod extension;
+mod flow;
 mod network;
 mod pod;
+mod policy;
 mod probe;
 mod schedule;
 mod service;
 mod storage;
 mod volume;
+mod webhook;
 mod workload;
 
 use super::error::FieldError;
@@ -76,6 +83,46 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("authentication.v1.TokenRequestSpec", access::token_request),
     ("authorization.v1.SubjectAccessReviewSpec", access::review),
     ("authorization.v1.SelfSubjectAccessReviewSpec", access::self_review),
+    ("autoscaling.v2.HorizontalPodAutoscalerSpec", autoscaling::autoscaler),
+    ("autoscaling.v2.CrossVersionObjectReference", autoscaling::reference),
+    ("autoscaling.v2.MetricSpec", autoscaling::metric),
+    ("autoscaling.v2.MetricIdentifier", autoscaling::identifier),
+    ("autoscaling.v2.MetricTarget", autoscaling::target),
+    ("autoscaling.v2.HPAScalingRules", autoscaling::scaling),
+    ("admissionregistration.v1.ValidatingWebhook", webhook::webhook),
+    ("admissionregistration.v1.MutatingWebhook", webhook::webhook),
+    ("admissionregistration.v1.RuleWithOperations", webhook::rule),
+    ("admissionregistration.v1.NamedRuleWithOperations", webhook::named_rule),
+    ("admissionregistration.v1.ValidatingAdmissionPolicySpec", policy::validating),
+    ("admissionregistration.v1.MutatingAdmissionPolicySpec", policy::mutating),
+    ("admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec", policy::validating_binding),
+    ("admissionregistration.v1.MutatingAdmissionPolicyBindingSpec", policy::mutating_binding),
+    ("admissionregistration.v1.ParamKind", policy::param_kind),
+    ("admissionregistration.v1.ParamRef", policy::param_ref),
+    ("admissionregistration.v1.Variable", policy::variable),
+    ("admissionregistration.v1.Validation", policy::validation),
+    ("admissionregistration.v1.Mutation", policy::mutation),
+    ("flowcontrol.v1.PolicyRulesWithSubjects", flow::rules),
+    ("flowcontrol.v1.Subject", flow::subject),
+    ("flowcontrol.v1.ResourcePolicyRule", flow::resources),
+    ("flowcontrol.v1.NonResourcePolicyRule", flow::paths),
+    ("networking.v1.IngressClassSpec", network::ingress_class),
+    ("networking.v1.ParentReference", extension::parent),
+    ("networking.v1.ServiceCIDRSpec", extension::service_cidr),
+    ("node.v1.Scheduling", extension::scheduling),
+    ("resource.v1.DeviceClaim", device::claim),
+    ("resource.v1.DeviceRequest", device::request),
+    ("resource.v1.ExactDeviceRequest", device::wanted),
+    ("resource.v1.DeviceSubRequest", device::wanted),
+    ("resource.v1.DeviceClassSpec", device::class),
+    ("resource.v1.ResourceSliceSpec", device::slice),
+    ("resource.v1.Device", device::device),
+    ("resource.v1.DeviceTaint", device::taint),
+    ("resource.v1.DeviceToleration", device::toleration),
+    ("storage.v1.CSIDriverSpec", csi::driver),
+    ("storage.v1.CSINodeSpec", csi::node),
+    ("storage.v1.CSINodeDriver", csi::node_driver),
+    ("storage.v1.VolumeAttachmentSpec", csi::attachment),
 ];
 
 /// The rules of a kind as a whole.
@@ -90,6 +137,33 @@ pub(super) fn kind(kind: &Kind, root: &Spot<'_>, errors: &mut Vec<FieldError>) {
         ("batch", "CronJob") => workload::cron_job_name(root, errors),
         ("scheduling.k8s.io", "PriorityClass") => config::priority_class(root, errors),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::role(kind, root, errors),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration") => {
+            webhook::configuration(root, errors);
+        }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => policy::annotations(root, errors),
+        ("apiregistration.k8s.io", "APIService") => extension::api_service(root, errors),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::schema(root, errors),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::level(root, errors),
+        ("networking.k8s.io", "IPAddress") => extension::ip_address(root, errors),
+        ("node.k8s.io", "RuntimeClass") => extension::runtime_class(root, errors),
+        ("storage.k8s.io", "StorageClass") => csi::storage_class(root, errors),
+        ("storage.k8s.io", "VolumeAttributesClass") => csi::attributes_class(root, errors),
+        ("storage.k8s.io", "CSIStorageCapacity") => csi::capacity(root, errors),
+        _ => {}
+    }
+}
+
+pub(super) use config::newer_event;
+
+/// The rules of a state that is written apart.
+pub(super) fn status(kind: &Kind, root: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    match (kind.group.as_ref(), kind.kind.as_ref()) {
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            check::not_negative(&root.field("status"), &["currentReplicas", "desiredReplicas"], errors);
+        }
+        ("apiregistration.k8s.io", "APIService") => extension::api_service_status(root, errors),
+        ("flowcontrol.apiserver.k8s.io", _) => flow::conditions(root, errors),
+        ("resource.k8s.io", "ResourceClaim") => device::reserved(root, errors),
         _ => {}
     }
 }

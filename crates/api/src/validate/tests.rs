@@ -1,3 +1,5 @@
+mod extended;
+
 use serde_json::json;
 
 use super::*;

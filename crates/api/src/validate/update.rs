@@ -13,7 +13,7 @@ const IMMUTABLE: &str = "field is immutable";
 pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::update(old, new, &mut errors);
-    whole(kind, new, &mut errors);
+    whole(kind, new, Some(old), &mut errors);
     changes(kind, old, new, &mut errors);
     errors
 }
@@ -21,7 +21,7 @@ pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
 /// What is wrong with a change through `pods/ephemeralcontainers`: containers may only be added there.
 pub fn ephemeral_containers(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    whole(kind, new, &mut errors);
+    whole(kind, new, Some(old), &mut errors);
     let path = "spec.ephemeralContainers";
     let list = |v: &Value| meta::at(v, path).as_array().cloned().unwrap_or_default();
     let (before, after) = (list(old), list(new));
@@ -44,7 +44,7 @@ pub fn ephemeral_containers(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldE
 /// What is wrong with a change through `pods/resize`: only resources may change there.
 pub fn resize(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    whole(kind, new, &mut errors);
+    whole(kind, new, Some(old), &mut errors);
     let without = |v: &Value| {
         let mut spec = v.get("spec").cloned().unwrap_or_default();
         for list in ["containers", "initContainers"] {
@@ -102,7 +102,7 @@ fn changes(kind: &Kind, old: &Value, new: &Value, errors: &mut Vec<FieldError>) 
         }
         ("discovery.k8s.io", "EndpointSlice") => fixed(&["addressType"], IMMUTABLE),
         ("networking.k8s.io", "IngressClass") => fixed(&["spec.controller"], IMMUTABLE),
-        _ => {}
+        _ => super::fixed::changes(kind, old, new, errors),
     }
 }
 
@@ -282,7 +282,15 @@ fn stateful_set(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
-    for path in ["spec.selector", "spec.completionMode", "spec.podFailurePolicy", "spec.backoffLimitPerIndex"] {
+    const FIXED: [&str; 6] = [
+        "spec.selector",
+        "spec.completionMode",
+        "spec.podFailurePolicy",
+        "spec.backoffLimitPerIndex",
+        "spec.managedBy",
+        "spec.successPolicy",
+    ];
+    for path in FIXED {
         same(old, new, path, IMMUTABLE, errors);
     }
     let indexed = meta::text(new, "spec.completionMode") == "Indexed";

@@ -87,7 +87,39 @@ fn optional(of: &str, field: &str) -> bool {
             | ("discovery.v1.EndpointSlice", "endpoints")
             | ("events.v1.Event", "eventTime")
     ) || (of == "core.v1.SecretReference")
+        || JUDGED.iter().any(|(judged, fields)| *judged == of && fields.contains(&field))
 }
+
+/// Fields of which a rule says more than that they are missing, or that mean something when they are absent.
+const JUDGED: &[(&str, &[&str])] = &[
+    ("admissionregistration.v1.AuditAnnotation", &["valueExpression"]),
+    ("admissionregistration.v1.MatchCondition", &["expression", "name"]),
+    ("admissionregistration.v1.MutatingWebhook", &["admissionReviewVersions", "sideEffects"]),
+    ("admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec", &["policyName", "validationActions"]),
+    ("admissionregistration.v1.ValidatingWebhook", &["admissionReviewVersions", "sideEffects"]),
+    ("admissionregistration.v1.Validation", &["expression"]),
+    ("admissionregistration.v1.Variable", &["expression", "name"]),
+    ("autoscaling.v2.ContainerResourceMetricSource", &["container", "name"]),
+    ("autoscaling.v2.HPAScalingPolicy", &["periodSeconds", "value"]),
+    ("autoscaling.v2.HorizontalPodAutoscalerSpec", &["maxReplicas"]),
+    ("autoscaling.v2.MetricIdentifier", &["name"]),
+    ("autoscaling.v2.MetricSpec", &["type"]),
+    ("autoscaling.v2.MetricTarget", &["type"]),
+    ("autoscaling.v2.ResourceMetricSource", &["name"]),
+    ("flowcontrol.v1.LimitResponse", &["type"]),
+    ("flowcontrol.v1.NonResourcePolicyRule", &["nonResourceURLs", "verbs"]),
+    ("flowcontrol.v1.PolicyRulesWithSubjects", &["subjects"]),
+    ("flowcontrol.v1.PriorityLevelConfigurationReference", &["name"]),
+    ("flowcontrol.v1.PriorityLevelConfigurationSpec", &["type"]),
+    ("flowcontrol.v1.ResourcePolicyRule", &["apiGroups", "resources", "verbs"]),
+    ("flowcontrol.v1.ServiceAccountSubject", &["namespace"]),
+    ("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec", &["groupPriorityMinimum", "versionPriority"]),
+    ("node.v1.RuntimeClass", &["handler"]),
+    ("resource.v1.ResourcePool", &["generation", "resourceSliceCount"]),
+    ("storage.v1.CSINodeSpec", &["drivers"]),
+    ("storage.v1.CSIStorageCapacity", &["storageClassName"]),
+    ("storage.v1.TokenRequest", &["audience"]),
+];
 
 /// Checks a text, or every text of a list, against possible values.
 fn one_of(spot: &Spot<'_>, values: &[&str], errors: &mut Vec<FieldError>) {
@@ -157,6 +189,10 @@ mod tests {
         }
         for (name, _) in RULES {
             assert!(known(name).is_some(), "{name}");
+        }
+        for (name, fields) in JUDGED {
+            let found = known(name).unwrap_or_else(|| panic!("{name}"));
+            assert!(fields.iter().all(|field| found.field(field).is_some_and(|f| f.required)), "{name}: {fields:?}");
         }
     }
 }

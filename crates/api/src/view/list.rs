@@ -1,23 +1,37 @@
 //! The views of all served kinds.
 
 use k8s_openapi::api::{
-    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization, batch::v1 as batch,
+    admissionregistration::v1 as admission, apps::v1 as apps, authentication::v1 as authentication,
+    authorization::v1 as authorization, autoscaling::v2 as autoscaling, batch::v1 as batch,
     certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-    events::v1 as events, networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac,
-    scheduling::v1 as scheduling, storage::v1 as storage,
+    events::v1 as events, flowcontrol::v1 as flow, networking::v1 as networking, node::v1 as node,
+    policy::v1 as policy, rbac::v1 as rbac, resource::v1 as resource, scheduling::v1 as scheduling,
+    storage::v1 as storage,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as registration;
 use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::Value;
 
 use super::{View, ViewError};
 use crate::naru::{Network, Project};
 
+/// The version of a view: `v1` unless it says otherwise.
+macro_rules! version {
+    () => {
+        "v1"
+    };
+    ($version:literal) => {
+        $version
+    };
+}
+
 macro_rules! view {
-    ($type:path: $group:literal $kind:literal $plural:literal $namespaced:literal) => {
+    ($type:path: $group:literal $kind:literal $plural:literal $namespaced:literal $($version:literal)?) => {
         impl View for $type {
             const GROUP: &'static str = $group;
-            const VERSION: &'static str = "v1";
+            const VERSION: &'static str = version!($($version)?);
             const KIND: &'static str = $kind;
             const PLURAL: &'static str = $plural;
             const NAMESPACED: bool = $namespaced;
@@ -26,7 +40,7 @@ macro_rules! view {
                 serde_json::from_slice(bytes).map_err(|source| ViewError {
                     kind: $kind,
                     group: $group,
-                    version: "v1",
+                    version: version!($($version)?),
                     source,
                 })
             }
@@ -34,7 +48,7 @@ macro_rules! view {
             fn to_value(&self) -> Value {
                 // Serialising to memory fails only for maps with keys that are no strings, which no view has.
                 let value = serde_json::to_value(self).unwrap_or_default();
-                super::with_kind(value, $group, "v1", $kind)
+                super::with_kind(value, $group, version!($($version)?), $kind)
             }
 
             fn meta(&self) -> &ObjectMeta {
@@ -49,12 +63,14 @@ macro_rules! view {
 }
 
 macro_rules! views {
-    ($($type:path: $group:literal $kind:literal $plural:literal $namespaced:literal;)*) => {
-        $(view!($type: $group $kind $plural $namespaced);)*
+    ($($type:path: $group:literal $kind:literal $plural:literal $namespaced:literal $($version:literal)?;)*) => {
+        $(view!($type: $group $kind $plural $namespaced $($version)?);)*
 
         /// Group, version, kind, plural and whether namespaced, of every view of Kubernetes.
         #[cfg(test)]
-        pub(super) const ALL: &[(&str, &str, &str, &str, bool)] = &[$(($group, "v1", $kind, $plural, $namespaced)),*];
+        pub(super) const ALL: &[(&str, &str, &str, &str, bool)] = &[
+            $(($group, version!($($version)?), $kind, $plural, $namespaced)),*
+        ];
 
         /// Parses an object of a kind by its names.
         #[cfg(test)]
@@ -122,6 +138,40 @@ views! {
     scheduling::PriorityClass: "scheduling.k8s.io" "PriorityClass" "priorityclasses" false;
     certificates::CertificateSigningRequest:
         "certificates.k8s.io" "CertificateSigningRequest" "certificatesigningrequests" false;
+    core::Binding: "" "Binding" "bindings" true;
+    core::ComponentStatus: "" "ComponentStatus" "componentstatuses" false;
+    autoscaling::HorizontalPodAutoscaler:
+        "autoscaling" "HorizontalPodAutoscaler" "horizontalpodautoscalers" true "v2";
+    networking::IPAddress: "networking.k8s.io" "IPAddress" "ipaddresses" false;
+    networking::ServiceCIDR: "networking.k8s.io" "ServiceCIDR" "servicecidrs" false;
+    node::RuntimeClass: "node.k8s.io" "RuntimeClass" "runtimeclasses" false;
+    storage::VolumeAttributesClass: "storage.k8s.io" "VolumeAttributesClass" "volumeattributesclasses" false;
+    storage::CSIDriver: "storage.k8s.io" "CSIDriver" "csidrivers" false;
+    storage::CSINode: "storage.k8s.io" "CSINode" "csinodes" false;
+    storage::CSIStorageCapacity: "storage.k8s.io" "CSIStorageCapacity" "csistoragecapacities" true;
+    storage::VolumeAttachment: "storage.k8s.io" "VolumeAttachment" "volumeattachments" false;
+    resource::DeviceClass: "resource.k8s.io" "DeviceClass" "deviceclasses" false;
+    resource::ResourceClaim: "resource.k8s.io" "ResourceClaim" "resourceclaims" true;
+    resource::ResourceClaimTemplate: "resource.k8s.io" "ResourceClaimTemplate" "resourceclaimtemplates" true;
+    resource::ResourceSlice: "resource.k8s.io" "ResourceSlice" "resourceslices" false;
+    flow::FlowSchema: "flowcontrol.apiserver.k8s.io" "FlowSchema" "flowschemas" false;
+    flow::PriorityLevelConfiguration:
+        "flowcontrol.apiserver.k8s.io" "PriorityLevelConfiguration" "prioritylevelconfigurations" false;
+    admission::ValidatingWebhookConfiguration:
+        "admissionregistration.k8s.io" "ValidatingWebhookConfiguration" "validatingwebhookconfigurations" false;
+    admission::MutatingWebhookConfiguration:
+        "admissionregistration.k8s.io" "MutatingWebhookConfiguration" "mutatingwebhookconfigurations" false;
+    admission::ValidatingAdmissionPolicy:
+        "admissionregistration.k8s.io" "ValidatingAdmissionPolicy" "validatingadmissionpolicies" false;
+    admission::ValidatingAdmissionPolicyBinding:
+        "admissionregistration.k8s.io" "ValidatingAdmissionPolicyBinding" "validatingadmissionpolicybindings" false;
+    admission::MutatingAdmissionPolicy:
+        "admissionregistration.k8s.io" "MutatingAdmissionPolicy" "mutatingadmissionpolicies" false;
+    admission::MutatingAdmissionPolicyBinding:
+        "admissionregistration.k8s.io" "MutatingAdmissionPolicyBinding" "mutatingadmissionpolicybindings" false;
+    extensions::CustomResourceDefinition:
+        "apiextensions.k8s.io" "CustomResourceDefinition" "customresourcedefinitions" false;
+    registration::APIService: "apiregistration.k8s.io" "APIService" "apiservices" false;
 }
 
 view!(Network: "naru.io" "Network" "networks" false);

@@ -115,6 +115,13 @@ pub(super) fn unique(list: &Spot<'_>, field: &str, errors: &mut Vec<FieldError>)
     }
 }
 
+/// A wildcard stands alone.
+pub(super) fn alone(list: &Spot<'_>, what: &str, errors: &mut Vec<FieldError>) {
+    if list.items().count() > 1 && list.items().any(|item| item.text() == "*") {
+        errors.push(list.invalid(format!("if '*' is present, must not specify other {what}")));
+    }
+}
+
 /// A relative path that stays where it is.
 pub(super) fn local_path(spot: &Spot<'_>, errors: &mut Vec<FieldError>) {
     if spot.text().starts_with('/') {

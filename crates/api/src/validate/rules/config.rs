@@ -75,9 +75,82 @@ pub(in super::super) fn event(root: &Spot<'_>, errors: &mut Vec<FieldError>) {
     let about = root.field("involvedObject");
     let namespace = about.field("namespace");
     let own = meta::namespace(root.value);
+    let newer = root.field("eventTime").exists();
     let fits = namespace.text() == own || (namespace.is_empty() && own == "default");
-    if !fits {
+    // One with a time of its own may be about something in another namespace.
+    if !fits && (!newer || namespace.is_empty()) {
         errors.push(namespace.invalid_value(format!("{:?}", namespace.text()), "does not match event.namespace"));
+    }
+    if newer {
+        reported(root, "reportingComponent", "message", errors);
+    }
+}
+
+/// An Event as the newer group takes it: with a time of its own, and nothing of what that replaced.
+pub(in super::super) fn newer_event(root: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    let time = root.field("eventTime");
+    if !time.exists() {
+        errors.push(time.required(""));
+    }
+    reported(root, "reportingController", "note", errors);
+    let sort = root.field("type");
+    if !matches!(sort.text(), "Normal" | "Warning") {
+        errors.push(sort.invalid_value("\"\"", format!("has invalid value: {}", sort.text())));
+    }
+    for (field, word) in [
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedLastTimestamp", "lastTimestamp"),
+        ("deprecatedCount", "count"),
+        ("deprecatedSource", "source"),
+    ] {
+        let old = root.field(field);
+        let set = match old.value {
+            Value::Number(n) => n.as_i64() != Some(0),
+            Value::Object(fields) => !fields.is_empty(),
+            _ => !old.is_empty(),
+        };
+        if set {
+            errors.push(FieldError::invalid(word, &Value::from(""), "needs to be unset"));
+        }
+    }
+    series(&root.field("series"), errors);
+}
+
+/// How often it was seen, and when for the last time.
+fn series(series: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    if !series.exists() {
+        return;
+    }
+    let (count, last) = (series.field("count"), series.field("lastObservedTime"));
+    if count.number().unwrap_or(0) < 2 {
+        errors.push(count.invalid_value("\"\"", "should be at least 2"));
+    }
+    if !last.exists() {
+        errors.push(last.required(""));
+    }
+}
+
+/// Who reports what, in words of a bounded length.
+fn reported(root: &Spot<'_>, controller: &str, message: &str, errors: &mut Vec<FieldError>) {
+    let controller = root.field(controller);
+    if controller.is_empty() {
+        errors.push(controller.required(""));
+    } else if let Err(why) = super::super::names::label_key(controller.text()) {
+        errors.push(controller.invalid(why));
+    }
+    for field in ["reportingInstance", "action", "reason"] {
+        let field = root.field(field);
+        if field.is_empty() {
+            errors.push(field.required(""));
+        }
+        at_most(&field, 128, errors);
+    }
+    at_most(&root.field(message), 1024, errors);
+}
+
+fn at_most(text: &Spot<'_>, limit: usize, errors: &mut Vec<FieldError>) {
+    if text.text().len() > limit {
+        errors.push(text.invalid_value("\"\"", format!("can have at most {limit} characters")));
     }
 }
 
@@ -85,7 +158,12 @@ pub(in super::super) fn event(root: &Spot<'_>, errors: &mut Vec<FieldError>) {
 pub(in super::super) fn priority_class(root: &Spot<'_>, errors: &mut Vec<FieldError>) {
     const HIGHEST: i64 = 1_000_000_000;
     let value = root.field("value");
-    let system = meta::name(root.value).starts_with("system-");
+    let (metadata, name) = (root.field("metadata"), meta::name(root.value));
+    let system = name.starts_with("system-");
+    if system && !matches!(name, "system-node-critical" | "system-cluster-critical") {
+        let text = "priority class names with 'system-' prefix are reserved for system use only";
+        errors.push(metadata.field("name").forbidden(text));
+    }
     if !system && value.number().is_some_and(|n| n > HIGHEST) {
         errors.push(value.forbidden(format!("maximum allowed value of a user defined priority is {HIGHEST}")));
     }

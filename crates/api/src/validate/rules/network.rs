@@ -46,6 +46,35 @@ pub(in super::super) fn ingress_backend(backend: &Spot<'_>, errors: &mut Vec<Fie
     check::port(&port.field("number"), errors);
 }
 
+/// An IngressClass: who serves it, and with which parameters.
+pub(in super::super) fn ingress_class(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    const LENGTH: usize = 250;
+    let controller = spec.field("controller");
+    if controller.text().len() > LENGTH {
+        errors.push(FieldError::too_long(controller.to_string(), LENGTH));
+    }
+    match controller.text().split_once('/') {
+        Some((host, path)) if !host.is_empty() && !path.is_empty() => {
+            if let Err(why) = super::super::names::dns_subdomain(host) {
+                errors.push(controller.invalid_value(format!("{host:?}"), why));
+            }
+        }
+        _ if controller.is_empty() => errors.push(controller.required("")),
+        _ => errors.push(controller.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")")),
+    }
+    let parameters = spec.field("parameters");
+    let namespace = parameters.field("namespace");
+    match parameters.field("scope").text() {
+        "Namespace" if namespace.is_empty() => {
+            errors.push(namespace.required("`parameters.scope` is set to 'Namespace'"));
+        }
+        "Cluster" if !namespace.is_empty() => {
+            errors.push(namespace.forbidden("`parameters.scope` is set to 'Cluster'"));
+        }
+        _ => {}
+    }
+}
+
 /// Whom a policy speaks of.
 pub(in super::super) fn peer(peer: &Spot<'_>, errors: &mut Vec<FieldError>) {
     let present = peer.present(&["podSelector", "namespaceSelector", "ipBlock"]);
