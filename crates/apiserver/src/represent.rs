@@ -83,13 +83,7 @@ pub(crate) fn partial(served: &[u8]) -> String {
 /// A table of these rows.
 pub(crate) fn table_head(route: &Route, columns: bool, metadata: Value, rows: Vec<Value>) -> Value {
     let definitions: Vec<Value> = if columns {
-        let columns = table::columns(&route.kind).into_iter();
-        columns
-            .map(|c| {
-                json!({ "name": c.name, "type": c.kind, "format": c.format, "priority": c.priority,
-                    "description": "" })
-            })
-            .collect()
+        table::columns(&route.kind).iter().map(table::Column::to_json).collect()
     } else {
         Vec::new()
     };

@@ -8,7 +8,7 @@ mod handover;
 use http::StatusCode;
 use jiff::Timestamp;
 use naru_api::apply::{Writer, apply as merge};
-use naru_api::{FieldValidation, Format, Reason, Status, decode, meta};
+use naru_api::{FieldValidation, Reason, Status, decode, meta};
 use serde_json::Value;
 
 use super::create::{create, place};
@@ -37,7 +37,7 @@ pub(crate) async fn apply(
     let force = call.query.flag("force")?;
     let bytes = body.read(call.headers).await?;
     let kind = &call.route.kind;
-    let decoded = decode::decode(kind, &bytes, Format::Yaml, options.validation)?;
+    let decoded = decode::applied(kind, &bytes, options.validation)?;
     let (mut config, mut warnings) = (decoded.object, decoded.warnings);
     place(call.route, call.namespace(), &mut config)?;
     if meta::name(&config) != call.name() {

@@ -32,6 +32,9 @@ impl Patch {
         if language == PatchType::Apply {
             return Err(Status::unsupported_media_type(&PATCHES));
         }
+        if language == PatchType::Strategic && call.route.kind.custom().is_some() {
+            return Err(Status::unsupported_media_type(&patch::CUSTOM_LANGUAGES));
+        }
         if call.query.get("force").is_some() {
             let text =
                 "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch";

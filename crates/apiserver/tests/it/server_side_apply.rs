@@ -118,8 +118,13 @@ async fn it_asks_for_a_manager_a_name_known_fields_and_rights() {
     assert!(message.contains("fieldManager: Required value"), "{message}");
     apply(&root, &format!("{MAPS}/b"), "fieldManager=me", &map.to_string()).await.refused(400);
     let unknown = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatta: {}\n";
-    let message = apply(&root, &path, "fieldManager=me&fieldValidation=Strict", unknown).await.refused(400);
-    assert!(message.contains("datta"), "{message}");
+    for mode in ["Strict", "Warn", "Ignore"] {
+        let message = apply(&root, &path, &format!("fieldManager=me&fieldValidation={mode}"), unknown).await.refused(400);
+        assert!(message.contains(".datta: field not declared in schema"), "{message}");
+    }
+    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: a\n  k: b\n";
+    let message = apply(&root, &path, "fieldManager=me&fieldValidation=Strict", twice).await.refused(400);
+    assert!(message.contains("line 6: key \"k\" already set in map"), "{message}");
     let message = root.patch(&format!("{path}?force=true"), "merge-patch", &json!({})).await.refused(422);
     assert!(message.contains("force: Forbidden"), "{message}");
     let mut stale = map.clone();
