@@ -1,4 +1,5 @@
 mod extended;
+mod volumes;
 
 use serde_json::json;
 
