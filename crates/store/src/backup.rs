@@ -18,7 +18,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::disk::die_of_failed_sync;
-use crate::disk::{Disk, Folder};
+use crate::disk::{Disk, Folder, Holder};
 use crate::engine::log::Segment;
 use crate::engine::log::checkpoint::Out;
 use crate::engine::log::format::{
@@ -50,6 +50,12 @@ pub struct Backup {
     pub revision: Revision,
     /// How many objects there are.
     pub objects: u64,
+}
+
+/// A folder that no other process can use for as long as this lives.
+#[derive(Debug)]
+pub struct Held {
+    _holder: Holder,
 }
 
 /// Why a backup could not be written.
@@ -157,6 +163,16 @@ impl Store {
     pub fn import(dir: &Path, backup: &mut dyn Read, issued: Option<Revision>) -> Result<Backup, ImportError> {
         let (folder, _holder) = Folder::hold(dir)?;
         import(&folder, backup, issued)
+    }
+
+    /// Keeps other processes from using a folder as a store's, as an open store does: for servers whose store is elsewhere
+    /// and of which a folder may have only one.
+    ///
+    /// # Errors
+    /// When another process holds it, or it cannot be made.
+    pub fn hold(dir: &Path) -> Result<Held, OpenError> {
+        let (_, holder) = Folder::hold(dir)?;
+        Ok(Held { _holder: holder })
     }
 
     /// As [`Store::import`], into etcd, where there must be nothing under the prefix. Reading the backup blocks the

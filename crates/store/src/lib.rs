@@ -38,7 +38,7 @@ mod topic;
 mod txn;
 mod watch;
 
-pub use backup::{Backup, ExportError, GAP, ImportError};
+pub use backup::{Backup, ExportError, GAP, Held, ImportError};
 pub use codec::{Codec, CodecError, IndexName, Opened};
 pub use engine::ClusterId;
 pub use entry::{Change, Entry, FrameCache};

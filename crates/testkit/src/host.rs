@@ -259,8 +259,18 @@ impl Host {
     /// When it ends, or is not ready in time.
     #[track_caller]
     pub fn start_server(&self) {
+        self.start_server_with(&[]);
+    }
+
+    /// Starts the server with more arguments than the host's own, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends, or is not ready in time.
+    #[track_caller]
+    pub fn start_server_with(&self, arguments: &[&str]) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the server's log");
         let mut command = self.server_command();
+        command.args(arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
         let child = command.spawn().expect("start the server");
         *self.server() = Some(child);

@@ -19,6 +19,7 @@ const LOCK: &str = "lock";
 pub(crate) struct Folder(PathBuf);
 
 /// Keeps other processes out of a folder while it lives. The kernel lets go of it when the process dies, however.
+#[derive(Debug)]
 pub(crate) struct Holder(#[expect(dead_code, reason = "held, not used")] fs::File);
 
 impl Folder {
