@@ -1,13 +1,23 @@
 //! What the cluster adds to objects and refuses, beyond what the object alone tells: that is `naru_api`'s.
 //!
-//! Each module decides about one kind from the object and a snapshot, without writing anything.
+//! Most modules decide about one kind from the object and a snapshot, without writing anything; [`chain`] says in which
+//! order everything that has a say is asked.
 
+pub(crate) mod chain;
 pub(crate) mod claim;
 pub(crate) mod joining;
+mod expression;
+mod limits;
+mod matching;
 pub(crate) mod namespace;
+pub(crate) mod notes;
 pub(crate) mod pod;
+pub(crate) mod pod_security;
+pub(crate) mod policy;
+pub(crate) mod quota;
 pub(crate) mod request;
 pub(crate) mod service;
+pub(crate) mod webhook;
 
 use bytes::Bytes;
 use naru_api::{Kind, Status};

@@ -8,6 +8,7 @@ use naru_api::{LabelSelector, Reason, Status, admit, decode, meta, validate};
 use naru_store::Prefix;
 use serde_json::{Map, Value};
 
+use crate::admission::notes::Notes;
 use crate::authorization::Attributes;
 use crate::object;
 use crate::routes::Route;
@@ -15,7 +16,7 @@ use crate::state::Core;
 use crate::user::User;
 use crate::verbs::WriteOptions;
 use crate::verbs::create::{create, place};
-use crate::verbs::delete::{DeleteOptions, Propagation, delete};
+use crate::verbs::delete::{By, DeleteOptions, Propagation, delete};
 use crate::verbs::update::{Part, update};
 use std::collections::BTreeSet;
 
@@ -101,13 +102,15 @@ pub(crate) async fn apply(
 ) -> Result<Vec<Change>, Status> {
     let mut changes = Vec::with_capacity(objects.len());
     let mut kept = BTreeSet::new();
+    let notes = Notes::default();
+    let by = By { user, notes: Some(&notes) };
     for object in objects {
-        let change = apply_one(core, user, object, options).await?;
+        let change = apply_one(core, by, object, options).await?;
         kept.insert((change.api_version.clone(), change.kind.clone(), change.namespace.clone(), change.name.clone()));
         changes.push(change);
     }
     for prune in &options.prune {
-        prune_one(core, user, prune, &kept, options.dry_run, &mut changes).await?;
+        prune_one(core, by, prune, &kept, options.dry_run, &mut changes).await?;
     }
     Ok(changes)
 }
@@ -117,7 +120,7 @@ type Id = (String, String, String, String);
 
 async fn prune_one(
     core: &Core,
-    user: &User,
+    by: By<'_>,
     prune: &Prune,
     kept: &BTreeSet<Id>,
     dry_run: bool,
@@ -139,8 +142,8 @@ async fn prune_one(
             if wanted {
                 continue;
             }
-            allowed(core, user, &route, "delete", namespace, name)?;
-            match delete(core, &route, (namespace, name), &behind(dry_run)).await {
+            allowed(core, by.user, &route, "delete", namespace, name)?;
+            match delete(core, by, &route, (namespace, name), &behind(dry_run)).await {
                 Ok(_) => changes.push(change(Action::Removed, &route, namespace, name, entry.served.clone())),
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),
@@ -155,7 +158,8 @@ fn behind(dry_run: bool) -> DeleteOptions {
     DeleteOptions { propagation: Some(Propagation::Background), dry_run, ..DeleteOptions::default() }
 }
 
-async fn apply_one(core: &Core, user: &User, object: Value, how: &ApplyOptions) -> Result<Change, Status> {
+async fn apply_one(core: &Core, by: By<'_>, object: Value, how: &ApplyOptions) -> Result<Change, Status> {
+    let By { user, notes } = by;
     let route = core.route_of(meta::api_version(&object), meta::kind(&object))?;
     let namespace = if route.kind.is_namespaced() { meta::namespace(&object).to_owned() } else { String::new() };
     let name = meta::name(&object).to_owned();
@@ -167,7 +171,7 @@ async fn apply_one(core: &Core, user: &User, object: Value, how: &ApplyOptions) 
     meta::unset(&mut desired, "resourceVersion");
     let applied = desired.to_string();
     meta::set_annotation(&mut desired, LAST_APPLIED, &applied);
-    let options = WriteOptions { dry_run: how.dry_run, ..WriteOptions::default() };
+    let options = WriteOptions { dry_run: how.dry_run, notes, ..WriteOptions::default() };
     let key = route.key(&namespace, &name);
     if core.store.snapshot().get(&key).is_none() {
         allowed(core, user, &route, "create", &namespace, &name)?;
@@ -195,7 +199,7 @@ async fn apply_one(core: &Core, user: &User, object: Value, how: &ApplyOptions) 
             allowed(core, user, &route, "delete", &namespace, &name)?;
             // Tried first: what cannot be made anew either must not cost what is there.
             create_check(&route, &desired).map_err(|_| status)?;
-            delete(core, &route, place, &behind(how.dry_run)).await?;
+            delete(core, by, &route, place, &behind(how.dry_run)).await?;
             if how.dry_run {
                 return Ok(change(Action::Updated, &route, &namespace, &name, desired.to_string().into()));
             }

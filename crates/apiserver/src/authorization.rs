@@ -4,10 +4,12 @@
 //! changes, which is rare, so that asking, which is constant, takes no lock.
 
 pub(crate) mod escalation;
+mod follow;
 pub(crate) mod index;
 pub(crate) mod nodes;
 pub(crate) mod reviews;
 pub(crate) mod rules;
 
-pub(crate) use index::{Follower, Rbac};
+pub(crate) use follow::follow;
+pub(crate) use index::Rbac;
 pub(crate) use rules::Attributes;

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method};
 use naru_api::{Format, Status, decode};
 use serde_json::Value;
 
+use crate::admission::notes::Notes;
 use crate::routes::Route;
 use crate::state::Core;
 use crate::user::User;
@@ -29,6 +30,8 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) verb: Verb,
     pub(crate) accepted: Accepted,
+    /// What admission has to say.
+    pub(crate) notes: Notes,
 }
 
 // === impl Call ===

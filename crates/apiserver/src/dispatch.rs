@@ -11,13 +11,14 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use naru_api::{Reason, Status};
 
+use crate::admission::notes::Notes;
 use crate::authentication::bootstrap::BOOTSTRAPPERS;
 use crate::authentication::{Peer, authenticate, member};
 use crate::authorization::{Attributes, nodes};
 use crate::backup;
 use crate::call::Call;
 use crate::dataplanes;
-use crate::inert;
+use crate::extension;
 use crate::plain;
 use crate::resource;
 use crate::skew;
@@ -101,8 +102,9 @@ impl Incoming<'_> {
             return Err(Status::unauthorized());
         }
         self.authorize(&user, upgrade.is_some())?;
-        let route =
-            core.routes.find(&path.group, &path.version, &path.resource).ok_or_else(|| inert::absent(&path.group))?;
+        let serving = core.serving();
+        let route = serving.routes.find(&path.group, &path.version, &path.resource);
+        let route = route.ok_or_else(respond::nothing_there)?;
         // A right in a namespace reaches a cluster-wide object in one case only: the namespace itself.
         let itself = path.group.is_empty() && path.resource == "namespaces" && path.name == path.namespace;
         if !route.kind.is_namespaced() && path.namespace.is_some() && !itself {
@@ -119,17 +121,39 @@ impl Incoming<'_> {
             headers: self.headers,
             verb: self.verb,
             accepted: Accepted::offered(self.headers).unwrap_or(Accepted::JSON),
+            notes: Notes::default(),
         };
+        let result = self.work(&call, body, upgrade).await;
+        let Some(deprecation) = extension::deprecation(&route.kind) else { return result };
+        let mut response = result.unwrap_or_else(|status| respond::refusal(&status));
+        respond::warn(&mut response, &[deprecation]);
+        Ok(response)
+    }
+
+    /// Does what a request asks for that its user may.
+    async fn work(
+        &self,
+        call: &Call<'_>,
+        body: RequestBody,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<Payload>, Status> {
+        let Self { core, path, .. } = self;
+        if let Some(custom) = &call.route.custom {
+            custom.can_convert(&call.route.kind)?;
+            if self.verb == Verb::Create && path.subresource.is_none() {
+                custom.takes_objects()?;
+            }
+        }
         // What is forwarded to a node may ask for anything; it is the node that answers.
         let forwarded = path.subresource.as_deref().is_some_and(subresource::is_forwarded);
         if !forwarded {
             Accepted::of(self.headers)?;
         }
         if self.verb == Verb::Watch {
-            return resource::answer(&call, body).await;
+            return resource::answer(call, body).await;
         }
         if forwarded {
-            return subresource::answer(&call, body, upgrade).await;
+            return subresource::answer(call, body, upgrade).await;
         }
         let room = match core.room.try_acquire() {
             Ok(room) => Ok(room),
@@ -143,9 +167,9 @@ impl Incoming<'_> {
         };
         let _held = core.metrics.inflight.hold();
         if path.subresource.is_some() {
-            subresource::answer(&call, body, upgrade).await
+            subresource::answer(call, body, upgrade).await
         } else {
-            resource::answer(&call, body).await
+            resource::answer(call, body).await
         }
     }
 

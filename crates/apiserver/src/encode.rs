@@ -14,10 +14,14 @@ use naru_store::{Codec, CodecError, IndexName, Key, Opened, Revision};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::extension::COLLECTION as DEFINITIONS;
+
 /// Pods by the node they are bound to.
 pub(crate) const BY_NODE: IndexName = IndexName("pods.node");
 /// Objects by the identifier of each of their owners.
 pub(crate) const BY_OWNER: IndexName = IndexName("owner");
+/// Definitions of kinds that are being deleted, under the value `true`.
+pub(crate) const ENDING: IndexName = IndexName("definitions.ending");
 /// Namespaces that are being deleted, under the value `true`.
 pub(crate) const TERMINATING: IndexName = IndexName("namespaces.terminating");
 
@@ -178,8 +182,8 @@ struct SpecFacts {
 
 fn indexes(key: &Key, served: &[u8]) -> Result<Vec<(IndexName, Arc<str>)>, CodecError> {
     let collection = key.collection();
-    let interesting =
-        matches!(collection, "pods" | "namespaces") || memmem::find(served, b"\"ownerReferences\"").is_some();
+    let interesting = matches!(collection, "pods" | "namespaces" | DEFINITIONS)
+        || memmem::find(served, b"\"ownerReferences\"").is_some();
     if !interesting {
         return Ok(Vec::new());
     }
@@ -191,8 +195,12 @@ fn indexes(key: &Key, served: &[u8]) -> Result<Vec<(IndexName, Arc<str>)>, Codec
     {
         indexes.push((BY_NODE, node.into()));
     }
-    if collection == "namespaces" && facts.metadata.deletion_timestamp.is_some() {
-        indexes.push((TERMINATING, "true".into()));
+    if facts.metadata.deletion_timestamp.is_some() {
+        match collection {
+            "namespaces" => indexes.push((TERMINATING, "true".into())),
+            DEFINITIONS => indexes.push((ENDING, "true".into())),
+            _ => {}
+        }
     }
     indexes.extend(facts.metadata.owner_references.into_iter().flatten().map(|o| (BY_OWNER, o.uid.into())));
     Ok(indexes)
@@ -279,5 +287,7 @@ mod tests {
         let going =
             json!({"kind": "Namespace", "metadata": {"name": "shop", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         assert_eq!(open(&going), [(TERMINATING, "true".into())]);
+        let key = Key::new(DEFINITIONS, "", "widgets.example.com");
+        assert_eq!(codec.open(&key, &plain(&going), Revision(1)).expect("open").indexes, [(ENDING, "true".into())]);
     }
 }

@@ -1,31 +1,16 @@
 //! Kinds that are served and on which nothing acts yet: whoever makes one is told, so that it does not look as if it
-//! had an effect. And groups that are not served, whose refusal says what to do instead.
+//! had an effect.
 
-use naru_api::{Status, meta};
+use naru_api::meta;
 use naru_store::{Prefix, Snapshot};
 use serde_json::Value;
 
 use crate::routes::Route;
 use crate::subresource::approval::SIGNER;
 
-/// The refusal of a kind that is not served.
-pub(crate) fn absent(group: &str) -> Status {
-    let mut status = Status::no_such_path();
-    match group {
-        "autoscaling" => {
-            status.message = "this version scales nothing by itself: set the number of replicas (kubectl scale)".into();
-        }
-        "apiextensions.k8s.io" => status.message = "this version serves no custom resources".into(),
-        "admissionregistration.k8s.io" => status.message = "this version calls no admission webhooks".into(),
-        _ => {}
-    }
-    status
-}
-
 /// What to say about a new object that has no effect.
 pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Option<String> {
     let missing = match &*route.collection {
-        "limitranges" | "resourcequotas" => "limits of namespaces are not enforced by this version",
         "certificatesigningrequests.certificates.k8s.io" if signed_by_cluster(object) => {
             "this version signs only for kubernetes.io/kube-apiserver-client"
         }
@@ -34,6 +19,33 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
         {
             "its certificate will be valid for a year, whatever expirationSeconds says"
         }
+        "horizontalpodautoscalers.autoscaling" => "nothing is scaled by it: set the number of replicas (kubectl scale)",
+        "validatingadmissionpolicies.admissionregistration.k8s.io"
+        | "validatingadmissionpolicybindings.admissionregistration.k8s.io"
+        | "mutatingadmissionpolicies.admissionregistration.k8s.io"
+        | "mutatingadmissionpolicybindings.admissionregistration.k8s.io" => {
+            "policies are not evaluated by this version: use a webhook"
+        }
+        "flowschemas.flowcontrol.apiserver.k8s.io" | "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => {
+            "no request waits for its sake in this version"
+        }
+        "apiservices.apiregistration.k8s.io" if object["spec"]["service"].is_object() => {
+            "requests are not passed on to other servers by this version"
+        }
+        "runtimeclasses.node.k8s.io" => "every pod runs with the one runtime of its node",
+        "deviceclasses.resource.k8s.io"
+        | "resourceclaims.resource.k8s.io"
+        | "resourceclaimtemplates.resource.k8s.io"
+        | "resourceslices.resource.k8s.io" => "no pod is given devices by this version",
+        "csidrivers.storage.k8s.io"
+        | "csinodes.storage.k8s.io"
+        | "csistoragecapacities.storage.k8s.io"
+        | "volumeattachments.storage.k8s.io"
+        | "volumeattributesclasses.storage.k8s.io" => "no driver is asked for volumes by this version",
+        "servicecidrs.networking.k8s.io" => {
+            "Services get their addresses from the ranges that the server was started with"
+        }
+        "ipaddresses.networking.k8s.io" => "Services get their addresses without it",
         // As in every cluster, somebody has to install what serves it; the class is how that shows.
         "ingresses.networking.k8s.io"
             if snapshot.count(&Prefix::collection("ingressclasses.networking.k8s.io")) == 0 =>
@@ -63,6 +75,27 @@ mod tests {
             ("certificates.k8s.io", "v1", "certificatesigningrequests"),
             ("networking.k8s.io", "v1", "ingresses"),
             ("networking.k8s.io", "v1", "ingressclasses"),
+            ("networking.k8s.io", "v1", "servicecidrs"),
+            ("networking.k8s.io", "v1", "ipaddresses"),
+            ("autoscaling", "v2", "horizontalpodautoscalers"),
+            ("autoscaling", "v1", "horizontalpodautoscalers"),
+            ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"),
+            ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings"),
+            ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies"),
+            ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings"),
+            ("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
+            ("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"),
+            ("apiregistration.k8s.io", "v1", "apiservices"),
+            ("node.k8s.io", "v1", "runtimeclasses"),
+            ("resource.k8s.io", "v1", "deviceclasses"),
+            ("resource.k8s.io", "v1", "resourceclaims"),
+            ("resource.k8s.io", "v1", "resourceclaimtemplates"),
+            ("resource.k8s.io", "v1", "resourceslices"),
+            ("storage.k8s.io", "v1", "csidrivers"),
+            ("storage.k8s.io", "v1", "csinodes"),
+            ("storage.k8s.io", "v1", "csistoragecapacities"),
+            ("storage.k8s.io", "v1", "volumeattachments"),
+            ("storage.k8s.io", "v1", "volumeattributesclasses"),
         ] {
             let route = routes.find(group, version, plural).expect("served");
             let collection = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };

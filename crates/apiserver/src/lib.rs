@@ -6,7 +6,8 @@
 //! `represent`). Writes (`verbs::{create, update, patch, delete}`) are completed and judged outside the store
 //! (`admission`, and what `naru_api` knows of kinds), then compared and put in one transaction (`write`). What is about
 //! a container goes to its node (`node_proxy`), for nodes on other machines over the connection which those keep to this
-//! server (`tunnel`); over the same, `dataplanes` hears how far their rules are. `backup` streams what its owner makes of
+//! server (`tunnel`); over the same, `dataplanes` hears how far their rules are. Which kinds there are changes while the
+//! server runs (`serving`), because users define some (`extension`). `backup` streams what its owner makes of
 //! the whole cluster. `encode` says how objects lie in the store.
 //!
 //! This crate knows no controller, no agent and no container; it never computes an object's desired state.
@@ -18,10 +19,14 @@ mod authorization;
 mod backup;
 mod bootstrap;
 mod call;
+mod calls;
+mod components;
 mod config;
 mod dataplanes;
 mod dispatch;
 mod encode;
+mod extension;
+mod follower;
 mod inert;
 mod listen;
 mod membership;
@@ -34,6 +39,7 @@ mod represent;
 mod resource;
 mod routes;
 mod server;
+mod serving;
 mod skew;
 mod state;
 mod subresource;
@@ -47,6 +53,7 @@ mod write;
 
 pub use apply::{Action, ApplyOptions, Change, LAST_APPLIED, Prune};
 pub use backup::BackupSource;
+pub use components::Components;
 pub use config::{Config, Listeners, Settings, StartError};
 pub use encode::StoreCodec;
 pub use listen::Bound;

@@ -13,9 +13,11 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use naru_api::{Status, Subresource, meta};
 use naru_client::{Body, BoxedIo};
-use serde_json::Value;
+use naru_store::Snapshot;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::admission::chain::{self, Operation, Options, Review};
 use crate::call::Call;
 use crate::object;
 use crate::wire::body::RequestBody;
@@ -68,8 +70,51 @@ pub(crate) async fn answer(
     let snapshot = call.core.store.snapshot();
     let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, key.name()))?;
     let target = target(call, subresource, &object::parse(&entry.served))?;
+    admit(call, subresource, &snapshot).await?;
     let io = dial(call, &target).await?;
     forward(call, target, io, body, upgrade).await
+}
+
+/// Asks admission about a stream into a pod, or a proxied request. Reading a log is no such thing.
+async fn admit(call: &Call<'_>, subresource: Subresource, snapshot: &Snapshot) -> Result<(), Status> {
+    let kind = match (subresource, &*call.route.collection) {
+        (Subresource::Exec, _) => "PodExecOptions",
+        (Subresource::Attach, _) => "PodAttachOptions",
+        (Subresource::PortForward, _) => "PodPortForwardOptions",
+        (Subresource::Proxy, "pods") => "PodProxyOptions",
+        (Subresource::Proxy, "services") => "ServiceProxyOptions",
+        (Subresource::Proxy, _) => "NodeProxyOptions",
+        _ => return Ok(()),
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "v1"});
+    if matches!(subresource, Subresource::Exec | Subresource::Attach) {
+        for stream in ["stdin", "stdout", "stderr", "tty"] {
+            if call.query.flag(stream)? {
+                options[stream] = true.into();
+            }
+        }
+        if let Some(container) = call.query.get("container") {
+            options["container"] = container.into();
+        }
+        let command: Vec<&str> = call.query.all("command").collect();
+        if !command.is_empty() {
+            options["command"] = json!(command);
+        }
+    }
+    let review = Review {
+        core: call.core,
+        snapshot,
+        user: call.user,
+        route: call.route,
+        operation: Operation::Connect,
+        subresource: subresource.path(),
+        namespace: call.namespace(),
+        name: object_name(call, subresource),
+        old: None,
+        options: Options::None,
+        notes: Some(&call.notes),
+    };
+    chain::validate(&review, Some(&options)).await.map(drop)
 }
 
 /// In a proxied request the name may be `scheme:name:port`.

@@ -3,7 +3,7 @@
 //! clients fetch each only once and no document has to be made to name it. Go clients ask for version 2 in protobuf and
 //! take nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::Read as _;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use naru_api::{Status, openapi};
+use naru_api::{Registry, Status, openapi};
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 
@@ -36,7 +36,7 @@ pub(crate) struct Documents(Mutex<HashMap<String, Bytes>>);
 
 impl Documents {
     /// Two clients that are the first at the same time wait for one making, rather than hold two documents in memory.
-    fn get(&self, path: &str, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+    pub(crate) fn get(&self, path: &str, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
         let mut known = self.0.lock();
         if let Some(zipped) = known.get(path) {
             return Some(zipped.clone());
@@ -44,6 +44,15 @@ impl Documents {
         let zipped = respond::gzip(std::iter::once(make()?))?;
         known.insert(path.to_owned(), zipped.clone());
         Some(zipped)
+    }
+
+    /// Those about one of these groups and versions alone.
+    pub(crate) fn about(&self, groups: &BTreeSet<(String, String)>) -> Documents {
+        let mut kept = self.0.lock().clone();
+        kept.retain(|path, _| {
+            group_version(path).is_some_and(|(group, version)| groups.contains(&(group.to_owned(), version.to_owned())))
+        });
+        Documents(Mutex::new(kept))
     }
 }
 
@@ -58,14 +67,15 @@ pub(crate) fn serve(
     headers: &HeaderMap,
 ) -> Result<Response<Payload>, Status> {
     let of = path.trim_start_matches("/openapi").trim_matches('/');
+    let serving = core.serving();
     if of == "v3" {
-        return Ok(respond::value(StatusCode::OK, Media::Json, &openapi::v3_index(&core.registry)));
+        return Ok(respond::value(StatusCode::OK, Media::Json, &openapi::v3_index(&serving.registry)));
     }
     let protobuf = of == "v2" && prefers_protobuf(headers);
     if !protobuf {
         Accepted::of(headers)?;
     }
-    let hash = hash(core, of).ok_or_else(Status::no_such_path)?;
+    let hash = hash(&serving.registry, of).ok_or_else(Status::no_such_path)?;
     // Two forms of one document are two entities.
     let etag = if protobuf { format!("\"{hash}-pb\"") } else { format!("\"{hash}\"") };
     let of = if protobuf { V2_PROTOBUF } else { of };
@@ -74,7 +84,8 @@ pub(crate) fn serve(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let zipped = core.documents.get(of, || document(core, of)).ok_or_else(Status::no_such_path)?;
+    let document = || document(&serving.registry, of);
+    let zipped = serving.documents.get(of, document).ok_or_else(Status::no_such_path)?;
     let form = HeaderValue::from_static(if protobuf { PROTOBUF } else { "application/json" });
     let mut response = if respond::accepts_gzip(headers) {
         let mut response = respond::typed(StatusCode::OK, form, zipped);
@@ -115,28 +126,28 @@ fn group_version(of: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn document(core: &Core, of: &str) -> Option<Bytes> {
+fn document(registry: &Registry, of: &str) -> Option<Bytes> {
     match of {
-        "v2" => return Some(openapi::v2(&core.registry)),
-        V2_PROTOBUF => return Some(openapi::v2_protobuf(&core.registry)),
+        "v2" => return Some(openapi::v2(registry)),
+        V2_PROTOBUF => return Some(openapi::v2_protobuf(registry)),
         _ => {}
     }
     let (group, version) = group_version(of)?;
-    openapi::v3(&core.registry, group, version)
+    openapi::v3(registry, group, version)
 }
 
 /// The name of a document's content; `None` where there is no document.
-fn hash(core: &Core, of: &str) -> Option<String> {
+fn hash(registry: &Registry, of: &str) -> Option<String> {
     if of == "v2" {
         let mut whole = Context::new(&SHA256);
-        for (group, version) in core.registry.group_versions() {
-            whole.update(openapi::hash(&core.registry, &group, &version).as_bytes());
+        for (group, version) in registry.group_versions() {
+            whole.update(openapi::hash(registry, &group, &version).as_bytes());
         }
         let mut name = String::new();
         whole.finish().as_ref().iter().try_for_each(|b| write!(name, "{b:02X}")).ok()?;
         return Some(name);
     }
     let (group, version) = group_version(of)?;
-    let served = core.registry.group_versions().iter().any(|(g, v)| **g == *group && **v == *version);
-    served.then(|| openapi::hash(&core.registry, group, version))
+    let served = registry.group_versions().iter().any(|(g, v)| **g == *group && **v == *version);
+    served.then(|| openapi::hash(registry, group, version))
 }

@@ -1,7 +1,7 @@
 //! Paths that are no resources: health, version, discovery, OpenAPI, metrics.
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use naru_api::{Status, discovery};
+use naru_api::{Registry, Status, discovery};
 use serde_json::{Value, json};
 
 use crate::authentication::Peer;
@@ -39,6 +39,8 @@ pub(crate) fn serve(
         return Err(status);
     }
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    let serving = core.serving();
+    let registry = &serving.registry;
     match segments.as_slice() {
         ["healthz" | "livez" | "readyz", check @ ..] => health(core, segments[0], check, query),
         ["version"] => reply(headers, &version()),
@@ -47,18 +49,16 @@ pub(crate) fn serve(
         ["openapi", ..] => openapi::serve(core, path, query, headers),
         ["api"] => discover(
             headers,
-            || discovery::aggregated(&core.registry, true),
-            || discovery::api_versions(&core.registry, &server(core)),
+            || discovery::aggregated(registry, true),
+            || discovery::api_versions(registry, &server(core)),
         ),
-        ["apis"] => discover(
-            headers,
-            || discovery::aggregated(&core.registry, false),
-            || discovery::api_group_list(&core.registry),
-        ),
-        ["api", version] => found(headers, discovery::api_resource_list(&core.registry, "", version)),
-        ["apis", group] => found(headers, discovery::api_group(&core.registry, group)),
-        ["apis", group, version] => found(headers, discovery::api_resource_list(&core.registry, group, version)),
-        [] => reply(headers, &json!({ "paths": paths(core) })),
+        ["apis"] => {
+            discover(headers, || discovery::aggregated(registry, false), || discovery::api_group_list(registry))
+        }
+        ["api", version] => found(headers, discovery::api_resource_list(registry, "", version)),
+        ["apis", group] => found(headers, discovery::api_group(registry, group)),
+        ["apis", group, version] => found(headers, discovery::api_resource_list(registry, group, version)),
+        [] => reply(headers, &json!({ "paths": paths(registry) })),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -72,7 +72,7 @@ fn reply(headers: &HeaderMap, value: &Value) -> Result<Response<Payload>, Status
 }
 
 fn found(headers: &HeaderMap, value: Option<Value>) -> Result<Response<Payload>, Status> {
-    reply(headers, &value.ok_or_else(Status::no_such_path)?)
+    reply(headers, &value.ok_or_else(respond::nothing_there)?)
 }
 
 fn discover(
@@ -113,7 +113,8 @@ fn architecture() -> &'static str {
 
 fn metrics(core: &Core) -> Response<Payload> {
     let snapshot = core.store.snapshot();
-    let counts: Vec<(&str, usize)> = core
+    let serving = core.serving();
+    let counts: Vec<(&str, usize)> = serving
         .registry
         .iter()
         .filter(|k| k.is_stored() && k.stored_as.is_none())
@@ -132,6 +133,8 @@ fn health(core: &Core, which: &str, only: &[&str], query: &Query<'_>) -> Result<
         let waiting = "roles and bindings are not read yet";
         checks.push(("store", Ok(())));
         checks.push(("rbac", if following { Ok(()) } else { Err(waiting) }));
+        let waiting = "definitions of kinds are not read yet";
+        checks.push(("definitions", if core.extensions.is_following() { Ok(()) } else { Err(waiting) }));
     }
     if let [name, rest @ ..] = only {
         if !rest.is_empty() || !checks.iter().any(|(n, _)| n == name) {
@@ -157,12 +160,12 @@ fn health(core: &Core, which: &str, only: &[&str], query: &Query<'_>) -> Result<
     Ok(respond::text(code, lines.join("\n")))
 }
 
-fn paths(core: &Core) -> Vec<String> {
+fn paths(registry: &Registry) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
             .map(str::to_owned)
             .to_vec();
-    for (group, version) in core.registry.group_versions() {
+    for (group, version) in registry.group_versions() {
         paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
     }
     paths.sort();

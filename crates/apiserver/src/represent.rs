@@ -82,11 +82,8 @@ pub(crate) fn partial(served: &[u8]) -> String {
 
 /// A table of these rows.
 pub(crate) fn table_head(route: &Route, columns: bool, metadata: Value, rows: Vec<Value>) -> Value {
-    let definitions: Vec<Value> = if columns {
-        table::columns(&route.kind).iter().map(table::Column::to_json).collect()
-    } else {
-        Vec::new()
-    };
+    let definitions: Vec<Value> =
+        if columns { table::columns(&route.kind).iter().map(table::Column::to_json).collect() } else { Vec::new() };
     json!({ "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": definitions, "rows": rows })
 }

@@ -1,20 +1,24 @@
 //! Requests for objects and collections of stored kinds, and for reviews.
 
 use http::{Response, StatusCode};
-use naru_api::{Status, meta};
+use naru_api::kind::Storage;
+use naru_api::{FieldError, FieldReason, Kind, Status, meta, validate};
 use naru_store::Entry;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::authorization::reviews;
 use crate::call::Call;
+use crate::components;
 use crate::inert;
 use crate::object;
 use crate::represent::Form;
-use crate::verbs::delete::{DeleteOptions, Deleted, Propagation, delete};
+use crate::subresource::binding;
+use crate::verbs::delete::{By, DeleteOptions, Deleted, Propagation, delete};
 use crate::verbs::selection::Selection;
 use crate::verbs::update::{Part, update};
 use crate::verbs::{WriteOptions, Written, create, get, list, patch, watch};
+use crate::versions;
 use crate::wire::body::RequestBody;
 use crate::wire::path::Verb;
 use crate::wire::payload::Payload;
@@ -26,11 +30,14 @@ use crate::wire::respond;
 /// Whatever refuses it.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
     let kind = &call.route.kind;
-    if !kind.is_stored() {
-        if call.verb != Verb::Create || call.path.name.is_some() {
+    match kind.storage {
+        Storage::Stored => {}
+        Storage::Observed => return components::answer(call).await,
+        Storage::Review if call.verb != Verb::Create || call.path.name.is_some() => {
             return Err(Status::method_not_allowed(kind, call.verb.as_str()));
         }
-        return reviews::answer(call, body).await;
+        Storage::Review if kind.is("", "Binding") => return binding::post(call, body).await,
+        Storage::Review => return reviews::answer(call, body).await,
     }
     // Objects of a namespaced kind are written in a namespace; only lists and watches go across.
     let across = kind.is_namespaced() && call.namespace().is_empty();
@@ -38,6 +45,9 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
     match call.verb {
         _ if across && named => Err(Status::no_such_path()),
         Verb::Create | Verb::DeleteCollection if across => Err(Status::method_not_allowed(kind, call.verb.as_str())),
+        Verb::DeleteCollection if !kind.verbs().contains(&"deletecollection") => {
+            Err(Status::method_not_allowed(kind, call.verb.as_str()))
+        }
         Verb::Create if named => Err(Status::method_not_allowed(kind, "create")),
         Verb::Update | Verb::Patch if !named => Err(Status::method_not_allowed(kind, call.verb.as_str())),
         Verb::Get => get::get(call).await,
@@ -54,6 +64,10 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
 async fn post(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
     let options = WriteOptions::of(call)?;
     let (object, mut warnings) = call.object(body, options).await?;
+    let faults = validate::served(&call.route.kind, &object);
+    if !faults.is_empty() {
+        return Err(Status::invalid(&call.route.kind, meta::name(&object), faults));
+    }
     warnings.extend(inert::warning(&call.core.store.snapshot(), call.route, &object));
     let written = create::create(call.core, call.user, call.route, call.namespace(), object, options).await?;
     written_response(call, StatusCode::CREATED, &written, &warnings)
@@ -67,9 +81,24 @@ pub(crate) async fn put(call: &Call<'_>, body: RequestBody, part: Part) -> Resul
     let options = WriteOptions::of(call)?;
     let (mut object, warnings) = call.object(body, options).await?;
     create::place(call.route, call.namespace(), &mut object)?;
-    let change = |_: &Value| Ok(object.clone());
+    let change = |_: &Value| match pinned(&call.route.kind, &object) {
+        None => Ok(object.clone()),
+        Some(error) => Err(Status::invalid(&call.route.kind, call.name(), vec![error])),
+    };
     let written = update(call.core, call.user, call.route, call.place(), part, &change, options).await?;
     written_response(call, StatusCode::OK, &written, &warnings)
+}
+
+/// Objects of kinds that users define, and their definitions, are only replaced by whoever says which state was seen.
+fn pinned(kind: &Kind, object: &Value) -> Option<FieldError> {
+    let needed = kind.custom().is_some() || kind.is_definition();
+    let given = !matches!(meta::resource_version(object), "" | "0");
+    (needed && !given).then(|| FieldError {
+        path: "metadata.resourceVersion".to_owned(),
+        reason: FieldReason::Invalid,
+        detail: "must be specified for an update".to_owned(),
+        value: "0x0".to_owned(),
+    })
 }
 
 /// Patches a part of an object.
@@ -96,6 +125,7 @@ pub(crate) fn written_response(
     let body = form.one(call.route, &written.served, true);
     let mut response = respond::document(code, call.accepted.media, body);
     respond::warn(&mut response, warnings);
+    respond::warn(&mut response, &call.notes.warnings());
     Ok(response)
 }
 
@@ -114,7 +144,8 @@ pub(crate) async fn delete_options(call: &Call<'_>, body: RequestBody) -> Result
 
 async fn remove(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
     let options = delete_options(call, body).await?;
-    match delete(call.core, call.route, call.place(), &options).await? {
+    let by = By { user: call.user, notes: Some(&call.notes) };
+    match delete(call.core, by, call.route, call.place(), &options).await? {
         Deleted::Marked(written) => written_response(call, StatusCode::OK, &written, &[]),
         Deleted::Gone(written) if &*call.route.collection == "pods" => {
             // Clients wait for a pod by the object they get back.
@@ -123,7 +154,9 @@ async fn remove(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>,
         Deleted::Gone(written) => {
             let uid = meta::uid(&object::parse(&written.served)).to_owned();
             let status = Status::success(&call.route.kind, call.name(), &uid);
-            Ok(respond::value(StatusCode::OK, call.accepted.media, &status))
+            let mut response = respond::value(StatusCode::OK, call.accepted.media, &status);
+            respond::warn(&mut response, &call.notes.warnings());
+            Ok(response)
         }
     }
 }
@@ -137,8 +170,11 @@ async fn remove_all(call: &Call<'_>, body: RequestBody) -> Result<Response<Paylo
     let mut items = Vec::with_capacity(chosen.len());
     for entry in chosen {
         let (_, namespace, name) = entry.key.parts();
-        match delete(call.core, call.route, (namespace, name), &options).await {
-            Ok(Deleted::Gone(written) | Deleted::Marked(written)) => items.push(object::parse(&written.served)),
+        let by = By { user: call.user, notes: Some(&call.notes) };
+        match delete(call.core, by, call.route, (namespace, name), &options).await {
+            Ok(Deleted::Gone(written) | Deleted::Marked(written)) => {
+                items.push(versions::to_served(call.route, object::parse(&written.served)));
+            }
             // Someone else was faster: that is what was wanted.
             Err(status) if status.is_not_found() => {}
             Err(status) => return Err(status),

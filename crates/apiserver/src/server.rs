@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use naru_client::Transport;
 use naru_store::{Prefix, WatchEnd};
-use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::admission::quota;
 use crate::apply::{self, ApplyOptions, Change};
-use crate::authorization::Follower;
-use crate::authorization::index::COLLECTIONS;
+use crate::authorization;
 use crate::backup::BackupSource;
 use crate::bootstrap;
+use crate::components::Components;
 use crate::config::{Config, Listeners, StartError};
+use crate::extension;
 use crate::listen::Bound;
 use crate::state::Core;
 use crate::transport::InProcess;
 use crate::tunnel::Presence;
 use crate::user::User;
-use naru_api::Status;
+use naru_api::{Registry, Status};
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// An API server. Clones are handles to the same one; the last one to go ends its background work.
 #[derive(Clone)]
@@ -32,7 +34,7 @@ pub struct ApiServer {
 
 impl ApiServer {
     /// Starts serving this process: writes the objects that every cluster has, where they are missing, and follows
-    /// roles and bindings. Nothing listens yet.
+    /// roles, bindings and the kinds that users defined. Nothing listens yet.
     ///
     /// # Errors
     /// When those objects cannot be written.
@@ -40,8 +42,10 @@ impl ApiServer {
         let core = Arc::new(Core::new(config));
         bootstrap::ensure(&core).await.map_err(StartError::Bootstrap)?;
         let ended = CancellationToken::new();
-        follow_rbac(&core, &ended);
+        authorization::follow(&core, &ended);
+        extension::start(&core, &ended);
         keep_own_service(&core, &ended);
+        quota::keep(&core, &ended);
         Ok(ApiServer { core, _followers: Arc::new(ended.drop_guard()) })
     }
 
@@ -67,6 +71,11 @@ impl ApiServer {
         Arc::new(InProcess::new(self.core.clone(), user))
     }
 
+    /// The kinds that are served, whenever they change.
+    pub fn kinds(&self) -> watch::Receiver<Arc<Registry>> {
+        self.core.kinds.subscribe()
+    }
+
     /// Which nodes are connected now.
     pub fn presence(&self) -> Presence {
         self.core.tunnels.presence()
@@ -82,6 +91,12 @@ impl ApiServer {
         let _ = self.core.backups.set(source);
     }
 
+    /// Gives the server what knows how the other parts of the control plane are; without it nobody can say. Only the
+    /// first counts.
+    pub fn has_components(&self, components: Arc<dyn Components>) {
+        let _ = self.core.components.set(components);
+    }
+
     /// Creates, updates and prunes a set of objects; see [`ApplyOptions`].
     ///
     /// # Errors
@@ -93,30 +108,6 @@ impl ApiServer {
         options: &ApplyOptions,
     ) -> Result<Vec<Change>, Status> {
         apply::apply(&self.core, user, objects, options).await
-    }
-}
-
-/// Reads all roles and bindings now, then follows them until `ended`.
-fn follow_rbac(core: &Arc<Core>, ended: &CancellationToken) {
-    let follower = Arc::new(Mutex::new(Follower::default()));
-    let snapshot = core.store.snapshot();
-    for collection in COLLECTIONS {
-        for entry in snapshot.range(&Prefix::collection(collection)) {
-            let (_, namespace, name) = entry.key.parts();
-            follower.lock().take(collection, namespace, name, Some(&entry.served));
-        }
-    }
-    core.rbac.store(Arc::new(follower.lock().compile()));
-    core.rbac_revision.send_replace(snapshot.revision().0.max(1));
-    for collection in COLLECTIONS {
-        let (core, follower, ended) = (core.clone(), follower.clone(), ended.clone());
-        let after = snapshot.revision();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = ended.cancelled() => {}
-                () = follow(&core, &follower, collection, after) => {}
-            }
-        });
     }
 }
 
@@ -160,55 +151,4 @@ async fn restore(core: &Core) {
     if let Err(error) = bootstrap::restore(core).await {
         tracing::warn!(%error, "the service kubernetes cannot be brought back");
     }
-}
-
-async fn follow(core: &Core, follower: &Mutex<Follower>, collection: &str, after: naru_store::Revision) {
-    let prefix = Prefix::collection(collection);
-    let mut from = after;
-    loop {
-        let Ok(mut watch) = core.store.watch(prefix.clone(), from) else {
-            from = relist(core, follower, &prefix, collection);
-            continue;
-        };
-        loop {
-            match watch.next().await {
-                Ok(batch) => {
-                    let mut follower = follower.lock();
-                    for change in &batch.changes {
-                        let (_, namespace, name) = change.key.parts();
-                        let now = change.after.as_ref().map(|e| &*e.served);
-                        follower.take(collection, namespace, name, now);
-                    }
-                    publish(core, &follower, batch.revision.0);
-                }
-                Err(WatchEnd::Lagged) => {
-                    from = relist(core, follower, &prefix, collection);
-                    break;
-                }
-                Err(WatchEnd::Closed) => return,
-            }
-        }
-    }
-}
-
-fn relist(core: &Core, follower: &Mutex<Follower>, prefix: &Prefix, collection: &str) -> naru_store::Revision {
-    let snapshot = core.store.snapshot();
-    let mut follower = follower.lock();
-    follower.forget(collection);
-    for entry in snapshot.range(prefix) {
-        let (_, namespace, name) = entry.key.parts();
-        follower.take(collection, namespace, name, Some(&entry.served));
-    }
-    publish(core, &follower, snapshot.revision().0);
-    snapshot.revision()
-}
-
-/// Publishes while the follower is locked, so that an older index never replaces a newer one.
-fn publish(core: &Core, follower: &Follower, revision: u64) {
-    core.rbac.store(Arc::new(follower.compile()));
-    core.rbac_revision.send_if_modified(|known| {
-        let newer = revision > *known;
-        *known = (*known).max(revision);
-        newer
-    });
 }

@@ -9,14 +9,18 @@ use naru_identity::{Authority, Sealer, TokenSigner};
 use naru_store::{Key, Store};
 use tokio::sync::{Semaphore, watch};
 
+use crate::admission::{policy, webhook};
 use crate::authentication::token::Authenticator;
 use crate::authorization::Rbac;
 use crate::backup::BackupSource;
+use crate::calls::Caller;
+use crate::components::Components;
 use crate::config::{Config, Settings};
 use crate::dataplanes::{Dataplanes, Returning};
+use crate::extension::Extensions;
 use crate::metrics::Metrics;
-use crate::openapi::Documents;
-use crate::routes::{Route, Routes};
+use crate::routes::Route;
+use crate::serving::Serving;
 use crate::tunnel::{Dialer, TunnelHub};
 
 /// How many requests other than watches are worked on at once. Each may hold a body of some megabytes, so this bounds
@@ -26,8 +30,11 @@ const AT_ONCE: usize = 512;
 /// The shared state of an API server.
 pub(crate) struct Core {
     pub(crate) store: Store,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) routes: Routes,
+    pub(crate) serving: ArcSwap<Serving>,
+    /// The kinds of `serving`, for those who follow them.
+    pub(crate) kinds: watch::Sender<Arc<Registry>>,
+    /// What is known of kinds that users define.
+    pub(crate) extensions: Extensions,
     pub(crate) rbac: ArcSwap<Rbac>,
     /// The revision up to which `rbac` knows the store.
     pub(crate) rbac_revision: watch::Sender<u64>,
@@ -38,14 +45,21 @@ pub(crate) struct Core {
     pub(crate) dialer: Arc<dyn NodeDialer>,
     pub(crate) tunnels: Arc<TunnelHub>,
     pub(crate) dataplanes: Arc<Dataplanes>,
+    /// Admission webhooks as they stand.
+    pub(crate) hooks: webhook::Cache,
+    /// Policies as they stand.
+    pub(crate) policies: policy::Cache,
+    /// Calls webhooks and their likes.
+    pub(crate) caller: Caller,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
-    pub(crate) documents: Documents,
     pub(crate) room: Semaphore,
     /// When answered requests for certificates were last looked through for old ones.
     pub(crate) swept: parking_lot::Mutex<Option<std::time::Instant>>,
     /// What makes backups, where the server's owner gave one.
     pub(crate) backups: OnceLock<Arc<dyn BackupSource>>,
+    /// What knows how the other parts of the control plane are, where the server's owner gave it.
+    pub(crate) components: OnceLock<Arc<dyn Components>>,
 }
 
 // === impl Core ===
@@ -57,17 +71,21 @@ impl Core {
         let returning = Returning::of(&store);
         let dialer: Arc<dyn NodeDialer> = Arc::new(Dialer { hub: tunnels.clone(), otherwise: dialer });
         Core {
-            routes: Routes::of(&registry),
+            serving: ArcSwap::from_pointee(Serving::of(registry.clone())),
+            kinds: watch::Sender::new(registry),
+            extensions: Extensions::default(),
             rbac: ArcSwap::default(),
             rbac_revision: watch::Sender::new(0),
             authenticator: Authenticator::new(tokens.clone(), settings.issuer.clone()),
+            hooks: webhook::Cache::default(),
+            policies: policy::Cache::default(),
+            caller: Caller::default(),
             metrics: Metrics::default(),
-            documents: Documents::default(),
             room: Semaphore::new(AT_ONCE),
             swept: parking_lot::Mutex::default(),
             backups: OnceLock::new(),
+            components: OnceLock::new(),
             store,
-            registry,
             tokens,
             sealer,
             authority,
@@ -83,7 +101,9 @@ impl Core {
     /// # Errors
     /// An internal error when the registry lacks it.
     pub(crate) fn route(&self, group: &str, version: &str, plural: &str) -> Result<Arc<Route>, Status> {
-        self.routes
+        self.serving
+            .load()
+            .routes
             .find(group, version, plural)
             .cloned()
             .ok_or_else(|| Status::internal(format!("{plural} of {group}/{version} is not served")))
@@ -94,7 +114,9 @@ impl Core {
     /// # Errors
     /// 404 when the kind is not served.
     pub(crate) fn route_of(&self, api_version: &str, kind: &str) -> Result<Arc<Route>, Status> {
-        self.registry.by_api_version(api_version, kind).and_then(|k| self.routes.of_kind(k)).cloned().ok_or_else(|| {
+        let serving = self.serving.load();
+        let found = serving.registry.by_api_version(api_version, kind).and_then(|k| serving.routes.of_kind(k));
+        found.cloned().ok_or_else(|| {
             let mut status = Status::no_such_path();
             status.message = format!("no matches for kind {kind:?} in version {api_version:?}");
             status

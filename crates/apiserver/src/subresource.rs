@@ -1,7 +1,7 @@
 //! Requests below an object.
 
 pub(crate) mod approval;
-mod binding;
+pub(crate) mod binding;
 mod eviction;
 mod project;
 mod scale;
@@ -40,7 +40,11 @@ pub(crate) async fn answer(
     if word == "apply" && kind.is("naru.io", "Project") && call.path.rest.is_empty() && !call.namespace().is_empty() {
         return project::answer(call, body).await;
     }
-    let subresource = Subresource::from_path(word).filter(|s| kind.has(*s)).ok_or_else(Status::no_such_path)?;
+    let absent = || match kind.custom() {
+        Some(_) => Status::not_found(kind, call.name()),
+        None => Status::no_such_path(),
+    };
+    let subresource = Subresource::from_path(word).filter(|s| kind.has(*s)).ok_or_else(absent)?;
     if kind.is_namespaced() && call.namespace().is_empty() {
         return Err(Status::no_such_path());
     }

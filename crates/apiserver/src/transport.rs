@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authentication::{Peer, member};
 use crate::authorization::Attributes;
 use crate::dispatch::handle;
+use crate::extension;
 use crate::listen::serve_connection;
 use crate::state::Core;
 use crate::user::User;
@@ -80,7 +81,11 @@ impl Transport for InProcess {
     }
 
     fn follow(&self, follow: Follow) -> Option<BoxStream<'static, Result<Frame, TransportError>>> {
-        let route = self.core.routes.find(&follow.group, &follow.version, &follow.plural)?;
+        let serving = self.core.serving();
+        let route = serving.routes.find(&follow.group, &follow.version, &follow.plural)?;
+        if route.custom.as_ref().is_some_and(|custom| custom.can_convert(&route.kind).is_err()) {
+            return None;
+        }
         let namespace = follow.namespace.as_deref().unwrap_or_default();
         let selection = Selection::new(route, namespace, &follow.labels, &follow.fields).ok()?;
         let rbac = self.core.rbac.load();
@@ -112,7 +117,12 @@ impl Following {
     async fn next(&mut self) -> Option<Result<Frame, TransportError>> {
         loop {
             let Some(watch) = &mut self.watch else { return Some(Ok(self.reset())) };
-            match watch.next().await {
+            let batch = tokio::select! {
+                biased;
+                batch = watch.next() => batch,
+                () = extension::ended(&self.selection.route) => return None,
+            };
+            match batch {
                 Ok(batch) => {
                     let changes = batch.changes.iter().filter_map(|c| self.delta(c)).collect();
                     return Some(Ok(Frame::Changes { revision: batch.revision.0, changes }));

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::header::USER_AGENT;
 use naru_api::{FieldValidation, Reason, Status};
 
+use crate::admission::notes::Notes;
 use crate::call::Call;
 
 /// How often a write is planned again when others change the same object meanwhile.
@@ -38,6 +39,8 @@ pub(crate) struct WriteOptions<'a> {
     pub(crate) subresource: &'a str,
     /// The object names its owners itself: server-side apply settled them.
     pub(crate) applied: bool,
+    /// Where admission writes down what it has to say; none for what the server does by itself.
+    pub(crate) notes: Option<&'a Notes>,
 }
 
 /// What a write answers.
@@ -56,13 +59,14 @@ impl<'a> WriteOptions<'a> {
     ///
     /// # Errors
     /// 400 for values that mean nothing, 422 for a manager that cannot be one.
-    pub(crate) fn of(call: &Call<'a>) -> Result<WriteOptions<'a>, Status> {
+    pub(crate) fn of(call: &'a Call<'_>) -> Result<WriteOptions<'a>, Status> {
         let query = call.query;
         let program = call.headers.get(USER_AGENT).and_then(|a| a.to_str().ok()).unwrap_or_default();
         let program = program.split('/').next().unwrap_or_default();
         let mut options = WriteOptions {
             manager: query.get("fieldManager").unwrap_or(program),
             subresource: call.path.subresource.as_deref().unwrap_or_default(),
+            notes: Some(&call.notes),
             ..WriteOptions::default()
         };
         if options.manager.chars().count() > MANAGER_LENGTH || options.manager.chars().any(char::is_control) {

@@ -1,71 +1,73 @@
-//! One stored object served as several versions: events, which two groups show under different field names.
+//! One stored object served as several versions: from the form in which it is stored to the one of a route, and back.
+//!
+//! What the forms are is `naru_api::convert`'s; here it is only done where a route has another one than the store.
 
 use std::borrow::Cow;
 
-use naru_api::Kind;
+use bytes::Bytes;
+use naru_api::convert::convert;
 use serde_json::Value;
 
+use crate::extension::form;
 use crate::object;
 use crate::routes::Route;
-use bytes::Bytes;
-
-/// Field names of `v1 Event` and of `events.k8s.io/v1 Event`.
-const EVENT_FIELDS: [(&str, &str); 7] = [
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("reportingComponent", "reportingController"),
-];
 
 /// An object in the form in which its kind is stored.
 pub(crate) fn to_stored(route: &Route, object: Value) -> Value {
+    if route.custom.is_some() {
+        return form::to_stored(route, object);
+    }
     match &route.stored {
         None => object,
-        Some(stored) => renamed(object, stored, |(stored, served)| (served, stored)),
+        Some(stored) => convert(&route.kind, stored, object),
     }
 }
 
 /// An object in the form in which the route serves it.
 pub(crate) fn to_served(route: &Route, object: Value) -> Value {
+    if let Some(custom) = &route.custom {
+        return form::to_served(route, custom, object);
+    }
     match &route.stored {
         None => object,
-        Some(_) => renamed(object, &route.kind, |pair| pair),
+        Some(stored) => convert(stored, &route.kind, object),
     }
 }
 
 /// As [`to_served`], without copying where nothing changes.
 pub(crate) fn shown<'o>(route: &Route, object: &'o Value) -> Cow<'o, Value> {
-    match &route.stored {
-        None => Cow::Borrowed(object),
-        Some(_) => Cow::Owned(to_served(route, object.clone())),
-    }
+    let as_it_is = match &route.custom {
+        Some(custom) => form::is_served(route, custom, object),
+        None => route.stored.is_none(),
+    };
+    if as_it_is { Cow::Borrowed(object) } else { Cow::Owned(to_served(route, object.clone())) }
 }
 
 /// Served bytes in the form in which the route serves them; the same bytes for almost every route.
 pub(crate) fn served(route: &Route, bytes: &Bytes) -> Bytes {
+    if let Some(custom) = &route.custom {
+        return form::served(route, custom, bytes);
+    }
     match &route.stored {
         None => bytes.clone(),
         Some(_) => to_served(route, object::parse(bytes)).to_string().into(),
     }
 }
 
-fn renamed(
-    mut object: Value,
-    kind: &Kind,
-    direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
-) -> Value {
-    let Some(fields) = object.as_object_mut() else { return object };
-    for (from, to) in EVENT_FIELDS.map(direction) {
-        if let Some(value) = fields.remove(from) {
-            fields.insert(to.to_owned(), value);
-        }
+/// Whether stored bytes are what the route serves of them.
+pub(crate) fn is_as_served(route: &Route, bytes: &[u8]) -> bool {
+    match &route.custom {
+        Some(custom) => form::is_as_served(route, custom, bytes),
+        None => route.stored.is_none(),
     }
-    fields.insert("apiVersion".to_owned(), kind.api_version().into());
-    fields.insert("kind".to_owned(), kind.kind.as_ref().into());
-    object
+}
+
+/// A stored object as it would be stored now, and whether that is something else: users change what their kinds are.
+pub(crate) fn to_current(route: &Route, object: Value) -> (Value, bool) {
+    match &route.custom {
+        Some(custom) => form::to_current(route, custom, object),
+        None => (object, false),
+    }
 }
 
 #[cfg(test)]
@@ -75,16 +77,13 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_event_is_the_same_in_both_groups() {
+    fn a_route_shows_what_is_stored_in_its_own_form() {
         let routes = crate::routes::Routes::of(&Registry::builtin());
         let route = routes.find("events.k8s.io", "v1", "events").expect("served");
-        let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "count": 2,
-            "involvedObject": {"kind": "Pod", "name": "web"}, "message": "hello", "reason": "Started"});
-        let newer = to_served(route, event.clone());
-        assert_eq!(
-            (&newer["apiVersion"], &newer["note"], &newer["regarding"]["name"]),
-            (&json!("events.k8s.io/v1"), &json!("hello"), &json!("web"))
-        );
-        assert_eq!(to_stored(route, newer), event);
+        let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "message": "hello"});
+        assert_eq!(to_served(route, event.clone())["note"], "hello");
+        assert_eq!(to_stored(route, to_served(route, event.clone())), event);
+        let route = routes.find("", "v1", "events").expect("served");
+        assert_eq!(to_served(route, event.clone()), event);
     }
 }

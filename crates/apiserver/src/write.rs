@@ -10,7 +10,9 @@ use naru_api::Status;
 use naru_store::{CommitError, Entry, Key, Revision, StoreError};
 use std::sync::Arc;
 
+use crate::admission::quota::Charge;
 use crate::authorization::index::COLLECTIONS as RBAC;
+use crate::extension;
 use crate::state::Core;
 
 /// What must be true of an object for a plan to hold.
@@ -35,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) release: Vec<Key>,
     /// Objects that come along where they are not there yet.
     pub(crate) along: Vec<(Key, Bytes)>,
+    /// Quotas that pay for it.
+    pub(crate) charges: Vec<Charge>,
 }
 
 /// Why a plan did not hold.
@@ -69,12 +73,36 @@ impl Plan {
     }
 
     pub(crate) fn delete(key: Key, expect: Expect) -> Plan {
-        Plan { key, expect, put: None, namespace: None, reserve: vec![], release: vec![], along: vec![] }
+        Plan {
+            key,
+            expect,
+            put: None,
+            namespace: None,
+            reserve: vec![],
+            release: vec![],
+            along: vec![],
+            charges: vec![],
+        }
+    }
+
+    /// The definition of the kind that an object is to be made of, which must still take some; none for kinds that
+    /// nobody defined.
+    fn definition(&self, core: &Core) -> Option<Key> {
+        let collection = self.key.collection();
+        let defined = || core.serving().registry.by_collection(collection).is_none_or(|kind| kind.custom().is_some());
+        let made = self.expect == Expect::Absent && self.put.is_some();
+        (made && defined()).then(|| Key::new(extension::COLLECTION, "", collection))
     }
 
     /// Commits and answers the object as it now is, or, for a deletion, as it last was.
     pub(crate) async fn commit(self, core: &Core) -> Result<Arc<Entry>, Failure> {
+        let definition = self.definition(core);
+        let mut ending = false;
         let committed = core.store.commit(|txn| {
+            ending = definition.as_ref().is_some_and(|key| !extension::takes_objects(txn.get(key).as_deref()));
+            if ending {
+                return Err(Refusal::Changed);
+            }
             if let Some((key, seen)) = &self.namespace
                 && txn.get(key).map(|e| e.modified) != Some(*seen)
             {
@@ -84,6 +112,12 @@ impl Plan {
                 (Expect::Absent, Some(_)) => return Err(Refusal::Exists),
                 (Expect::At(seen), now) if now != Some(seen) => return Err(Refusal::Changed),
                 _ => {}
+            }
+            if self.charges.iter().any(|charge| txn.get(&charge.key).map(|e| e.modified) != Some(charge.seen)) {
+                return Err(Refusal::Changed);
+            }
+            for charge in &self.charges {
+                txn.put(charge.key.clone(), charge.stored.clone());
             }
             for (key, value) in &self.reserve {
                 if txn.get(key).is_some() {
@@ -105,9 +139,15 @@ impl Plan {
             }
             Ok(())
         });
-        let committed = committed.await.map_err(failure)?;
+        let committed = match committed.await {
+            Err(_) if ending => return Err(extension::refuse_new(self.key.collection()).into()),
+            committed => committed.map_err(failure)?,
+        };
         if RBAC.contains(&self.key.collection()) {
             follow(core, committed.revision).await;
+        }
+        if self.key.collection() == extension::COLLECTION {
+            extension::wait(core, self.key.name(), committed.revision).await;
         }
         let change = committed.changes.iter().find(|c| c.key == self.key);
         let object = change.and_then(|c| c.object()).cloned();

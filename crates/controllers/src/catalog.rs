@@ -1,14 +1,17 @@
 //! The essence of every object of every kind: whose it is and what holds it.
 //!
 //! Garbage collection and the end of a namespace concern all kinds alike, so they read one catalog of metadata and
-//! know no kind by name.
+//! know no kind by name. Kinds come and go while the controllers run; who reads the catalog is told of each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use naru_api::Registry;
 use naru_client::{Client, Informer, ObjectRef, Resource};
+use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::views::{self, Owner};
 
@@ -36,15 +39,59 @@ pub(crate) struct Collection {
 
 /// Every stored kind. Events and leases are left out: they own nothing, nobody owns them, and they change all the time.
 pub(crate) struct Catalog {
-    pub(crate) collections: Vec<Collection>,
+    known: RwLock<Known>,
+    listeners: Mutex<Vec<Box<dyn Listener>>>,
+}
+
+#[derive(Default)]
+struct Known {
+    collections: Vec<Arc<Collection>>,
     by_kind: HashMap<(String, String), Resource>,
 }
 
+/// Whoever is to know of every collection.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// A collection is followed: it was there when the listener came, or is new.
+    fn added(&self, collection: &Collection);
+
+    /// A collection is no longer there, nor are these objects.
+    fn gone(&self, collection: &Collection) {
+        let _ = collection;
+    }
+}
+
 impl Catalog {
-    /// Starts to follow every kind of the registry.
-    pub(crate) fn start(client: &Client, registry: &Registry) -> Arc<Catalog> {
-        let mut collections: Vec<Collection> = Vec::new();
-        let mut by_kind = HashMap::new();
+    /// Starts to follow every kind that is served, and those to come until `shutdown`.
+    pub(crate) fn start(
+        client: &Client,
+        mut kinds: watch::Receiver<Arc<Registry>>,
+        shutdown: CancellationToken,
+    ) -> Arc<Catalog> {
+        let catalog = Arc::new(Catalog { known: RwLock::default(), listeners: Mutex::default() });
+        let registry = kinds.borrow_and_update().clone();
+        catalog.follow(client, &registry);
+        let (client, following) = (client.clone(), Arc::downgrade(&catalog));
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    changed = kinds.changed() => if changed.is_err() { return },
+                }
+                let Some(catalog) = following.upgrade() else { return };
+                let registry = kinds.borrow_and_update().clone();
+                catalog.follow(&client, &registry);
+            }
+        });
+        catalog
+    }
+
+    /// Follows these kinds and no others.
+    fn follow(&self, client: &Client, registry: &Registry) {
+        // Held throughout: a listener that comes meanwhile is told of each collection once.
+        let listeners = self.listeners.lock();
+        let before = self.collections();
+        let mut next = Known::default();
+        let mut new = Vec::new();
         for kind in registry.iter().filter(|kind| kind.is_stored()) {
             let resource = Resource {
                 group: kind.group.clone(),
@@ -53,35 +100,57 @@ impl Catalog {
                 plural: kind.plural.clone(),
                 namespaced: kind.is_namespaced(),
             };
-            by_kind.insert((resource.api_version(), kind.kind.to_string()), resource.clone());
-            let again = collections
-                .iter()
-                .any(|known| known.resource.group == resource.group && known.resource.plural == resource.plural);
-            if again || ["events", "leases"].contains(&&*resource.plural) {
+            next.by_kind.insert((resource.api_version(), kind.kind.to_string()), resource.clone());
+            let again = next.collections.iter().any(|known| same_objects(&known.resource, &resource));
+            if again || ["events", "leases"].contains(&&*resource.plural) && kind.custom().is_none() {
                 continue;
             }
-            let objects = Informer::builder(resource.clone(), views::read::<Essence>).start(client);
-            collections.push(Collection { resource, objects });
+            let collection = before.iter().find(|known| known.resource == resource).cloned().unwrap_or_else(|| {
+                let objects = Informer::builder(resource.clone(), views::read::<Essence>).start(client);
+                let collection = Arc::new(Collection { resource, objects });
+                new.push(collection.clone());
+                collection
+            });
+            next.collections.push(collection);
         }
-        Arc::new(Catalog { collections, by_kind })
+        let left = |known: &&Arc<Collection>| {
+            !next.collections.iter().any(|other| same_objects(&other.resource, &known.resource))
+        };
+        let gone: Vec<_> = before.iter().filter(left).cloned().collect();
+        *self.known.write() = next;
+        for listener in listeners.iter() {
+            new.iter().for_each(|collection| listener.added(collection));
+            gone.iter().for_each(|collection| listener.gone(collection));
+        }
     }
 
-    /// Waits until every collection is known.
+    /// Tells a listener of every collection there is and will be.
+    pub(crate) fn listen(&self, listener: impl Listener) {
+        let mut listeners = self.listeners.lock();
+        self.collections().iter().for_each(|collection| listener.added(collection));
+        listeners.push(Box::new(listener));
+    }
+
+    /// Every collection.
+    pub(crate) fn collections(&self) -> Vec<Arc<Collection>> {
+        self.known.read().collections.clone()
+    }
+
+    /// Waits until every collection is known that is there now.
     pub(crate) async fn synced(&self) {
-        for collection in &self.collections {
+        for collection in self.collections() {
             collection.objects.synced().await;
         }
     }
 
     /// The resource of an owner reference's kind.
-    pub(crate) fn resource_of(&self, owner: &Owner) -> Option<&Resource> {
-        self.by_kind.get(&(owner.api_version.clone(), owner.kind.clone()))
+    pub(crate) fn resource_of(&self, owner: &Owner) -> Option<Resource> {
+        self.known.read().by_kind.get(&(owner.api_version.clone(), owner.kind.clone())).cloned()
     }
 
     /// What a namespace holds.
     pub(crate) fn contents(&self, namespace: &str) -> Vec<Held> {
-        let namespaced = self.collections.iter().filter(|collection| collection.resource.namespaced);
-        let held = |collection: &Collection| {
+        let held = |collection: &Arc<Collection>| {
             let objects = collection.objects.list_in(namespace);
             objects
                 .into_iter()
@@ -94,8 +163,13 @@ impl Catalog {
                 })
                 .collect::<Vec<_>>()
         };
-        namespaced.flat_map(held).collect()
+        self.collections().iter().filter(|collection| collection.resource.namespaced).flat_map(held).collect()
     }
+}
+
+/// Whether two resources are the same objects, perhaps in another version.
+fn same_objects(one: &Resource, other: &Resource) -> bool {
+    one.group == other.group && one.plural == other.plural
 }
 
 /// One object in a namespace.

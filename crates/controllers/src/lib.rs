@@ -44,4 +44,4 @@ pub use driver::{Controller, ControllerStatus, DriverOptions, Failure, Iteration
 pub use node::Presence;
 pub use plan::{Notice, Plan, Write};
 pub use rebalance::{Planned, REBALANCE, Request as RebalanceRequest, rehearse};
-pub use start::{Controllers, Options, start};
+pub use start::{Controllers, Options, Pulse, start};

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use jiff::{SignedDuration, Timestamp};
 use naru_api::{Ranges, Registry};
 use naru_client::Client;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -34,8 +35,8 @@ use crate::storage::{Claims, Volumes};
 /// How controllers are set up.
 #[derive(Clone)]
 pub struct Options {
-    /// The kinds that are served.
-    pub registry: Arc<Registry>,
+    /// The kinds that are served, whenever they change.
+    pub kinds: watch::Receiver<Arc<Registry>>,
     /// The cluster authority's certificate (PEM), which every namespace's pods find in `kube-root-ca.crt`.
     pub authority: String,
     /// How long a node may go without renewing its lease before it counts as lost, also one that is connected.
@@ -63,7 +64,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            registry: Registry::builtin(),
+            kinds: watch::channel(Registry::builtin()).1,
             authority: String::new(),
             node_grace: Duration::from_secs(40),
             node_gone: Duration::from_secs(1),
@@ -91,11 +92,15 @@ pub struct Controllers {
     cluster: Arc<Cluster>,
 }
 
+/// Tells which controllers have stopped.
+#[derive(Clone, Debug)]
+pub struct Pulse(Vec<(&'static str, tokio::task::AbortHandle)>);
+
 /// Starts the informers, waits until they know everything, and starts every controller. Ends when `shutdown` is
 /// cancelled and the turns under way are over.
 pub async fn start(client: Client, options: Options, shutdown: CancellationToken) -> Controllers {
     let cluster = Cluster::start(&client, options.clock.clone());
-    let catalog = Catalog::start(&client, &options.registry);
+    let catalog = Catalog::start(&client, options.kinds, shutdown.clone());
     cluster.synced().await;
     catalog.synced().await;
     let set = Set { options: options.driver, shutdown };
@@ -152,6 +157,11 @@ impl Controllers {
         self.running.iter().map(Running::status).collect()
     }
 
+    /// What tells, as long as this process lives, which of them have stopped.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.running.iter().map(Running::pulse).collect())
+    }
+
     /// What they see.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
@@ -162,5 +172,13 @@ impl Controllers {
         for running in self.running {
             running.ended().await;
         }
+    }
+}
+
+impl Pulse {
+    /// The names of those that have stopped: of the scheduler alone, or of all others.
+    pub fn stopped(&self, scheduler: bool) -> Vec<&'static str> {
+        let of = self.0.iter().filter(|(name, _)| (*name == "scheduler") == scheduler);
+        of.filter(|(_, task)| task.is_finished()).map(|(name, _)| *name).collect()
     }
 }

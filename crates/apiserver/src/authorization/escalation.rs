@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn whoever_may_write_roles_cannot_make_themselves_master() {
-        let mut follower = super::super::Follower::default();
+        let mut follower = crate::authorization::index::Follower::default();
         let role = json!({"rules": [{"apiGroups": [GROUP], "resources": ["roles", "rolebindings"], "verbs": ["*"]}]});
         // `*` holds `escalate` and `bind` too, so name the verbs.
         let careful =

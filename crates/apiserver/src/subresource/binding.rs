@@ -2,34 +2,55 @@
 
 use http::{Response, StatusCode};
 use jiff::Timestamp;
-use naru_api::{Status, meta};
+use naru_api::{FieldError, Kind, Status, meta};
 use serde_json::{Value, json};
 
 use crate::call::Call;
-use crate::verbs::WriteOptions;
+use crate::routes::Route;
 use crate::verbs::update::{Part, raise_generation, update};
+use crate::verbs::{WriteOptions, create};
 use crate::wire::body::RequestBody;
 use crate::wire::payload::Payload;
 use crate::wire::respond;
 
-/// Answers POST of a `v1 Binding`.
+/// Answers POST of a `v1 Binding` below a pod.
 ///
 /// # Errors
 /// 409 when the pod has a node or is being deleted.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
     let binding = call.document(body).await?;
+    assign(call, call.route, call.name(), &binding).await
+}
+
+/// Answers POST of a `v1 Binding` to its own collection: it has the name of its pod.
+///
+/// # Errors
+/// As [`answer`], and 404 without such a pod.
+pub(crate) async fn post(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let (mut binding, _) = call.object(body, WriteOptions::of(call)?).await?;
+    create::place(call.route, call.namespace(), &mut binding)?;
+    let name = meta::name(&binding).to_owned();
+    if name.is_empty() {
+        let missing = FieldError::required("metadata.name", "name or generateName is required");
+        return Err(Status::invalid(&call.route.kind, "", vec![missing]));
+    }
+    let pods = call.core.route("", "v1", "pods")?;
+    assign(call, &pods, &name, &binding).await
+}
+
+async fn assign(call: &Call<'_>, pods: &Route, name: &str, binding: &Value) -> Result<Response<Payload>, Status> {
     let target = binding["target"]["name"].as_str().filter(|n| !n.is_empty());
     let node = target.ok_or_else(|| Status::bad_request("target.name: name the node to bind the pod to"))?;
-    let change = |pod: &Value| bind(call, pod, &binding, node);
+    let change = |pod: &Value| bind(&pods.kind, pod, binding, node);
     let options = WriteOptions::of(call)?;
-    update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?;
+    update(call.core, call.user, pods, (call.namespace(), name), Part::Trusted, &change, options).await?;
     let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     Ok(respond::value(StatusCode::CREATED, call.accepted.media, &status))
 }
 
-fn bind(call: &Call<'_>, pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
-    let name = call.name();
-    let conflict = |why: String| Err(Status::conflict(&call.route.kind, name, &why));
+fn bind(pods: &Kind, pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
+    let name = meta::name(pod);
+    let conflict = |why: String| Err(Status::conflict(pods, name, &why));
     let present = meta::text(pod, "spec.nodeName");
     if !present.is_empty() {
         return conflict(format!("pod {name} is already assigned to node {present:?}"));

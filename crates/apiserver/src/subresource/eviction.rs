@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::call::Call;
 use crate::object;
 use crate::verbs::WriteOptions;
-use crate::verbs::delete::{DeleteOptions, delete};
+use crate::verbs::delete::{By, DeleteOptions, delete};
 use crate::verbs::update::{Part, update};
 use crate::wire::body::RequestBody;
 use crate::wire::payload::Payload;
@@ -43,7 +43,8 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
             }
         }
     }
-    delete(call.core, call.route, call.place(), &options).await?;
+    let by = By { user: call.user, notes: Some(&call.notes) };
+    delete(call.core, by, call.route, call.place(), &options).await?;
     let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     Ok(respond::value(StatusCode::CREATED, call.accepted.media, &status))
 }

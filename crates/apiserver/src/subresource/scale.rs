@@ -1,7 +1,8 @@
 //! The replica count of an object, seen as `autoscaling/v1 Scale` whatever its kind.
 
 use http::{Response, StatusCode};
-use naru_api::{LabelSelector, Status, meta, patch};
+use naru_api::{Kind, LabelSelector, Status, meta, patch};
+use naru_crd::JsonPath;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -9,6 +10,7 @@ use crate::object;
 use crate::verbs::WriteOptions;
 use crate::verbs::patch::Patch;
 use crate::verbs::update::{Part, update};
+use crate::versions;
 use crate::wire::body::RequestBody;
 use crate::wire::path::Verb;
 use crate::wire::payload::Payload;
@@ -25,6 +27,12 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
             let key = call.route.key(call.namespace(), call.name());
             let snapshot = call.core.store.snapshot();
             let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;
+            let object = versions::to_served(call.route, object::parse(&entry.served));
+            let missing = call.route.kind.custom().and_then(|version| version.scale.as_ref());
+            if let Some(scale) = missing.filter(|scale| scale.wanted.first(&object).is_none()) {
+                let path = scale.wanted.dotted();
+                return Err(Status::internal(format!("the spec replicas field {path:?} does not exist")));
+            }
             entry.served.clone()
         }
         Verb::Update => {
@@ -35,7 +43,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
         Verb::Patch => {
             let patch = Patch::read(call, body).await?;
             let change = |present: &Value| {
-                let mut scale = scale_of(present);
+                let mut scale = scale_of(&call.route.kind, present);
                 meta::unset(&mut scale, "resourceVersion");
                 match &patch {
                     Patch::Json(bytes) => patch::json(&mut scale, bytes)?,
@@ -48,10 +56,17 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
         }
         _ => return Err(Status::method_not_allowed(&call.route.kind, call.method.as_str())),
     };
-    Ok(respond::value(StatusCode::OK, call.accepted.media, &scale_of(&object::parse(&served))))
+    let object = versions::to_served(call.route, object::parse(&served));
+    Ok(respond::value(StatusCode::OK, call.accepted.media, &scale_of(&call.route.kind, &object)))
 }
 
-fn scale_of(object: &Value) -> Value {
+/// How many replicas are wanted and seen, and the selector of pods as text.
+fn numbers(kind: &Kind, object: &Value) -> (i64, i64, String) {
+    if let Some(scale) = kind.custom().and_then(|version| version.scale.as_ref()) {
+        let number = |path: &JsonPath| path.first(object).and_then(Value::as_i64).unwrap_or(0);
+        let selector = scale.selector.as_ref().and_then(|path| path.first(object)).and_then(Value::as_str);
+        return (number(&scale.wanted), number(&scale.observed), selector.unwrap_or_default().to_owned());
+    }
     let selector = &object["spec"]["selector"];
     let selector = if selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some() {
         LabelSelector::from_object(selector).map(|s| s.to_string()).unwrap_or_default()
@@ -60,6 +75,12 @@ fn scale_of(object: &Value) -> Value {
         let pairs = selector.as_object().into_iter().flatten();
         pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
     };
+    let number = |value: &Value| value.as_i64().unwrap_or(0);
+    (number(&object["spec"]["replicas"]), number(&object["status"]["replicas"]), selector)
+}
+
+fn scale_of(kind: &Kind, object: &Value) -> Value {
+    let (wanted, observed, selector) = numbers(kind, object);
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(field) {
@@ -67,8 +88,7 @@ fn scale_of(object: &Value) -> Value {
         }
     }
     json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": { "replicas": object["spec"]["replicas"].as_i64().unwrap_or(0) },
-        "status": { "replicas": object["status"]["replicas"].as_i64().unwrap_or(0), "selector": selector } })
+        "spec": { "replicas": wanted }, "status": { "replicas": observed, "selector": selector } })
 }
 
 fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Value, Status> {
@@ -93,6 +113,13 @@ fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Value, St
             meta::unset(&mut new, "resourceVersion");
         }
     }
-    new["spec"]["replicas"] = replicas.into();
+    match kind.custom().and_then(|version| version.scale.as_ref()) {
+        Some(scale) if !scale.wanted.set(&mut new, replicas.into()) => {
+            let text = format!("{} cannot be set: what it lies in is no object", scale.wanted.dotted());
+            return Err(Status::bad_request(text));
+        }
+        Some(_) => {}
+        None => new["spec"]["replicas"] = replicas.into(),
+    }
     Ok(new)
 }

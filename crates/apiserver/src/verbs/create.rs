@@ -5,7 +5,8 @@ use naru_api::{Kind, Status, admit, meta, validate};
 use serde_json::Value;
 
 use super::{ATTEMPTS, WriteOptions, Written};
-use crate::admission::{self, joining, namespace, request};
+use crate::admission::chain::{self, Operation, Options, Review};
+use crate::admission::{joining, namespace, request};
 use crate::authentication::member;
 use crate::authorization::{escalation, nodes};
 use crate::encode;
@@ -90,7 +91,20 @@ async fn attempt(
     if let Some(node) = member::node_of(user) {
         nodes::judge_create(node, kind.collection(), &object).map_err(|why| Status::forbidden(kind, &name, &why))?;
     }
-    let mut effects = admission::create(core, &snapshot, kind, &mut object)?;
+    let review = Review {
+        core,
+        snapshot: &snapshot,
+        user,
+        route,
+        operation: Operation::Create,
+        subresource: "",
+        namespace,
+        name: &name,
+        old: None,
+        options: Options::Write(options),
+        notes: options.notes,
+    };
+    let (mut effects, _) = chain::mutate(&review, &mut object).await?;
     if kind.collection().starts_with("certificatesigningrequests.") {
         effects = joining::sign(core, &snapshot, user, kind, &mut object)?;
     }
@@ -101,6 +115,7 @@ async fn attempt(
     if let Err(why) = escalation::check(&core.rbac.load(), user, &route.collection, namespace, &object) {
         return Err(Status::forbidden(kind, &name, &why).into());
     }
+    let charges = chain::validate(&review, Some(&object)).await?;
     let key = route.key(namespace, &name);
     if options.dry_run {
         if snapshot.get(&key).is_some() {
@@ -112,6 +127,7 @@ async fn attempt(
     let mut plan = Plan::put(key, Expect::Absent, stored);
     plan.namespace = home.or(effects.unchanged);
     (plan.reserve, plan.release, plan.along) = (effects.reserve, effects.release, effects.along);
+    plan.charges = charges;
     let entry = plan.commit(core).await?;
     Ok(Written { served: entry.served.clone(), changed: true })
 }

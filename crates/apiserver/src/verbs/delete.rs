@@ -11,10 +11,14 @@ use serde_json::{Value, json};
 use super::update::finalized;
 use super::{ATTEMPTS, Written};
 use crate::admission;
+use crate::admission::chain::{self, Operation, Options, Review};
+use crate::admission::notes::Notes;
 use crate::encode;
+use crate::extension;
 use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
+use crate::user::User;
 use crate::write::{Expect, Failure, Plan, unavailable};
 
 /// `meta/v1 DeleteOptions`.
@@ -52,6 +56,14 @@ pub(crate) enum Decision {
     Wait,
 }
 
+/// Who deletes.
+#[derive(Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub(crate) user: &'a User,
+    /// Where admission writes down what it has to say.
+    pub(crate) notes: Option<&'a Notes>,
+}
+
 /// How a deletion went.
 #[derive(Debug)]
 pub(crate) enum Deleted {
@@ -67,6 +79,7 @@ pub(crate) enum Deleted {
 /// 404 without such an object, 409 when a precondition does not hold, 403 for a namespace that every cluster has.
 pub(crate) async fn delete(
     core: &Core,
+    by: By<'_>,
     route: &Route,
     (namespace, name): (&str, &str),
     options: &DeleteOptions,
@@ -81,6 +94,20 @@ pub(crate) async fn delete(
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?;
         let old = object::parse(&entry.served);
         options.check(&route.kind, name, &old)?;
+        let review = Review {
+            core,
+            snapshot: &snapshot,
+            user: by.user,
+            route,
+            operation: Operation::Delete,
+            subresource: "",
+            namespace,
+            name,
+            old: Some(&old),
+            options: Options::Delete(options),
+            notes: by.notes,
+        };
+        chain::validate(&review, None).await?;
         let decision = decide(route.stored_kind(), &old, options, Timestamp::now());
         let (served, expect) = (entry.served.clone(), Expect::At(entry.modified));
         let plan = match &decision {
@@ -119,6 +146,7 @@ pub(crate) async fn delete(
 pub(crate) fn decide(kind: &Kind, object: &Value, options: &DeleteOptions, now: Timestamp) -> Decision {
     let mut new = object.clone();
     set_propagation(&mut new, options.propagation);
+    extension::ending::announce(kind, &mut new, now);
     let grace = grace(kind, object, options.grace);
     let held = !meta::finalizers(&new).is_empty() || (kind.collection() == "namespaces" && !finalized(object));
     if let Some(at) = meta::deletion_timestamp(object) {

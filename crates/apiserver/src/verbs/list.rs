@@ -174,7 +174,7 @@ fn partials(page: &Page) -> Payload {
 
 fn whole(route: &Route, page: Page, metadata: &Value) -> Payload {
     let head = format!("{}{metadata},\"items\":[", route.list_head);
-    if route.stored.is_some() {
+    if route.stored.is_some() || !page.entries.iter().all(|e| versions::is_as_served(route, &e.served)) {
         let items: Vec<Bytes> = page.entries.iter().map(|e| versions::served(route, &e.served)).collect();
         let bytes = items.iter().map(Bytes::len).sum();
         return pieces(head, items.into_iter(), bytes);

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use super::owners::Owners;
 use super::{ATTEMPTS, WriteOptions, Written};
+use crate::admission::chain::{self, Operation, Options, Review};
+use crate::admission::quota::Charge;
 use crate::admission::{self, Effects};
 use crate::authentication::member;
 use crate::authorization::{escalation, nodes};
@@ -55,9 +57,9 @@ pub(crate) async fn update(
         // What is refused by this state must be so for everybody: another server may have written.
         let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?.clone();
-        let old = object::parse(&entry.served);
+        let (old, outdated) = versions::to_current(route, object::parse(&entry.served));
         let wanted = change(&versions::shown(route, &old))?;
-        let update = Update { core, user, route, namespace, name, part, options };
+        let update = Update { core, user, route, namespace, name, part, options, outdated };
         match update.attempt(&snapshot, &entry, old, wanted).await {
             Ok(written) => return Ok(written),
             Err(Failure::Status(status)) => return Err(status),
@@ -75,6 +77,8 @@ struct Update<'a> {
     name: &'a str,
     part: Part,
     options: WriteOptions<'a>,
+    /// What is stored has no longer the form of its kind: it is written also when nothing else changes.
+    outdated: bool,
 }
 
 impl Update<'_> {
@@ -94,9 +98,9 @@ impl Update<'_> {
         admit::default(kind, &mut new);
         self.prepare(&old, &mut new);
         object::tidy(&mut new);
-        let effects = self.admit(snapshot, &old, &mut new)?;
+        let (effects, charges) = self.admit(snapshot, &old, &mut new).await?;
         owners.settle(kind, &old, &mut new, self.writer());
-        if new == old {
+        if new == old && !self.outdated {
             return Ok(Written { served: entry.served.clone(), changed: false });
         }
         if let Err(why) = escalation::check(&core.rbac.load(), self.user, &route.collection, self.namespace, &new) {
@@ -122,6 +126,7 @@ impl Update<'_> {
         if !gone {
             plan.reserve = effects.reserve;
             plan.release = effects.release;
+            plan.charges = charges;
         }
         match plan.commit(core).await {
             Ok(entry) => Ok(Written { served: entry.served.clone(), changed: true }),
@@ -195,15 +200,44 @@ impl Update<'_> {
         Writer { manager, subresource, now: Timestamp::now() }
     }
 
-    fn admit(&self, snapshot: &Snapshot, old: &Value, new: &mut Value) -> Result<Effects, Status> {
+    /// The request as admission sees it. What the server decides by itself is not asked about.
+    fn review<'r>(&'r self, snapshot: &'r Snapshot, old: &'r Value) -> Option<Review<'r>> {
+        let subresource = match self.part {
+            Part::Status => "status",
+            _ => self.options.subresource,
+        };
+        if subresource.is_empty() && self.part != Part::Main {
+            return None;
+        }
+        Some(Review {
+            core: self.core,
+            snapshot,
+            user: self.user,
+            route: self.route,
+            operation: Operation::Update,
+            subresource,
+            namespace: self.namespace,
+            name: self.name,
+            old: Some(old),
+            options: Options::Write(self.options),
+            notes: self.options.notes,
+        })
+    }
+
+    async fn admit(&self, snapshot: &Snapshot, old: &Value, new: &mut Value) -> Result<(Effects, Vec<Charge>), Status> {
         let kind = self.route.stored_kind();
         if let Some(node) = member::node_of(self.user) {
             let judged = nodes::judge_change(node, kind.collection(), old, new);
             judged.map_err(|why| Status::forbidden(kind, self.name, &why))?;
         }
+        let review = self.review(snapshot, old);
         let mut effects = Effects::default();
-        if self.part == Part::Main {
-            effects = admission::update(self.core, snapshot, kind, old, new)?;
+        if let Some(review) = &review {
+            let changed;
+            (effects, changed) = chain::mutate(review, new).await?;
+            if changed {
+                self.prepare(old, new);
+            }
         }
         if let (Some(added), true) = (added_finalizer(old, new), meta::is_deleting(old)) {
             let error = naru_api::FieldError::forbidden(
@@ -223,7 +257,14 @@ impl Update<'_> {
             }
             Part::Trusted => vec![],
         };
-        if errors.is_empty() { Ok(effects) } else { Err(Status::invalid(kind, self.name, errors)) }
+        if !errors.is_empty() {
+            return Err(Status::invalid(kind, self.name, errors));
+        }
+        let charges = match &review {
+            Some(review) => chain::validate(review, Some(new)).await?,
+            None => Vec::new(),
+        };
+        Ok((effects, charges))
     }
 }
 

@@ -22,6 +22,7 @@ use super::get::{reached, state};
 use super::selection::Selection;
 use crate::call::Call;
 use crate::encode::restamp;
+use crate::extension;
 use crate::represent::Form;
 use crate::state::Core;
 use crate::wire::negotiate::{Media, Shape};
@@ -173,6 +174,8 @@ impl Watching {
                     }
                     Err(WatchEnd::Closed) => self.over = true,
                 },
+                // What it shows is no longer so, or no longer there: clients begin anew.
+                () = extension::ended(&self.selection.route) => self.over = true,
                 () = self.ends.as_mut() => {
                     self.over = true;
                     let progress = self.watch.progress().filter(|_| self.bookmarks)?;
@@ -223,20 +226,25 @@ impl Watching {
             return self.frame(event, &restamp(&before.served, change.revision), columns);
         }
         let Some(entry) = change.object() else { return Bytes::new() };
-        match self.slot(event).filter(|_| !(columns && self.form.shape == Shape::Table)) {
+        match self.slot(event, change.revision).filter(|_| !(columns && self.form.shape == Shape::Table)) {
             Some(slot) => change.frames.get_or_encode(slot, || self.frame(event, &entry.served, false)),
             None => self.frame(event, &entry.served, columns),
         }
     }
 
-    /// Where frames of this form are remembered. Tables hold ages, which differ little; forms that few ask for are not.
-    fn slot(&self, event: Event) -> Option<usize> {
+    /// Where frames of this form are remembered. Tables hold ages, which differ little; forms that few ask for are not,
+    /// and none from before the kind was what it is now.
+    fn slot(&self, event: Event, revision: Revision) -> Option<usize> {
+        let route = &self.selection.route;
+        if route.stored.is_some() || route.custom.as_ref().is_some_and(|custom| revision < custom.since) {
+            return None;
+        }
         let form = match self.form.shape {
             Shape::Whole | Shape::Discovery => 0,
             Shape::Partial => 3,
             Shape::Table => return None,
         };
-        self.selection.route.stored.is_none().then_some(form + event as usize)
+        Some(form + event as usize)
     }
 
     fn frame(&self, event: Event, served: &Bytes, columns: bool) -> Bytes {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use naru_api::status::Status;
+use naru_api::status::{Reason, Status};
 use serde_json::Value;
 
 use super::negotiate::Media;
@@ -15,6 +15,9 @@ use super::payload::Payload;
 /// Bodies from this size on are compressed for clients elsewhere that accept it: below, the time costs more than the
 /// bytes. Kubernetes uses the same bound.
 const COMPRESS_FROM: usize = 128 << 10;
+
+/// What stands where nothing is.
+const NOTHING_THERE: &str = "404 page not found\n";
 
 /// A response with a JSON body.
 pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Payload> {
@@ -53,9 +56,18 @@ pub(crate) fn value(code: StatusCode, media: Media, value: &Value) -> Response<P
     document(code, media, Bytes::from(value.to_string()))
 }
 
+/// The refusal of a path that leads to no kind and no document. Clients look for the text: a `Status` would be one of a
+/// server that knows the kind.
+pub(crate) fn nothing_there() -> Status {
+    Status::new(Reason::NotFound, NOTHING_THERE)
+}
+
 /// The response of a refused request.
 pub(crate) fn refusal(status: &Status) -> Response<Payload> {
     let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if code == StatusCode::NOT_FOUND && status.message == NOTHING_THERE {
+        return text(code, NOTHING_THERE);
+    }
     let mut response = json(code, status.to_bytes());
     let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if seconds > 0 {

@@ -190,15 +190,6 @@ async fn a_service_keeps_what_it_has_and_gives_back_what_it_no_longer_needs() {
 }
 
 #[tokio::test]
-async fn limits_that_are_not_enforced_say_so() {
-    let world = World::start().await;
-    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}});
-    let answer = world.root().post("/api/v1/namespaces/default/resourcequotas", &quota).await;
-    answer.expect(201);
-    assert!(answer.headers["warning"].to_str().expect("text").contains("not enforced"));
-}
-
-#[tokio::test]
 async fn the_servers_own_service_comes_back() {
     let world = World::start().await;
     let root = world.root();

@@ -151,9 +151,11 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_asked() {
 async fn what_makes_no_sense_is_refused_in_the_words_of_the_protocol() {
     let world = World::start().await;
     let root = world.root();
+    for path in ["/api/v1/namespaces/default/nothings", "/apis/nobody.io/v1/things"] {
+        let answer = root.get(path).await;
+        assert_eq!((answer.code.as_u16(), answer.text()), (404, "404 page not found\n".to_owned()), "{path}");
+    }
     for (method, path, code) in [
-        (Method::GET, "/api/v1/namespaces/default/nothings", 404),
-        (Method::GET, "/apis/nobody.io/v1/things", 404),
         (Method::GET, "/nowhere", 404),
         (Method::POST, "/api/v1/configmaps", 405),
         (Method::PUT, MAPS, 405),

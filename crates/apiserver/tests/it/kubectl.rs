@@ -6,6 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::custom;
 use crate::support::{World, within};
 
 const MANIFEST: &str = "
@@ -193,7 +194,7 @@ async fn describes_kinds_and_their_fields() {
     k.ok("explain pods --recursive", &["containers", "image"]).await;
     k.ok("get all -A", &["service/kubernetes"]).await;
     k.ok("create deployment web --image=web:1", &["created"]).await;
-    k.fails("autoscale deploy web --max=3", "set the number of replicas").await;
+    k.ok("autoscale deploy web --max=3", &["autoscaled", "set the number of replicas"]).await;
     k.ok("create ingress i --rule=a.b/*=web:80", &["Warning: this Ingress is kept, but no ingress controller"]).await;
     k.ok("cluster-info", &["is running at"]).await;
     std::fs::write(k.world.dir.path().join("wrong.yaml"), MANIFEST.replace("replicas", "replicaz")).expect("a file");
@@ -230,4 +231,33 @@ async fn watches_waits_and_edits() {
     let waited = within(wait.wait_with_output()).await.expect("kubectl runs");
     assert!(waited.status.success(), "{waited:?}");
     k.ok("delete cm fresh --wait", &["deleted"]).await;
+}
+
+#[tokio::test]
+async fn defines_kinds_and_uses_them() {
+    let Some(k) = Kubectl::find().await else { return };
+    let file = |name: &str, object: &serde_json::Value| {
+        std::fs::write(k.world.dir.path().join(name), object.to_string()).expect("a file");
+    };
+    file("crd.yaml", &custom::definition());
+    file("widget.yaml", &custom::widget("a", "red"));
+    k.fails("apply -f widget.yaml", "no matches for kind \"Widget\" in version \"example.com/v1\"").await;
+    k.ok("apply -f crd.yaml", &["customresourcedefinition.apiextensions.k8s.io/widgets.example.com created"]).await;
+    k.ok("apply -f widget.yaml", &["widget.example.com/a created"]).await;
+    k.ok("apply -f widget.yaml", &["widget.example.com/a unchanged"]).await;
+    k.ok("wait --for=condition=Established crd/widgets.example.com --timeout=20s", &["condition met"]).await;
+    k.ok("get wd", &["NAME", "COLOR", "red"]).await;
+    k.ok("get toys -o name", &["widget.example.com/a"]).await;
+    k.ok("explain widgets.spec.color", &["FIELD: color", "<string>"]).await;
+    k.ok("api-resources --api-group=example.com", &["widgets", "wd", "Widget"]).await;
+    k.ok("scale widget a --replicas=3", &["scaled"]).await;
+    k.ok("get wd a -o jsonpath={.spec.copies}", &["3"]).await;
+    k.ok("patch wd a --type=merge -p {\"spec\":{\"color\":\"blue\"}}", &["patched"]).await;
+    k.ok("get wd --field-selector=spec.color=blue -o name", &["widget.example.com/a"]).await;
+    let mut wrong = custom::widget("b", "red");
+    wrong["spec"]["colour"] = "red".into();
+    file("wrong.yaml", &wrong);
+    k.fails("apply -f wrong.yaml", "unknown field \"spec.colour\"").await;
+    k.ok("delete crd widgets.example.com", &["deleted"]).await;
+    k.fails("get wd", "the server").await;
 }

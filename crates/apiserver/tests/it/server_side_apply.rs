@@ -119,7 +119,8 @@ async fn it_asks_for_a_manager_a_name_known_fields_and_rights() {
     apply(&root, &format!("{MAPS}/b"), "fieldManager=me", &map.to_string()).await.refused(400);
     let unknown = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatta: {}\n";
     for mode in ["Strict", "Warn", "Ignore"] {
-        let message = apply(&root, &path, &format!("fieldManager=me&fieldValidation={mode}"), unknown).await.refused(400);
+        let message =
+            apply(&root, &path, &format!("fieldManager=me&fieldValidation={mode}"), unknown).await.refused(400);
         assert!(message.contains(".datta: field not declared in schema"), "{message}");
     }
     let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: a\n  k: b\n";

@@ -12,20 +12,20 @@ use naru_store::History;
 use std::sync::Arc;
 
 /// The events of a watch, one after the other.
-struct Events {
+pub struct Events {
     body: Body,
     read: BytesMut,
 }
 
 impl Events {
-    async fn open(caller: &Caller, path: &str) -> Events {
+    pub async fn open(caller: &Caller, path: &str) -> Events {
         let response = caller.open(path).await;
         assert_eq!(response.status(), 200);
         Events { body: response.into_body(), read: BytesMut::new() }
     }
 
     /// The next event; `None` at the end.
-    async fn next(&mut self) -> Option<Value> {
+    pub async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(at) = self.read.iter().position(|b| *b == b'\n') {
                 let line = self.read.split_to(at + 1);
@@ -37,7 +37,7 @@ impl Events {
     }
 
     /// Type and name of the next event.
-    async fn step(&mut self) -> (String, String) {
+    pub async fn step(&mut self) -> (String, String) {
         let event = self.next().await.expect("an event");
         let name = event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         (event["type"].as_str().expect("a type").to_owned(), name)

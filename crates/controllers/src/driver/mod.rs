@@ -116,6 +116,11 @@ impl Running {
         self.board.read()
     }
 
+    /// Its name, and what tells whether it still runs.
+    pub(crate) fn pulse(&self) -> (&'static str, tokio::task::AbortHandle) {
+        (self.board.read().name, self.task.abort_handle())
+    }
+
     pub(crate) async fn ended(self) {
         // A panic of the loop has been reported by the runtime's hook.
         let _ = self.task.await;

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use naru_client::{DeleteOptions, ObjectRef, Propagation};
 use parking_lot::Mutex;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Collection, Listener};
 use crate::cluster::{ApplyError, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::plan::{Plan, Write};
@@ -41,7 +41,7 @@ impl Garbage {
             return Err(ApplyError::Bug { what: format!("cannot {what}: {} is not served", owner.api_version) });
         };
         let scope = if resource.namespaced { object.key.scope() } else { None };
-        let found = self.cluster.client.dynamic(resource.clone(), scope).get_opt(&owner.name).await;
+        let found = self.cluster.client.dynamic(resource, scope).get_opt(&owner.name).await;
         let found = found.map_err(|source| ApplyError::Write { what, source })?;
         Ok(found.is_some_and(|found| naru_api::meta::uid(&found) == owner.uid))
     }
@@ -59,28 +59,7 @@ impl Controller for Garbage {
     }
 
     fn watch(&self, keys: &Keys) {
-        for collection in &self.catalog.collections {
-            let (keys, graph) = (keys.clone(), self.graph.clone());
-            let resource = Arc::new(collection.resource.clone());
-            collection.objects.listen(move |change| {
-                let concerned = match &change.after {
-                    Some(object) => graph.lock().apply(Node {
-                        resource: resource.clone(),
-                        key: object.key.clone(),
-                        uid: object.uid.to_string(),
-                        deleting: object.deleting,
-                        meta: object.view.metadata.clone(),
-                    }),
-                    None => Vec::new(),
-                };
-                let gone = change
-                    .before
-                    .as_ref()
-                    .filter(|before| change.after.as_ref().is_none_or(|after| after.uid != before.uid));
-                let left = gone.map(|gone| graph.lock().remove(&gone.uid)).unwrap_or_default();
-                concerned.iter().chain(&left).for_each(|uid| keys.add(&ObjectRef::cluster(uid)));
-            });
-        }
+        self.catalog.listen(Following { keys: keys.clone(), graph: self.graph.clone() });
     }
 
     fn scan(&self) -> Vec<ObjectRef> {
@@ -114,6 +93,45 @@ impl Controller for Garbage {
             }
             self.cluster.apply(writes, plan.notices).await
         })
+    }
+}
+
+/// Draws the graph of owners, and makes due whom a change concerns.
+struct Following {
+    keys: Keys,
+    graph: Arc<Mutex<Graph>>,
+}
+
+impl Listener for Following {
+    fn added(&self, collection: &Collection) {
+        let (keys, graph) = (self.keys.clone(), self.graph.clone());
+        let resource = Arc::new(collection.resource.clone());
+        collection.objects.listen(move |change| {
+            let concerned = match &change.after {
+                Some(object) => graph.lock().apply(Node {
+                    resource: resource.clone(),
+                    key: object.key.clone(),
+                    uid: object.uid.to_string(),
+                    deleting: object.deleting,
+                    meta: object.view.metadata.clone(),
+                }),
+                None => Vec::new(),
+            };
+            let gone = change
+                .before
+                .as_ref()
+                .filter(|before| change.after.as_ref().is_none_or(|after| after.uid != before.uid));
+            let left = gone.map(|gone| graph.lock().remove(&gone.uid)).unwrap_or_default();
+            concerned.iter().chain(&left).for_each(|uid| keys.add(&ObjectRef::cluster(uid)));
+        });
+    }
+
+    /// The last deletions may not have been told: whoever follows a kind that goes is cut off.
+    fn gone(&self, collection: &Collection) {
+        for object in collection.objects.list() {
+            let concerned = self.graph.lock().remove(&object.uid);
+            concerned.iter().for_each(|uid| self.keys.add(&ObjectRef::cluster(uid)));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use naru_client::{DeleteOptions, ListOptions, ObjectRef};
 use serde_json::json;
 
-use crate::catalog::{Catalog, Held};
+use crate::catalog::{Catalog, Collection, Held, Listener};
 use crate::cluster::{ApplyError, BY_NETWORK, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::plan::{Plan, Write};
@@ -57,15 +57,7 @@ impl Controller for Namespaces {
                 }
             }
         });
-        for collection in self.catalog.collections.iter().filter(|collection| collection.resource.namespaced) {
-            let (keys, namespaces) = (keys.clone(), self.cluster.namespaces.clone());
-            collection.objects.listen(move |change| {
-                let key = ObjectRef::cluster(&change.key().namespace);
-                if namespaces.get_ref(&key).is_some_and(|namespace| namespace.deleting) {
-                    keys.add(&key);
-                }
-            });
-        }
+        self.catalog.listen(Contents { keys: keys.clone(), cluster: self.cluster.clone() });
     }
 
     fn scan(&self) -> Vec<ObjectRef> {
@@ -124,13 +116,38 @@ impl Namespaces {
             api.delete_all(&ListOptions::default(), &DeleteOptions::default()).await.map_err(failed)?;
         }
         let one = ListOptions { limit: 1, ..ListOptions::default() };
-        for collection in self.catalog.collections.iter().filter(|collection| collection.resource.namespaced) {
+        for collection in self.catalog.collections().iter().filter(|collection| collection.resource.namespaced) {
             let api = self.cluster.client.dynamic(collection.resource.clone(), Some(namespace));
-            if !api.list(&one).await.map_err(failed)?.items.is_empty() {
-                return Ok(false);
+            match api.list(&one).await {
+                Ok(list) if list.items.is_empty() => {}
+                Ok(_) => return Ok(false),
+                // The kind has just gone, with all its objects.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(failed(error)),
             }
         }
         Ok(true)
+    }
+}
+
+/// Makes a namespace that ends due when anything in it changes.
+struct Contents {
+    keys: Keys,
+    cluster: Arc<Cluster>,
+}
+
+impl Listener for Contents {
+    fn added(&self, collection: &Collection) {
+        if !collection.resource.namespaced {
+            return;
+        }
+        let (keys, namespaces) = (self.keys.clone(), self.cluster.namespaces.clone());
+        collection.objects.listen(move |change| {
+            let key = ObjectRef::cluster(&change.key().namespace);
+            if namespaces.get_ref(&key).is_some_and(|namespace| namespace.deleting) {
+                keys.add(&key);
+            }
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes when something goes.
 
-use naru_client::{DeleteOptions, Propagation};
+use naru_client::{DeleteOptions, PatchKind, Propagation, Resource};
 use serde_json::{Value, json};
 
 use crate::support::{World, deployments, replica_sets, resource};
@@ -91,4 +91,63 @@ async fn a_namespace_goes_with_everything_in_it() {
         let left = world.client.dynamic(resource.clone(), Some("shop")).list(&Default::default()).await.unwrap();
         assert!(left.items.is_empty(), "{} is left: {:?}", resource.plural, left.items);
     }
+}
+
+/// Defines widgets, of which the controllers learn while they run.
+async fn widgets(world: &World) -> Resource {
+    let definitions = resource("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", false);
+    let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let version = json!({ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } });
+    let spec = json!({ "group": "example.com", "scope": "Namespaced", "versions": [version],
+        "names": { "plural": "widgets", "kind": "Widget" } });
+    let definition = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "widgets.example.com" }, "spec": spec });
+    world.create(definitions, definition).await;
+    resource("example.com", "Widget", "widgets", true)
+}
+
+fn widget(namespace: &str, name: &str, owner: &Value) -> Value {
+    let mut metadata = json!({ "name": name, "namespace": namespace });
+    if !owner.is_null() {
+        metadata["ownerReferences"] = json!([{ "apiVersion": owner["apiVersion"], "kind": owner["kind"],
+            "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"] }]);
+    }
+    json!({ "apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_of_defined_kinds_own_and_are_owned() {
+    let world = World::start().await;
+    let widgets = widgets(&world).await;
+    let maps = resource("", "ConfigMap", "configmaps", true);
+    let first = world.create(widgets.clone(), widget("default", "first", &Value::Null)).await;
+    let mut map = widget("default", "map", &first);
+    (map["apiVersion"], map["kind"]) = ("v1".into(), "ConfigMap".into());
+    let map = world.create(maps.clone(), map).await;
+    world.create(widgets.clone(), widget("default", "last", &map)).await;
+    world.create(widgets.clone(), widget("default", "other", &Value::Null)).await;
+    world.client.dynamic(widgets.clone(), Some("default")).delete("first", &DeleteOptions::default()).await.unwrap();
+    world.until(&maps, "default", "map", Value::is_null).await;
+    world.until(&widgets, "default", "last", Value::is_null).await;
+    world.until(&widgets, "default", "other", Value::is_object).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_takes_objects_of_defined_kinds_with_it() {
+    let world = World::start().await;
+    let widgets = widgets(&world).await;
+    let namespaces = resource("", "Namespace", "namespaces", false);
+    let shop = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
+    world.create(namespaces.clone(), shop.clone()).await;
+    let mut held = widget("shop", "held", &Value::Null);
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    world.create(widgets.clone(), held).await;
+    world.client.dynamic(namespaces.clone(), None).delete("shop", &DeleteOptions::default()).await.unwrap();
+    world.until(&widgets, "shop", "held", |held| held["metadata"]["deletionTimestamp"].is_string()).await;
+    let remaining =
+        |namespace: &Value| namespace["status"]["conditions"].to_string().contains("widgets has 1 resource");
+    world.until(&namespaces, "", "shop", remaining).await;
+    let free = json!({ "metadata": { "finalizers": null } });
+    world.client.dynamic(widgets, Some("shop")).patch("held", PatchKind::Merge, &free).await.unwrap();
+    world.until(&namespaces, "", "shop", Value::is_null).await;
 }

@@ -75,7 +75,7 @@ impl World {
         let shutdown = CancellationToken::new();
         pretend_node(&client).await;
         let volumes = dir.path().join("volumes").to_str().expect("a plain path").to_owned();
-        let options = Options { authority: certificate, volumes, ..Options::default() };
+        let options = Options { authority: certificate, volumes, kinds: server.kinds(), ..Options::default() };
         let controllers = naru_controllers::start(client.clone(), options, shutdown.clone()).await;
         let pods = Informer::builder(pods(), |json| Ok(serde_json::from_slice(json)?)).start(&client);
         pods.synced().await;
@@ -134,6 +134,11 @@ impl World {
         .await;
         assert!(waited.is_ok(), "the pods never came to be as wanted, they are {last:#?}; {:#?}", self.failing());
         last
+    }
+
+    /// Asks the controllers to end.
+    pub fn stop(&self) {
+        self.shutdown.cancel();
     }
 
     fn failing(&self) -> Vec<String> {

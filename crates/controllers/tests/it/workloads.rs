@@ -287,3 +287,18 @@ async fn networks_count_their_pods() {
     world.create(deployments(), web).await;
     world.until(&networks, "", "shop-default", |network| network["status"]["members"] == 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controllers_that_stopped_are_told() {
+    let world = World::start().await;
+    let pulse = world.controllers.pulse();
+    assert!(pulse.stopped(true).is_empty() && pulse.stopped(false).is_empty());
+    world.stop();
+    let all = world.controllers.status().len();
+    let ended = async {
+        while pulse.stopped(true) != ["scheduler"] || pulse.stopped(false).len() != all - 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("all end");
+}

@@ -1,0 +1,220 @@
+//! Expressions about requests: the conditions of webhooks and policies, and what they may name.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use naru_api::{FieldError, Kind};
+use naru_cel::{Bindings, Budget, Env, Program, Type, Value as Cel};
+use naru_store::Key;
+use serde_json::{Value, json};
+
+use super::chain::Review;
+use crate::object;
+
+/// What all conditions of one webhook or policy may cost.
+const CONDITIONS_COST: u64 = 2_500_000;
+/// The most conditions that one may have.
+const CONDITIONS: usize = 64;
+/// What every expression may name.
+const NAMES: [&str; 3] = ["object", "oldObject", "request"];
+
+/// An expression, or why it cannot be used.
+pub(super) type Compiled = Result<Program, String>;
+
+/// A condition under which somebody is asked.
+#[derive(Debug)]
+pub(super) struct Condition {
+    name: String,
+    program: Compiled,
+}
+
+/// Compiles an expression that may name `more` besides the request and its objects, and gives one of `types`.
+pub(super) fn compile(text: &str, more: &[&str], types: &[Type]) -> Compiled {
+    let env = NAMES.iter().chain(more).fold(Env::new(), |env, name| env.with(*name, Type::Dyn));
+    match env.compile(text.trim()) {
+        Ok(program) if *program.result() == Type::Dyn || types.contains(program.result()) => Ok(program),
+        Ok(program) => {
+            let wanted: Vec<String> = types.iter().map(ToString::to_string).collect();
+            Err(format!("must evaluate to {} but got {}", wanted.join(" or "), program.result()))
+        }
+        Err(error) => Err(format!("compilation failed: {error}")),
+    }
+}
+
+// === impl Condition ===
+
+impl Condition {
+    /// Reads a list of conditions, which may name `more`.
+    pub(super) fn read(list: &Value, more: &[&str]) -> Vec<Condition> {
+        let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+        let one = |condition: &Value| Condition {
+            name: text(condition, "name"),
+            program: compile(&text(condition, "expression"), more, &[Type::Bool]),
+        };
+        list.as_array().into_iter().flatten().map(one).collect()
+    }
+
+    /// What is wrong with a list of conditions at `path`.
+    pub(super) fn faults(list: &Value, path: &str, more: &[&str]) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        let conditions = list.as_array().into_iter().flatten();
+        let count = conditions.clone().count();
+        if count > CONDITIONS {
+            faults.push(FieldError::too_many(path, count, CONDITIONS));
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for (at, condition) in conditions.enumerate() {
+            let path = format!("{path}[{at}]");
+            match condition["name"].as_str().filter(|name| !name.is_empty()) {
+                None => faults.push(FieldError::required(format!("{path}.name"), "")),
+                Some(name) if names.contains(&name) => {
+                    faults.push(FieldError::duplicate(format!("{path}.name"), &condition["name"]));
+                }
+                Some(name) => names.push(name),
+            }
+            faults.extend(fault(&condition["expression"], &format!("{path}.expression"), more, &[Type::Bool]));
+        }
+        faults
+    }
+}
+
+/// What is wrong with an expression at `path`.
+pub(super) fn fault(expression: &Value, path: &str, more: &[&str], types: &[Type]) -> Option<FieldError> {
+    let text = expression.as_str().unwrap_or_default();
+    if text.trim().is_empty() {
+        return Some(FieldError::required(path, ""));
+    }
+    compile(text, more, types).err().map(|why| FieldError::invalid(path, expression, why))
+}
+
+/// Whether all conditions hold. One that does not is enough, whatever became of the others.
+///
+/// # Errors
+/// With what went wrong, where none says no.
+pub(super) fn all_hold(conditions: &[Condition], variables: &Variables<'_>) -> Result<bool, String> {
+    let mut budget = Budget::new(CONDITIONS_COST);
+    let mut failed = None;
+    for Condition { name, program } in conditions {
+        match evaluate(program, variables, &mut budget) {
+            Ok(Cel::Bool(false)) => return Ok(false),
+            Ok(Cel::Bool(true)) => {}
+            Ok(other) => failed = Some(format!("condition {name:?} gave {} instead of a bool", other.type_name())),
+            Err(why) => failed = Some(format!("condition {name:?} failed: {why}")),
+        }
+    }
+    failed.map_or(Ok(true), Err)
+}
+
+/// Evaluates an expression.
+pub(super) fn evaluate(program: &Compiled, variables: &Variables<'_>, budget: &mut Budget) -> Result<Cel, String> {
+    match program {
+        Ok(program) => program.eval(variables, budget).map_err(|error| error.to_string()),
+        Err(why) => Err(why.clone()),
+    }
+}
+
+/// What expressions may name.
+pub(super) struct Variables<'a> {
+    review: &'a Review<'a>,
+    object: Option<&'a Value>,
+    made: [OnceCell<Cel>; 4],
+    /// Names of one's own.
+    pub(super) own: BTreeMap<&'static str, Cel>,
+}
+
+// === impl Variables ===
+
+impl<'a> Variables<'a> {
+    pub(super) fn new(review: &'a Review<'a>, object: Option<&'a Value>) -> Variables<'a> {
+        Variables { review, object, made: Default::default(), own: BTreeMap::new() }
+    }
+}
+
+impl Bindings for Variables<'_> {
+    fn get(&self, name: &str) -> Option<Cel> {
+        let json = |value: Option<&Value>| value.map_or(Cel::Null, Cel::from_json);
+        let once = |at: usize, make: &dyn Fn() -> Cel| Some(self.made[at].get_or_init(make).clone());
+        match name {
+            "object" => once(0, &|| json(self.object)),
+            "oldObject" => once(1, &|| json(self.review.old)),
+            "request" => once(2, &|| Cel::from_json(&request(self.review, &self.review.route.kind, self.object))),
+            "namespaceObject" => once(3, &|| {
+                let key = Key::new("namespaces", "", self.review.namespace);
+                let entry = self.review.snapshot.get(&key).filter(|_| !self.review.namespace.is_empty());
+                json(entry.map(|entry| object::parse(&entry.served)).as_ref())
+            }),
+            name => self.own.get(name).cloned(),
+        }
+    }
+}
+
+/// The request as webhooks and expressions see it, without the objects themselves.
+pub(super) fn request(review: &Review<'_>, shown: &Kind, object: Option<&Value>) -> Value {
+    let asked = &review.route.kind;
+    let group_version_kind = |kind: &Kind| {
+        // Subresources take objects of other kinds: what is sent says of which.
+        let own = object.filter(|_| !review.subresource.is_empty()).map(|object| {
+            let version = object["apiVersion"].as_str().unwrap_or_default();
+            let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
+            json!({"group": group, "version": version, "kind": object["kind"]})
+        });
+        own.unwrap_or_else(|| json!({"group": kind.group, "version": kind.version, "kind": kind.kind}))
+    };
+    let resource = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
+    let mut user = json!({"username": review.user.name, "groups": review.user.groups});
+    if !review.user.uid.is_empty() {
+        user["uid"] = review.user.uid.as_str().into();
+    }
+    if !review.user.extra.is_empty() {
+        user["extra"] = json!(review.user.extra);
+    }
+    let mut request = json!({
+        "kind": group_version_kind(shown), "resource": resource(shown),
+        "requestKind": group_version_kind(asked), "requestResource": resource(asked),
+        "operation": review.operation.as_str(), "userInfo": user, "dryRun": review.options.dry_run(),
+        "options": review.options.to_json(review.operation),
+    });
+    for (field, value) in [("name", review.name), ("namespace", review.namespace)] {
+        if !value.is_empty() {
+            request[field] = value.into();
+        }
+    }
+    // A namespace is in itself, as far as this is concerned.
+    if &*review.route.collection == "namespaces" && !review.name.is_empty() {
+        request["namespace"] = review.name.into();
+    }
+    if !review.subresource.is_empty() {
+        request["subResource"] = review.subresource.into();
+        request["requestSubResource"] = review.subresource.into();
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_that_mean_nothing_are_refused() {
+        let with = |conditions: Value| Condition::faults(&conditions, "conditions", &["params"]);
+        assert!(with(json!([{"name": "a", "expression": "object.metadata.name == params.name"}])).is_empty());
+        let wrong = with(json!([
+            {"name": "a", "expression": "object.metadata.name =="},
+            {"name": "a", "expression": "1 + 1"},
+            {"name": "", "expression": ""},
+            {"name": "b", "expression": "nobody == 1"},
+        ]));
+        let paths: Vec<&str> = wrong.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "conditions[0].expression",
+                "conditions[1].name",
+                "conditions[1].expression",
+                "conditions[2].name",
+                "conditions[2].expression",
+                "conditions[3].expression",
+            ]
+        );
+    }
+}
