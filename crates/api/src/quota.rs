@@ -63,15 +63,13 @@ pub fn collection_of(name: &str) -> &str {
 /// Whether a quota is about an object: all its scopes hold for it.
 pub fn covers(quota: &Value, collection: &str, object: &Value) -> bool {
     let spec = &quota["spec"];
-    let plain = spec["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let chosen = spec["scopeSelector"]["matchExpressions"].as_array().into_iter().flatten();
-    plain.map(|scope| holds(scope, "Exists", &Value::Null, collection, object)).all(|holds| holds)
-        && chosen
-            .map(|term| {
-                let text = |field: &str| term[field].as_str().unwrap_or_default();
-                holds(text("scopeName"), text("operator"), &term["values"], collection, object)
-            })
-            .all(|holds| holds)
+    let mut plain = spec["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut chosen = spec["scopeSelector"]["matchExpressions"].as_array().into_iter().flatten();
+    plain.all(|scope| holds(scope, "Exists", &Value::Null, collection, object))
+        && chosen.all(|term| {
+            let text = |field: &str| term[field].as_str().unwrap_or_default();
+            holds(text("scopeName"), text("operator"), &term["values"], collection, object)
+        })
 }
 
 /// What a quota limits that a pod's containers do not name: `cpu for: a,b`, each with its containers.
