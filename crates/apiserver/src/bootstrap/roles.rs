@@ -151,6 +151,7 @@ fn view() -> Value {
         rule(&["events.k8s.io"], &["events"], &READ),
         rule(&["networking.k8s.io"], &["ingresses", "ingresses/status", "networkpolicies"], &READ),
         rule(&["policy"], &["poddisruptionbudgets", "poddisruptionbudgets/status"], &READ),
+        rule(&["resource.k8s.io"], &["resourceclaims", "resourceclaims/status", "resourceclaimtemplates"], &READ),
         rule(&["naru.io"], &["projects", "projects/status"], &READ),
     ])
 }
@@ -186,6 +187,7 @@ fn edit() -> Value {
         rule(&["autoscaling"], &["horizontalpodautoscalers"], &WRITE),
         rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], &WRITE),
         rule(&["policy"], &["poddisruptionbudgets"], &WRITE),
+        rule(&["resource.k8s.io"], &["resourceclaims", "resourceclaimtemplates"], &WRITE),
         rule(&["naru.io"], &["projects"], &WRITE),
         rule(&["naru.io"], &["projects/apply"], &["create"]),
     ]);

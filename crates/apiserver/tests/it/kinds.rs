@@ -260,3 +260,24 @@ async fn the_newer_kinds_are_read_in_protobuf_too() {
         assert_eq!(made.pointer(pointer), Some(&json!(value)), "{made}");
     }
 }
+
+#[tokio::test]
+async fn who_edits_a_namespace_may_claim_devices_and_scale_there_and_no_more() {
+    let world = World::start().await;
+    let root = world.root();
+    let binding = json!({"metadata": {"name": "e"}, "subjects": [{"kind": "User", "name": "eve"}],
+        "roleRef": {"kind": "ClusterRole", "name": "edit"}});
+    root.post("/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", &binding).await.expect(201);
+    let eve = world.user("eve", &[]);
+    for (plural, code) in [
+        ("resourceclaims", 201),
+        ("resourceclaimtemplates", 201),
+        ("horizontalpodautoscalers", 201),
+        ("csistoragecapacities", 403),
+        ("validatingwebhookconfigurations", 403),
+    ] {
+        let kind = Registry::builtin().find(plural).expect("served").clone();
+        let answer = eve.post(&path(&kind), &sample(&kind).object).await;
+        assert_eq!(answer.code, code, "{plural}: {}", answer.text());
+    }
+}

@@ -21,6 +21,8 @@ pub struct World {
     /// Pods and nodes as the test sees them.
     pub pods: Informer<Value>,
     shutdown: CancellationToken,
+    /// Follows what is defined for as long as it is there.
+    _server: ApiServer,
     _dir: tempfile::TempDir,
 }
 
@@ -79,7 +81,7 @@ impl World {
         let controllers = naru_controllers::start(client.clone(), options, shutdown.clone()).await;
         let pods = Informer::builder(pods(), |json| Ok(serde_json::from_slice(json)?)).start(&client);
         pods.synced().await;
-        World { client, controllers, pods, shutdown, _dir: dir }
+        World { client, controllers, pods, shutdown, _server: server, _dir: dir }
     }
 
     /// Creates an object in the namespace that it names.
