@@ -8,14 +8,22 @@ use naru_crd::version_order;
 use super::{Kind, apps, core, groups, own};
 
 /// An immutable set of kinds. Adding one at run time makes a new registry ([`Registry::with`]) that shares the old
-/// entries, so that readers never lock.
+/// entries, so that readers never lock. There may be thousands of kinds that users define: a copy makes no texts, and
+/// neither does looking one up.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     kinds: Vec<Arc<Kind>>,
-    by_resource: HashMap<(String, String, String), usize>,
-    by_kind: HashMap<(String, String, String), usize>,
-    by_collection: HashMap<String, usize>,
+    /// Places of kinds in order of their group, version and plural.
+    by_resource: Vec<usize>,
+    /// Places of kinds in order of their group, version and name.
+    by_kind: Vec<usize>,
+    by_collection: HashMap<Arc<str>, usize>,
 }
+
+/// A text of a kind by which it can be found in its group and version.
+type Name = fn(&Kind) -> &str;
+const PLURAL: Name = |kind| &kind.plural;
+const KIND: Name = |kind| &kind.kind;
 
 /// Why a kind cannot be added.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -63,43 +71,64 @@ impl Registry {
 
     /// A registry without the kind of this plural, in none of its versions.
     pub fn without(&self, group: &str, plural: &str) -> Registry {
-        let mut next = Registry::default();
-        for kind in self.kinds.iter().filter(|kind| kind.group != group || kind.plural != plural) {
-            // What fitted together still does when there is less of it.
-            let added = next.add(kind.clone());
-            debug_assert!(added.is_ok(), "a registry repeats a kind: {added:?}");
+        let kept = self.kinds.iter().filter(|kind| kind.group != group || kind.plural != plural);
+        let kinds: Vec<Arc<Kind>> = kept.cloned().collect();
+        if kinds.len() == self.kinds.len() {
+            return self.clone();
+        }
+        // What fitted together still does when there is less of it.
+        let order = |name: Name| {
+            let mut order: Vec<usize> = (0..kinds.len()).collect();
+            order.sort_by_key(|at| key(&kinds[*at], name));
+            order
+        };
+        let (by_resource, by_kind) = (order(PLURAL), order(KIND));
+        let mut next = Registry { kinds, by_resource, by_kind, by_collection: HashMap::new() };
+        for at in 0..next.kinds.len() {
+            next.collect(at);
         }
         next
     }
 
     fn add(&mut self, kind: Arc<Kind>) -> Result<(), RegistryError> {
-        let key = |name: &str| (kind.group.to_string(), kind.version.to_string(), name.to_owned());
-        let (resource, name) = (key(&kind.plural), key(&kind.kind));
-        if self.by_resource.contains_key(&resource) {
-            return Err(RegistryError::ResourceTaken { resource: resource.2, api_version: kind.api_version() });
-        }
-        if self.by_kind.contains_key(&name) {
-            return Err(RegistryError::KindTaken { kind: name.2, api_version: kind.api_version() });
-        }
-        self.by_resource.insert(resource, self.kinds.len());
-        self.by_kind.insert(name, self.kinds.len());
-        if kind.stored_as.is_none() && kind.is_stored() {
-            self.by_collection.entry(kind.collection().to_owned()).or_insert(self.kinds.len());
-        }
+        let Err(resource_at) = self.find_by(&self.by_resource, PLURAL, key(&kind, PLURAL)) else {
+            let (resource, api_version) = (kind.plural.to_string(), kind.api_version());
+            return Err(RegistryError::ResourceTaken { resource, api_version });
+        };
+        let Err(kind_at) = self.find_by(&self.by_kind, KIND, key(&kind, KIND)) else {
+            return Err(RegistryError::KindTaken { kind: kind.kind.to_string(), api_version: kind.api_version() });
+        };
+        let at = self.kinds.len();
+        self.by_resource.insert(resource_at, at);
+        self.by_kind.insert(kind_at, at);
         self.kinds.push(kind);
+        self.collect(at);
         Ok(())
+    }
+
+    /// Notes whose the collection of a kind is.
+    fn collect(&mut self, at: usize) {
+        let kind = &self.kinds[at];
+        if kind.stored_as.is_none() && kind.is_stored() {
+            self.by_collection.entry(kind.collection().into()).or_insert(at);
+        }
+    }
+
+    /// Where a kind stands in an order, or where it would.
+    fn find_by(&self, order: &[usize], name: Name, wanted: Key<'_>) -> Result<usize, usize> {
+        order.binary_search_by(|at| key(&self.kinds[*at], name).cmp(&wanted))
     }
 
     /// The kind at a path.
     pub fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        let key = (group.to_owned(), version.to_owned(), plural.to_owned());
-        self.by_resource.get(&key).map(|i| &self.kinds[*i])
+        let at = self.find_by(&self.by_resource, PLURAL, (group, version, plural)).ok()?;
+        Some(&self.kinds[self.by_resource[at]])
     }
 
     /// The kind of an object.
     pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
-        let key = (group.to_owned(), version.to_owned(), kind.to_owned());
-        self.by_kind.get(&key).map(|i| &self.kinds[*i])
+        let at = self.find_by(&self.by_kind, KIND, (group, version, kind)).ok()?;
+        Some(&self.kinds[self.by_kind[at]])
     }
 
     /// The kind of an object, by its `apiVersion` and `kind` fields.
@@ -159,6 +188,13 @@ impl Registry {
     }
 }
 
+/// A group, a version and a name.
+type Key<'k> = (&'k str, &'k str, &'k str);
+
+fn key(kind: &Kind, name: Name) -> Key<'_> {
+    (&kind.group, &kind.version, name(kind))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +219,23 @@ mod tests {
             assert!(Arc::ptr_eq(found, kind), "{}", kind.group_kind());
             assert!(Arc::ptr_eq(gone.by_kind(group, version, &kind.kind).expect("still there"), kind));
         }
+    }
+
+    #[test]
+    fn a_path_and_a_name_are_given_once() {
+        let registry = fixture::registry();
+        let mut same_path = fixture::kind(&fixture::version());
+        same_path.kind = "Other".into();
+        let error = registry.with(same_path.clone()).expect_err("refused").to_string();
+        assert!(error.starts_with("resource crontabs of example.com/v1 is already served"), "{error}");
+        let mut same_kind = fixture::kind(&fixture::version());
+        same_kind.plural = "others".into();
+        let error = registry.with(same_kind).expect_err("refused").to_string();
+        assert!(error.starts_with("kind CronTab of example.com/v1 is already served"), "{error}");
+        same_path.version = "v2".into();
+        let found = registry.with(same_path).expect("another version");
+        assert_eq!(found.by_resource(CUSTOM, "v2", "crontabs").map(|k| k.kind.as_ref()), Some("Other"));
+        assert!(found.by_kind(CUSTOM, "v2", "CronTab").is_none() && found.by_kind(CUSTOM, "v1", "CronTab").is_some());
     }
 
     #[test]
