@@ -6,7 +6,7 @@ use http::Method;
 use naru_api::{Kind, Registry, Subresource};
 use serde_json::{Value, json};
 
-use crate::support::{Caller, PODS, World, pod};
+use crate::support::{Caller, PODS, World, pod, within};
 use crate::watching::Events;
 use samples::{Sample, sample};
 
@@ -62,7 +62,16 @@ async fn live(root: &Caller, kind: &Kind, sample: Sample) {
         // The object itself is no way to its state.
         let both = json!({"metadata": {"labels": {"seen": "twice"}}, "status": {"unheard": "of"}});
         assert_eq!(root.patch(&one, "merge-patch", &both).await.expect(200)["status"], state, "{of}");
+        let whole = root.get(&one).await.expect(200);
+        let answer = root.put(&path, &whole).await;
+        assert_eq!(answer.code, 200, "{of}: {}", answer.text());
     }
+    let mut whole = root.get(&one).await.expect(200);
+    whole["metadata"]["annotations"]["seen"] = "thrice".into();
+    let answer = root.put(&one, &whole).await;
+    assert_eq!(answer.code, 200, "{of}: {}", answer.text());
+    assert_eq!(answer.json()["metadata"]["annotations"]["seen"], "thrice", "{of}");
+    assert_eq!(root.put(&one, &whole).await.code, 409, "{of}: it is another one now");
     root.delete(&one).await.expect(200);
     assert_eq!(events.step().await, ("ADDED".to_owned(), sample.name.clone()), "{of}");
     if kind.is("", "Namespace") {
@@ -78,6 +87,23 @@ async fn live(root: &Caller, kind: &Kind, sample: Sample) {
         }
     }
     root.get(&one).await.refused(404);
+    all_at_once(root, &collection, &one, &sample).await;
+}
+
+/// Makes it again, and deletes whatever has its label.
+async fn all_at_once(root: &Caller, collection: &str, one: &str, sample: &Sample) {
+    let mut object = sample.object.clone();
+    object["metadata"]["labels"] = json!({"seen": "again"});
+    root.post(collection, &object).await.expect(201);
+    let deleted = root.delete(&format!("{collection}?labelSelector=seen%3Dagain")).await.expect(200);
+    assert_eq!(deleted["items"].as_array().map(Vec::len), Some(1), "{deleted}");
+    // A definition goes after its objects.
+    within(async {
+        while root.get(one).await.code != 404 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
