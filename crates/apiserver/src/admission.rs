@@ -5,8 +5,8 @@
 
 pub(crate) mod chain;
 pub(crate) mod claim;
-pub(crate) mod joining;
 mod expression;
+pub(crate) mod joining;
 mod limits;
 mod matching;
 pub(crate) mod namespace;

@@ -28,11 +28,14 @@ pub(super) struct Condition {
     program: Compiled,
 }
 
-/// Compiles an expression that may name `more` besides the request and its objects, and gives one of `types`.
+/// Compiles an expression that may name `more` besides the request and its objects, and gives one of `types`, or of any
+/// where none is named.
 pub(super) fn compile(text: &str, more: &[&str], types: &[Type]) -> Compiled {
     let env = NAMES.iter().chain(more).fold(Env::new(), |env, name| env.with(*name, Type::Dyn));
     match env.compile(text.trim()) {
-        Ok(program) if *program.result() == Type::Dyn || types.contains(program.result()) => Ok(program),
+        Ok(program) if types.is_empty() || *program.result() == Type::Dyn || types.contains(program.result()) => {
+            Ok(program)
+        }
         Ok(program) => {
             let wanted: Vec<String> = types.iter().map(ToString::to_string).collect();
             Err(format!("must evaluate to {} but got {}", wanted.join(" or "), program.result()))

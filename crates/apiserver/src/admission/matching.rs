@@ -67,8 +67,7 @@ impl Constraints {
             return None;
         }
         let found = if self.rules.is_empty() { Match { other: None } } else { self.covered(review)? };
-        let chosen =
-            in_namespace(review, &self.namespaces, object) && selected(&self.objects, object, review.old);
+        let chosen = in_namespace(review, &self.namespaces, object) && selected(&self.objects, object, review.old);
         chosen.then_some(found)
     }
 
@@ -191,6 +190,9 @@ mod tests {
         assert!(!selected(&selector, Some(&without), None) && !selected(&selector, None, None));
         assert!(selected(&LabelSelector::everything(), None, None));
         let options = json!({"kind": "PodAttachOptions"});
-        assert!(!selected(&LabelSelector::parse("!app").unwrap(), Some(&options), None), "it has no labels to speak of");
+        assert!(
+            !selected(&LabelSelector::parse("!app").unwrap(), Some(&options), None),
+            "it has no labels to speak of"
+        );
     }
 }

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use super::chain::Review;
 use super::expression::{Compiled, Variables, all_hold, evaluate};
 
-pub(crate) use read::{Cache, faults};
 use read::{Binding, Policies, Policy, Validation};
+pub(crate) use read::{Cache, faults};
 
 /// What all expressions of one policy may cost for one object: Kubernetes' limit.
 const COST: u64 = 10_000_000;
@@ -83,10 +83,9 @@ fn with(review: &Review<'_>, policy: &Policy, object: Option<&Value>, param: Opt
     for validation in &policy.validations {
         match evaluate(&validation.program, &variables, &mut budget) {
             Ok(Cel::Bool(true)) => {}
-            Ok(_) => found.push(Finding {
-                message: validation.says(&variables, &mut budget),
-                reason: validation.reason,
-            }),
+            Ok(_) => {
+                found.push(Finding { message: validation.says(&variables, &mut budget), reason: validation.reason })
+            }
             Err(why) => {
                 let why = format!("expression '{}' resulted in error: {why}", validation.text);
                 found.extend(policy.failed(why));
@@ -120,7 +119,9 @@ fn act(review: &Review<'_>, policy: &Policy, binding: &Binding, finding: &Findin
     let (name, bound) = (&policy.name, &binding.name);
     if binding.warns {
         let message = &finding.message;
-        review.warn(format!("Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{bound}': {message}"));
+        review.warn(format!(
+            "Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{bound}': {message}"
+        ));
     }
     if let (true, Some(notes)) = (binding.audits, review.notes) {
         let said = json!([{"message": finding.message, "policy": name, "binding": bound,

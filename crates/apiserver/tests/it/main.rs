@@ -14,6 +14,7 @@ mod kubectl;
 mod limits;
 mod listing;
 mod nodes;
+mod policies;
 mod published;
 mod representation;
 mod server_side_apply;

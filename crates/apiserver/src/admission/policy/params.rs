@@ -38,7 +38,8 @@ pub(super) fn of(review: &Review<'_>, policy: &Policy, binding: &Binding) -> Res
             entry.map(|entry| Arc::new(object::parse(&entry.served))).into_iter().collect()
         }
         None => {
-            let selector = LabelSelector::from_object(&binding.params["selector"]).map_err(|error| error.to_string())?;
+            let selector =
+                LabelSelector::from_object(&binding.params["selector"]).map_err(|error| error.to_string())?;
             let prefix = match namespace {
                 "" => Prefix::collection(&route.collection),
                 namespace => Prefix::namespace(&route.collection, namespace),
@@ -53,7 +54,8 @@ pub(super) fn of(review: &Review<'_>, policy: &Policy, binding: &Binding) -> Res
     }
     match binding.params["parameterNotFoundAction"].as_str() {
         Some("Deny") | None => {
-            Err("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction".to_owned())
+            Err("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+                .to_owned())
         }
         _ => Ok(Vec::new()),
     }

@@ -118,7 +118,7 @@ impl Policy {
             conditions: Condition::read(&spec["matchConditions"], &names),
             params: kind.is_object().then(|| (text(kind, "apiVersion"), text(kind, "kind"))),
             variables: list("variables")
-                .map(|variable| (text(variable, "name"), compile(&text(variable, "expression"), &names, &ANY)))
+                .map(|variable| (text(variable, "name"), compile(&text(variable, "expression"), &names, &[])))
                 .collect(),
             validations: list("validations").map(|validation| Validation::read(validation, &names)).collect(),
             annotations: list("auditAnnotations")
@@ -129,18 +129,6 @@ impl Policy {
     }
 }
 
-/// A variable may be of any type.
-const ANY: [Type; 9] = [
-    Type::Null,
-    Type::Bool,
-    Type::Int,
-    Type::Uint,
-    Type::Double,
-    Type::String,
-    Type::Bytes,
-    Type::Timestamp,
-    Type::Duration,
-];
 const TEXT: [Type; 2] = [Type::String, Type::Null];
 
 impl Validation {
@@ -192,14 +180,7 @@ pub(crate) fn faults(collection: &str, policy: &Value) -> Vec<FieldError> {
     let mut faults = Condition::faults(&spec["matchConditions"], "spec.matchConditions", &names);
     for (at, variable) in list("variables") {
         let path = format!("spec.variables[{at}].expression");
-        let text = variable["expression"].as_str().unwrap_or_default();
-        match compile(text, &names, &ANY) {
-            // Any type will do, also lists and maps.
-            Err(why) if why.starts_with("compilation") => {
-                faults.push(FieldError::invalid(path, &variable["expression"], why));
-            }
-            _ => {}
-        }
+        faults.extend(fault(&variable["expression"], &path, &names, &[]));
     }
     for (at, validation) in list("validations") {
         let path = format!("spec.validations[{at}]");
@@ -231,14 +212,19 @@ mod tests {
                 {"expression": "size(object.metadata.name) < 5", "messageExpression": "1"},
             ],
         }});
-        let paths = |policy: &Value| -> Vec<String> { faults(POLICIES, policy).into_iter().map(|fault| fault.path).collect() };
+        let paths =
+            |policy: &Value| -> Vec<String> { faults(POLICIES, policy).into_iter().map(|fault| fault.path).collect() };
         assert_eq!(
             paths(&policy),
             ["spec.variables[1].expression", "spec.validations[0].expression", "spec.validations[1].messageExpression"]
         );
         let mut with = policy.clone();
         with["spec"]["paramKind"] = json!({"apiVersion": "v1", "kind": "ConfigMap"});
-        assert_eq!(paths(&with)[1], "spec.validations[1].messageExpression", "parameters may be named where there are any");
+        assert_eq!(
+            paths(&with)[1],
+            "spec.validations[1].messageExpression",
+            "parameters may be named where there are any"
+        );
         assert!(faults(BINDINGS, &policy).is_empty());
     }
 
