@@ -317,6 +317,15 @@ impl Kind {
         self.group == group && self.kind == kind
     }
 
+    /// What Kubernetes says to everyone who uses a built-in kind that has a better successor, or none.
+    pub fn deprecation(&self) -> Option<&'static str> {
+        match (self.group.as_ref(), self.kind.as_ref()) {
+            ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+            ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+            _ => None,
+        }
+    }
+
     /// The verbs that discovery lists.
     pub fn verbs(&self) -> &'static [&'static str] {
         match self.storage {

@@ -21,9 +21,6 @@ use crate::wire::respond;
 /// The parts, by name.
 const NAMES: [&str; 3] = ["controller-manager", "etcd-0", "scheduler"];
 
-/// What Kubernetes says to everyone who asks.
-const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
-
 /// Knows how the parts beside the server are.
 pub trait Components: Send + Sync + 'static {
     /// What keeps a part (`scheduler`, `controller-manager`) from working; `None` when it works.
@@ -45,9 +42,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Payload>, Status>
         Verb::List => list(call, form).await?,
         other => return Err(Status::method_not_allowed(kind, other.as_str())),
     };
-    let mut response = respond::document(StatusCode::OK, call.accepted.media, body);
-    respond::warn(&mut response, &[DEPRECATED.to_owned()]);
-    Ok(response)
+    Ok(respond::document(StatusCode::OK, call.accepted.media, body))
 }
 
 async fn list(call: &Call<'_>, form: Form) -> Result<Bytes, Status> {

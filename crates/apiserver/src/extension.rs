@@ -64,9 +64,10 @@ pub(crate) fn start(core: &Arc<Core>, ended: &CancellationToken) {
     keeper::start(core, ended);
 }
 
-/// What clients are told that use a version which is not to be used any more.
+/// What clients are told that use a kind or version which is not to be used any more.
 pub(crate) fn deprecation(kind: &Kind) -> Option<String> {
-    let given = kind.custom()?.deprecation.as_deref()?;
+    let Some(version) = kind.custom() else { return kind.deprecation().map(str::to_owned) };
+    let given = version.deprecation.as_deref()?;
     if given.is_empty() {
         Some(format!("{} {} is deprecated", kind.api_version(), kind.kind))
     } else {

@@ -218,6 +218,10 @@ async fn the_parts_of_the_control_plane_say_how_they_are() {
     root.delete(&format!("{PARTS}/etcd-0")).await.refused(405);
     root.post(PARTS, &json!({"metadata": {"name": "x"}})).await.refused(405);
     world.user("somebody", &[]).get(PARTS).await.refused(403);
+    let endpoints = root.get("/api/v1/namespaces/default/endpoints").await;
+    let said = endpoints.headers["warning"].to_str().expect("text");
+    assert!(said.contains("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"), "{said}");
+    assert!(!root.get(PODS).await.headers.contains_key("warning"));
 }
 
 #[tokio::test]
