@@ -108,7 +108,11 @@ async fn attempt(
     if kind.collection().starts_with("certificatesigningrequests.") {
         effects = joining::sign(core, &snapshot, user, kind, &mut object)?;
     }
-    let errors = validate::create(kind, &object);
+    // Each version of a kind that users define has rules of its own: those of the one that was written hold.
+    let errors = match &route.custom {
+        Some(_) => validate::create(&route.kind, &versions::shown(route, &object)),
+        None => validate::create(kind, &object),
+    };
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &name, errors).into());
     }

@@ -5,6 +5,7 @@ use naru_api::apply::Writer;
 use naru_api::{Status, admit, meta, validate};
 use naru_store::{Entry, Snapshot};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::owners::Owners;
@@ -246,9 +247,15 @@ impl Update<'_> {
             );
             return Err(Status::invalid(kind, self.name, vec![error]));
         }
+        // Each version of a kind that users define has rules of its own: those of the one that was written hold.
+        let written = self.route.custom.as_ref().map(|_| {
+            let [then, now] = [old, &*new].map(|object| versions::shown(self.route, object));
+            (&*self.route.kind, then, now)
+        });
+        let (judge, then, now) = written.unwrap_or((kind, Cow::Borrowed(old), Cow::Borrowed(&*new)));
         let errors = match self.part {
-            Part::Main => validate::update(kind, old, new),
-            Part::Status => validate::status(kind, old, new),
+            Part::Main => validate::update(judge, &then, &now),
+            Part::Status => validate::status(judge, &then, &now),
             // Rules about changes forbid to all others what these subresources are for.
             Part::Spec(_) => {
                 let mut whole = new.clone();

@@ -173,3 +173,30 @@ async fn only_a_state_that_was_seen_is_replaced() {
         root.put(&format!("{DEFINITIONS}/noxus.fields.example.com"), &definition(schema(true))).await.refused(422);
     assert!(message.ends_with(why), "{message}");
 }
+
+#[tokio::test]
+async fn an_object_keeps_the_rules_of_the_version_it_is_written_in() {
+    let world = World::start().await;
+    let root = world.root();
+    let text = |most: usize| {
+        json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "foo": {"type": "string", "maxLength": most}}}}})
+    };
+    let mut both = definition(text(2));
+    let mut newer = both["spec"]["versions"][0].clone();
+    (newer["name"], newer["storage"]) = (json!("v2"), json!(false));
+    newer["schema"]["openAPIV3Schema"] = text(4);
+    both["spec"]["versions"].as_array_mut().expect("versions").push(newer);
+    root.post(DEFINITIONS, &both).await.expect(201);
+    let noxus = NOXUS.replace("v1", "v2");
+    let object = |foo: &str| json!({"kind": "Noxu", "metadata": {"name": "a"}, "spec": {"foo": foo}});
+    root.post(NOXUS, &object("abc")).await.refused(422);
+    let message = root.post(&noxus, &object("abcde")).await.refused(422);
+    assert!(message.contains("may not be more than 4 bytes"), "{message}");
+    root.post(&noxus, &object("abc")).await.expect(201);
+    let change = |foo: &str| json!({"spec": {"foo": foo}});
+    root.patch(&format!("{noxus}/a"), "merge-patch", &change("abcd")).await.expect(200);
+    let message = root.patch(&format!("{NOXUS}/a"), "merge-patch", &change("xyz")).await.refused(422);
+    assert!(message.contains("may not be more than 2 bytes"), "{message}");
+    root.patch(&format!("{NOXUS}/a"), "merge-patch", &change("xy")).await.expect(200);
+}
