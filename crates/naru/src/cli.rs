@@ -3,6 +3,7 @@
 mod backup;
 mod cluster;
 mod compose;
+mod etcd;
 mod eviction;
 mod image;
 mod machine;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use backup::*;
 pub(crate) use cluster::*;
 pub(crate) use compose::*;
+pub(crate) use etcd::*;
 pub(crate) use image::*;
 pub(crate) use machine::*;
 pub(crate) use options::*;
@@ -73,7 +75,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(ImageCommand),
     /// Run the server in the foreground
-    Server(ServerOptions),
+    Server(Box<ServerOptions>),
     /// Run a worker in the foreground, on a machine that has joined a cluster
     Agent(AgentOptions),
     /// Invitations for other machines

@@ -81,7 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async move {
         match cli.command {
-            Command::Server(options) => server::run(place, options).await,
+            Command::Server(options) => server::run(place, *options).await,
             Command::Agent(options) => worker::run(place, options).await,
             Command::Token(command) => cluster::token(&place, command).await,
             Command::Join(options) => cluster::join(&place, &options).await,

@@ -5,11 +5,13 @@
 //! finds them.
 
 mod backup;
+mod components;
 mod dialer;
 pub(crate) mod network;
 mod removal;
 pub(crate) mod schedule;
 pub(crate) mod settings;
+pub(crate) mod state;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -26,7 +28,6 @@ use naru_identity::{Authority, Sealer, TokenSigner};
 use naru_network::model::NodeConfig;
 use naru_runtime::image::Images;
 use naru_runtime::pod::Pods;
-use naru_store::{Options, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -67,9 +68,8 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     let tokens = Arc::new(TokenSigner::open_or_create(&pki.join("tokens.key"))?);
     let sealer = Arc::new(Sealer::open_or_create(&pki.join("seal.key"))?);
     let codec = Arc::new(StoreCodec::new(sealer.clone()));
-    let store = Store::open(Options::embedded(place.state_dir.join("store"), codec))
-        .await
-        .context("the cluster's state cannot be opened")?;
+    let state = state::open(&place, &options.etcd, codec).await?;
+    let store = state.store.clone();
     let between = settings::between(&options.between, before.as_ref());
     let noted = naru_backup::ServerSettings {
         network: Some(serde_json::to_string(&between)?),
@@ -122,12 +122,14 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
             volumes: volumes.display().to_string(),
             node_gone: options.node_grace,
             presence: Some(server.presence()),
+            kinds: server.kinds(),
             pod_network: options.pod_network,
             rebalance: options.rebalance,
             ..Default::default()
         };
         naru_controllers::start(client("system:controllers"), controllers, shutdown.clone()).await
     };
+    server.has_components(Arc::new(components::Parts(controllers.pulse())));
     let images = Images::open(place.state_dir.join("images")).await.context("the image store cannot be opened")?;
     let dataplane = Dataplane::start(
         &client("system:network"),

@@ -37,6 +37,14 @@ pub(super) async fn run(state: &Place, options: RestoreBackup) -> anyhow::Result
         bail!("this machine is a worker of a cluster: take it out with `sudo naru leave`, then restore");
     }
     let dir = state.state_dir.clone();
+    let elsewhere = dir.join(crate::server::state::NOTE);
+    if elsewhere.exists() {
+        bail!(
+            "this server's state is in etcd, and a backup is restored into a state folder: restore on another machine, or \
+             move {} away first; with --etcd-servers and another --etcd-prefix the restored state goes to etcd again",
+            elsewhere.display()
+        );
+    }
     private(&dir)?;
     let held = hold(&dir)?;
     finish(&dir).context("an earlier restoration that was cut off cannot be completed")?;

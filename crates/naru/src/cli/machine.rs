@@ -44,6 +44,8 @@ pub(crate) struct ServerOptions {
     #[arg(long, default_value = "0", value_name = "NUMBER")]
     pub rebalance: usize,
     #[command(flatten)]
+    pub etcd: super::EtcdOptions,
+    #[command(flatten)]
     pub eviction: super::eviction::EvictionOptions,
     #[command(flatten)]
     pub backup: ScheduleOptions,

@@ -65,7 +65,7 @@ mod tests {
     fn options(words: &[&str]) -> ServerOptions {
         let cli = Cli::parse_from([&["naru", "server"], words].concat());
         let Command::Server(options) = cli.command else { panic!("a server") };
-        options
+        *options
     }
 
     #[test]
