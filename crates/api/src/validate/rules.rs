@@ -83,6 +83,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("authentication.v1.TokenRequestSpec", access::token_request),
     ("authorization.v1.SubjectAccessReviewSpec", access::review),
     ("authorization.v1.SelfSubjectAccessReviewSpec", access::self_review),
+    ("certificates.v1.CertificateSigningRequestSpec", access::signing_request),
     ("autoscaling.v2.HorizontalPodAutoscalerSpec", autoscaling::autoscaler),
     ("autoscaling.v2.CrossVersionObjectReference", autoscaling::reference),
     ("autoscaling.v2.MetricSpec", autoscaling::metric),

@@ -1,6 +1,7 @@
 //! Rules of rights and reviews.
 
 use super::super::error::FieldError;
+use super::super::names;
 use super::super::spot::Spot;
 use crate::kind::{Kind, Scope};
 
@@ -49,6 +50,39 @@ pub(in super::super) fn subject(subject: &Spot<'_>, errors: &mut Vec<FieldError>
             errors.push(group.unsupported(&["rbac.authorization.k8s.io"]));
         }
         _ => {}
+    }
+}
+
+/// A request for a certificate: who is to sign it, and for how long.
+pub(in super::super) fn signing_request(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    let lifetime = spec.field("expirationSeconds");
+    if lifetime.number().is_some_and(|n| n < 600) {
+        errors.push(lifetime.invalid("may not specify a duration less than 600 seconds (10 minutes)"));
+    }
+    let signer = spec.field("signerName");
+    let (domain, path) = match signer.text().split('/').collect::<Vec<_>>()[..] {
+        // That it is missing is told by the schema.
+        [""] => return,
+        [domain, path] => (domain, path),
+        _ => {
+            let text = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+            errors.push(signer.invalid(text));
+            return;
+        }
+    };
+    for label in domain.split('.') {
+        if let Err(why) = names::dns_label(label) {
+            errors.push(signer.invalid_value(format!("{domain:?}"), format!("validating label {label:?}: {why}")));
+        }
+    }
+    if !domain.contains('.') {
+        let text = "should be a domain with at least two segments separated by dots";
+        errors.push(signer.invalid_value(format!("{domain:?}"), text));
+    }
+    for label in path.split('.') {
+        if let Err(why) = names::dns_subdomain(label) {
+            errors.push(signer.invalid_value(format!("{path:?}"), format!("validating label {label:?}: {why}")));
+        }
     }
 }
 

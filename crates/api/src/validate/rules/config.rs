@@ -1,5 +1,7 @@
 //! Rules of configuration and small kinds.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::super::error::FieldError;
@@ -64,9 +66,22 @@ pub(in super::super) fn secret(root: &Spot<'_>, errors: &mut Vec<FieldError>) {
         _ => &[],
     };
     for key in needed {
-        if data.value.get(key).is_none() {
-            errors.push(data.key(key, &Value::Null).required(""));
+        match data.value.get(key) {
+            None => errors.push(data.key(key, &Value::Null).required("")),
+            Some(text) if key.starts_with(".docker") => docker(&data.key(key, text), errors),
+            Some(_) => {}
         }
+    }
+    if root.field("type").text() == "kubernetes.io/basic-auth" && data.present(&["username", "password"]).is_empty() {
+        errors.extend(["username", "password"].map(|key| data.key(key, &Value::Null).required("")));
+    }
+}
+
+/// What registries are asked with is JSON; what is wrong with it is told without telling what it says.
+fn docker(file: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    let text = STANDARD.decode(file.text()).unwrap_or_default();
+    if let Err(why) = serde_json::from_slice::<serde::de::IgnoredAny>(&text) {
+        errors.push(file.invalid_value("\"<secret contents redacted>\"", why.to_string()));
     }
 }
 

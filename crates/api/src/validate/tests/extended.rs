@@ -448,6 +448,40 @@ fn what_was_thin_before() {
         &json!({"metadata": {"name": "a"}, "provisioner": "d.example.com"}),
         &[("/provisioner", json!("a b"), "provisioner: Invalid value: \"a b\"")],
     );
+    let request = json!({"metadata": {"name": "a"}, "spec": {"signerName": "example.com/s", "request": "eA==", "usages": ["client auth"]}});
+    judged(
+        "csr",
+        &request,
+        &[
+            (
+                "/spec/signerName",
+                json!("example.com"),
+                "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+            ),
+            ("/spec/signerName", json!("example/s"), "should be a domain with at least two segments separated by dots"),
+            (
+                "/spec/signerName",
+                json!("example.com/S"),
+                "spec.signerName: Invalid value: \"S\": validating label \"S\"",
+            ),
+            ("/spec/expirationSeconds", json!(599), "may not specify a duration less than 600 seconds (10 minutes)"),
+            ("/spec/signerName", json!(null), "spec.signerName: Required value"),
+        ],
+    );
+    let docker = json!({"metadata": {"name": "a"}, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}});
+    judged(
+        "secrets",
+        &docker,
+        &[
+            (
+                "/data",
+                json!({".dockerconfigjson": "eA=="}),
+                "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\"",
+            ),
+            ("/data", json!({}), "data[.dockerconfigjson]: Required value"),
+            ("/type", json!("kubernetes.io/basic-auth"), "data[username]: Required value"),
+        ],
+    );
     let quota = json!({"metadata": {"name": "a"}, "spec": {"hard": {"pods": "1"}, "scopes": ["BestEffort"]}});
     assert_eq!(changed("quota", &quota, "/spec/scopes", json!(["NotBestEffort"])).len(), 1);
 }
