@@ -4,10 +4,10 @@
 //! what it needs once and keeps it to its end, and a document is never about other kinds than those of its [`Serving`].
 //! Refused: a lock around a registry that changes, which every request would take.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use naru_api::Registry;
+use naru_api::{Kind, Registry};
 
 use crate::extension::Customs;
 use crate::openapi::Documents;
@@ -31,25 +31,20 @@ impl Serving {
 
     /// What is served after this one. Documents about groups in which nothing changes stay.
     fn next(&self, registry: Arc<Registry>, customs: &Customs) -> Serving {
-        let served =
-            |registry: &Registry| -> BTreeSet<(String, String)> { registry.group_versions().into_iter().collect() };
-        let unchanged = |group: &str, version: &str| {
-            let mut before = self.registry.of(group, version);
-            let mut after = registry.of(group, version);
-            loop {
-                match (before.next(), after.next()) {
-                    (None, None) => return true,
-                    (Some(a), Some(b)) if Arc::ptr_eq(a, b) => {}
-                    _ => return false,
-                }
-            }
-        };
-        let both = served(&self.registry);
-        let mut kept = both.intersection(&served(&registry)).cloned().collect::<BTreeSet<_>>();
-        kept.retain(|(group, version)| unchanged(group, version));
-        let documents = self.documents.about(&kept);
-        Serving { routes: self.routes.next(&registry, customs), documents, registry }
+        let (before, after) = (by_group(&self.registry), by_group(&registry));
+        let unchanged = before.iter().filter(|(group, kinds)| after.get(*group) == Some(*kinds));
+        let kept = unchanged.map(|((group, version), _)| ((*group).to_owned(), (*version).to_owned())).collect();
+        Serving { routes: self.routes.next(&registry, customs), documents: self.documents.about(&kept), registry }
     }
+}
+
+/// Which entries the kinds of each group and version are.
+fn by_group(registry: &Registry) -> HashMap<(&str, &str), Vec<*const Kind>> {
+    let mut groups: HashMap<_, Vec<_>> = HashMap::new();
+    for kind in registry.iter() {
+        groups.entry((kind.group.as_ref(), kind.version.as_ref())).or_default().push(Arc::as_ptr(kind));
+    }
+    groups
 }
 
 // === impl Core ===

@@ -137,6 +137,10 @@ async fn discovery_tells_it_in_both_forms() {
     let world = World::start().await;
     let root = world.root();
     assert_eq!(root.get("/apis/example.com/v1").await.text(), "404 page not found\n");
+    let own = root.get("/apis/apiextensions.k8s.io").await.expect(200);
+    assert_eq!(own["versions"], json!([{"groupVersion": "apiextensions.k8s.io/v1", "version": "v1"}]));
+    let own = root.get("/apis/apiextensions.k8s.io/v1").await.expect(200);
+    assert!(own["resources"].as_array().into_iter().flatten().any(|r| r["name"] == "customresourcedefinitions"));
     root.post(DEFINITIONS, &definition()).await.expect(201);
     let groups = root.get("/apis").await.expect(200);
     let mut groups = groups["groups"].as_array().expect("groups").iter();

@@ -58,11 +58,24 @@ async fn it_goes_after_its_objects() {
 }
 
 #[tokio::test]
-async fn one_without_objects_is_gone_with_the_answer_to_what_follows() {
+async fn those_without_objects_go_at_once_also_many() {
     let world = World::start().await;
     let root = world.root();
     root.post(DEFINITIONS, &definition()).await.expect(201);
-    root.delete(DEFINITIONS).await.expect(200);
+    let selected = format!("{DEFINITIONS}?labelSelector=mine=yes");
+    for n in 0..10 {
+        let mut one = definition();
+        one["metadata"] = json!({"name": format!("things{n}.example.org"), "labels": {"mine": "yes"}});
+        one["spec"]["group"] = "example.org".into();
+        one["spec"]["names"] = json!({"plural": format!("things{n}"), "kind": format!("Thing{n}")});
+        root.post(DEFINITIONS, &one).await.expect(201);
+    }
+    assert_eq!(root.get(&selected).await.expect(200)["items"].as_array().map(Vec::len), Some(10));
+    root.delete(&selected).await.expect(200);
+    until(&root, &selected, |answer| answer.json()["items"] == json!([])).await;
+    until(&root, "/apis/example.org", |answer| answer.code == 404).await;
+    root.get(WIDGETS).await.expect(200);
+    root.delete(PATH).await.expect(200);
     until(&root, PATH, |answer| answer.code == 404).await;
     assert_eq!(root.get(WIDGETS).await.text(), "404 page not found\n");
 }
