@@ -113,6 +113,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// Seconds to wait before trying again; 0: not said.
     pub retry_after_seconds: u32,
+    /// With what a list goes on that cannot go on as it began; empty: not at all. It is the `continue` of the metadata.
+    pub continue_with: String,
 }
 
 /// A refused request.
@@ -323,7 +325,13 @@ impl Status {
             "message": self.message, "reason": self.reason.as_str(), "code": self.code,
         });
         if let Some(details) = &self.details {
-            status["details"] = details.to_json();
+            if !details.continue_with.is_empty() {
+                status["metadata"]["continue"] = details.continue_with.as_str().into();
+            }
+            let details = details.to_json();
+            if details.as_object().is_some_and(|fields| !fields.is_empty()) {
+                status["details"] = details;
+            }
         }
         status
     }
@@ -356,8 +364,14 @@ impl Status {
                     .and_then(Value::as_u64)
                     .and_then(|s| u32::try_from(s).ok())
                     .unwrap_or(0),
+                continue_with: String::new(),
             })
         });
+        let continue_with = value.get("metadata").map(|metadata| text(metadata, "continue")).unwrap_or_default();
+        let details = match continue_with.is_empty() {
+            true => details,
+            false => Some(Box::new(Details { continue_with, ..details.map(|details| *details).unwrap_or_default() })),
+        };
         Some(Status { reason, message: text(value, "message"), code: code.unwrap_or_else(|| reason.code()), details })
     }
 

@@ -75,10 +75,10 @@ async fn route(
         return (None, plain_path(core, peer, parts, &query, upgrade).await);
     };
     let watch = match query.flag("watch") {
-        Ok(watch) => watch,
+        Ok(watch) => watch || path.watch,
         Err(status) => return (None, Err(status)),
     };
-    let verb = Verb::of(&parts.method, path.name.is_some(), watch);
+    let verb = Verb::of(&parts.method, path.name.is_some() && !path.watch, watch);
     let Some(verb) = verb else { return (None, Err(no_method(parts))) };
     let request = Incoming { core, peer, parts, path: &path, query: &query, verb, headers };
     (Some(verb), request.answer(body, upgrade).await)

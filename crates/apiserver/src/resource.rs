@@ -20,6 +20,7 @@ use crate::verbs::update::{Part, update};
 use crate::verbs::{WriteOptions, Written, create, get, list, patch, watch};
 use crate::versions;
 use crate::wire::body::RequestBody;
+use crate::wire::negotiate::Shape;
 use crate::wire::path::Verb;
 use crate::wire::payload::Payload;
 use crate::wire::respond;
@@ -35,6 +36,10 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
         Storage::Observed => return components::answer(call).await,
         Storage::Review if call.verb != Verb::Create || call.path.name.is_some() => {
             return Err(Status::method_not_allowed(kind, call.verb.as_str()));
+        }
+        // It has no metadata of which a row could be made.
+        Storage::Review if !matches!(call.accepted.shape, Shape::Whole | Shape::Discovery) => {
+            return Err(Status::not_acceptable(&["application/json", "application/yaml"]));
         }
         Storage::Review if kind.is("", "Binding") => return binding::post(call, body).await,
         Storage::Review => return reviews::answer(call, body).await,

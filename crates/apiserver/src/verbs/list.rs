@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use naru_api::Status;
+use naru_api::status::Details;
 use naru_store::{Entry, Revision, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ const PIECE: usize = 64 << 10;
 /// Where a list goes on. Opaque to clients; it can name nothing that its sender could not list.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Token {
-    /// The revision that is listed.
+    /// The revision that is listed; 0: the rest is listed as it is now.
     rv: u64,
     /// The rest of the last key that was sent.
     after: String,
@@ -94,10 +95,13 @@ fn start(call: &Call<'_>, newest: Snapshot) -> Result<(Snapshot, String), Status
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
         let token = Token::parse(token)?;
-        let snapshot = call.core.store.snapshot_at(Revision(token.rv)).map_err(|_| {
-            Status::expired("The provided continue parameter is too old to display a consistent list result. Start a new list without the continue parameter.")
-        })?;
-        return Ok((snapshot, token.after));
+        if token.rv == 0 {
+            return Ok((newest, token.after));
+        }
+        return match call.core.store.snapshot_at(Revision(token.rv)) {
+            Ok(snapshot) => Ok((snapshot, token.after)),
+            Err(_) => Err(expired(token.after)),
+        };
     }
     let Some(wanted) = call.query.number("resourceVersion")?.map(Revision) else { return Ok((newest, String::new())) };
     reached(wanted, newest.revision())?;
@@ -110,6 +114,18 @@ fn start(call: &Call<'_>, newest: Snapshot) -> Result<(Snapshot, String), Status
         return Ok((snapshot, String::new()));
     }
     Ok((newest, String::new()))
+}
+
+/// The refusal of a list that cannot go on as it began. It says with what it goes on in the present, for clients to which
+/// that is good enough.
+fn expired(after: String) -> Status {
+    let mut status = Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. Start a new list without the \
+         continue parameter, or go on with the continue token of this answer: the list is inconsistent then, as objects \
+         that were created, changed or deleted after its first part was returned may show up in the rest",
+    );
+    status.details = Some(Box::new(Details { continue_with: Token { rv: 0, after }.text(), ..Details::default() }));
+    status
 }
 
 // === impl Token ===

@@ -72,7 +72,14 @@ struct Watching {
 /// # Errors
 /// 410 when the revision to start after is gone, 400 for options that make no sense.
 pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Payload>, Status> {
-    let selection = Selection::of(call.route, call.namespace(), call.query)?;
+    let selection = match call.name() {
+        "" => Selection::of(call.route, call.namespace(), call.query)?,
+        // The old form of path may name one object.
+        name => {
+            let labels = call.query.get("labelSelector").unwrap_or_default();
+            Selection::new(call.route, call.namespace(), labels, &format!("metadata.name={name}"))?
+        }
+    };
     let form = Form::of(call.accepted.shape, call.query)?;
     if call.accepted.media == Media::Yaml {
         return Err(Status::not_acceptable(&["application/json"]));

@@ -29,6 +29,8 @@ pub(crate) struct ResourcePath<'a> {
     pub(crate) resource: Cow<'a, str>,
     pub(crate) name: Option<Cow<'a, str>>,
     pub(crate) subresource: Option<Cow<'a, str>>,
+    /// Whether it is of the old form that asks for a watch in the path (`/api/v1/watch/pods`).
+    pub(crate) watch: bool,
     /// What follows the subresource, as sent (not decoded), without the leading slash: the path of a proxied request.
     pub(crate) rest: &'a str,
 }
@@ -109,9 +111,15 @@ impl<'a> Path<'a> {
             _ => return Ok(Path::Plain),
         };
         let Some(first) = segments.next_raw() else { return Ok(Path::Plain) };
-        let first = decode(first)?;
-        let mut parsed =
-            ResourcePath { group, version, namespace: None, resource: first, name: None, subresource: None, rest: "" };
+        let (watch, first) = match first {
+            "watch" => match segments.next_raw() {
+                Some(resource) => (true, decode(resource)?),
+                None => return Ok(Path::Plain),
+            },
+            first => (false, decode(first)?),
+        };
+        let (namespace, name, subresource, rest) = (None, None, None, "");
+        let mut parsed = ResourcePath { group, version, namespace, resource: first, name, subresource, watch, rest };
         if parsed.resource == "namespaces" && parsed.group.is_empty() {
             return parsed.below_namespaces(segments).map(Path::Resource);
         }

@@ -139,3 +139,12 @@ async fn go_clients_get_the_description_in_protobuf() {
     root.with("accept", "text/html").get("/openapi/v2").await.refused(406);
     root.with("accept", asked).get("/openapi/v3/api/v1").await.refused(406);
 }
+
+#[tokio::test]
+async fn what_has_no_metadata_has_no_table() {
+    let world = World::start().await;
+    let table = world.root().with("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    table.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await.refused(406);
+}

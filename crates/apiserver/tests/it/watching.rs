@@ -92,6 +92,21 @@ async fn a_watch_without_a_version_begins_with_what_is_there() {
 }
 
 #[tokio::test]
+async fn the_old_watch_paths_lead_to_the_same() {
+    let world = World::start().await;
+    let root = world.root();
+    root.post(MAPS, &config_map("a", &[])).await.expect(201);
+    let mut all = Events::open(&root, "/api/v1/watch/namespaces/default/configmaps").await;
+    assert_eq!([all.step().await, all.step().await], [step("ADDED", "a"), step("ADDED", "kube-root-ca.crt")]);
+    let mut one = Events::open(&root, "/api/v1/watch/namespaces/default/configmaps/b").await;
+    root.post(MAPS, &config_map("c", &[])).await.expect(201);
+    root.post(MAPS, &config_map("b", &[])).await.expect(201);
+    assert_eq!(one.step().await, step("ADDED", "b"));
+    let viewer = world.user("viewer", &[]);
+    viewer.get("/api/v1/watch/namespaces/default/configmaps").await.refused(403);
+}
+
+#[tokio::test]
 async fn objects_move_in_and_out_of_a_selection() {
     let world = World::start().await;
     let root = world.root();
