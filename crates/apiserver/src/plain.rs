@@ -46,6 +46,8 @@ pub(crate) fn serve(
         ["version"] => reply(headers, &version()),
         ["metrics"] => Ok(metrics(core)),
         ["naru", "v1", "cluster"] => reply(headers, &crate::membership::describe(core, peer)),
+        [".well-known", "openid-configuration"] => Ok(issuer(core)),
+        ["openid", "v1", "jwks"] => Ok(cacheable("application/jwk-set+json", &core.tokens.key_set())),
         ["openapi", ..] => openapi::serve(core, path, query, headers),
         ["api"] => discover(
             headers,
@@ -61,6 +63,24 @@ pub(crate) fn serve(
         [] => reply(headers, &json!({ "paths": paths(registry) })),
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// How programs elsewhere recognise service accounts' tokens (OpenID Connect Discovery 1.0).
+fn issuer(core: &Core) -> Response<Payload> {
+    let issuer = &core.settings.issuer;
+    let base = core.settings.advertise.map_or_else(|| issuer.clone(), |address| format!("https://{address}"));
+    let document = json!({
+        "issuer": issuer, "jwks_uri": format!("{base}/openid/v1/jwks"), "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": [naru_identity::TOKEN_ALGORITHM],
+    });
+    cacheable("application/json", &document)
+}
+
+/// A document that changes with the cluster's keys at most.
+fn cacheable(kind: &'static str, document: &Value) -> Response<Payload> {
+    let mut response = respond::typed(StatusCode::OK, HeaderValue::from_static(kind), document.to_string().into());
+    response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
 }
 
 fn server(core: &Core) -> String {
@@ -161,10 +181,21 @@ fn health(core: &Core, which: &str, only: &[&str], query: &Query<'_>) -> Result<
 }
 
 fn paths(registry: &Registry) -> Vec<String> {
-    let mut paths: Vec<String> =
-        ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-            .map(str::to_owned)
-            .to_vec();
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for (group, version) in registry.group_versions() {
         paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
     }

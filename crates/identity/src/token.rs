@@ -120,6 +120,15 @@ pub struct Claims {
     pub kubernetes: KubernetesClaims,
 }
 
+/// How tokens are signed, as RFC 7518 names it.
+pub const ALGORITHM: &str = "ES256";
+
+/// The name of a key: of what it is made.
+fn name_of(key: &EcdsaKeyPair) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref());
+    BASE64.encode(&digest.as_ref()[..12])
+}
+
 /// Signs and verifies service-account tokens with the cluster's token key.
 pub struct TokenSigner {
     key: EcdsaKeyPair,
@@ -151,10 +160,17 @@ impl TokenSigner {
         };
         let key =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).map_err(|_| unusable())?;
-        let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref());
-        let header =
-            serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": BASE64.encode(&digest.as_ref()[..12])}).to_string();
+        let header = serde_json::json!({"alg": ALGORITHM, "typ": "JWT", "kid": name_of(&key)}).to_string();
         Ok(Self { key, random, header: BASE64.encode(header) })
+    }
+
+    /// The key by which others verify the tokens, as a JSON web key set (RFC 7517).
+    pub fn key_set(&self) -> serde_json::Value {
+        // An uncompressed point: a byte that says so, x, y.
+        let point = self.key.public_key().as_ref();
+        let (x, y) = point.get(1..).map_or((point, point), |both| both.split_at(both.len() / 2));
+        serde_json::json!({"keys": [{"use": "sig", "kty": "EC", "crv": "P-256", "alg": ALGORITHM,
+            "kid": name_of(&self.key), "x": BASE64.encode(x), "y": BASE64.encode(y)}]})
     }
 
     /// A signed token with `claims`.

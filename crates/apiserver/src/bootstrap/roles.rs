@@ -44,6 +44,11 @@ pub(super) fn all() -> Vec<Value> {
                 rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"])
             ]),
         ),
+        role(
+            "system:service-account-issuer-discovery",
+            json!([{ "verbs": ["get"], "nonResourceURLs":
+            ["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"] }]),
+        ),
         role("system:node", node()),
         role(
             "system:node-bootstrapper",
@@ -57,6 +62,7 @@ pub(super) fn all() -> Vec<Value> {
         ("cluster-admin", &["system:masters"][..]),
         ("system:basic-user", &["system:authenticated"]),
         ("system:discovery", &["system:authenticated"]),
+        ("system:service-account-issuer-discovery", &["system:serviceaccounts"]),
         ("system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
         ("system:monitoring", &["system:monitoring"]),
         ("system:node", &["system:nodes"]),

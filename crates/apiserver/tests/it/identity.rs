@@ -1,5 +1,7 @@
 //! Who one is, and what one may.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -214,4 +216,37 @@ async fn a_right_in_a_namespace_reaches_no_other_namespace() {
     for path in ["/api/v1/namespaces", "/api/v1/namespaces/kube-system", "/api/v1/nodes", "/metrics"] {
         kim.get(path).await.refused(403);
     }
+}
+
+#[tokio::test]
+async fn others_can_verify_the_tokens_of_service_accounts() {
+    let world = World::start().await;
+    let root = world.root();
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let issued = root.post(path, &json!({"spec": {"audiences": ["elsewhere"]}})).await.expect(201);
+    let own = root.post(path, &json!({})).await.expect(201)["status"]["token"].as_str().expect("a token").to_owned();
+    // A service account may look; nobody without a name.
+    let account = world.bearer(&own);
+    let found = account.get("/.well-known/openid-configuration").await.expect(200);
+    let keys = account.get("/openid/v1/jwks").await;
+    assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
+    world.anyone().get("/openid/v1/jwks").await.refused(401);
+    assert!(found["jwks_uri"].as_str().expect("a place").ends_with("/openid/v1/jwks"), "{found}");
+
+    // As a program elsewhere does it: by nothing but these documents.
+    let token = issued["status"]["token"].as_str().expect("a token");
+    let parts: Vec<&str> = token.split('.').collect();
+    let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("base64url");
+    let read = |text: &str| serde_json::from_slice::<Value>(&decode(text)).expect("JSON");
+    let (header, claims) = (read(parts[0]), read(parts[1]));
+    assert_eq!((&claims["iss"], &claims["aud"][0]), (&found["issuer"], &json!("elsewhere")));
+    let keys = keys.json();
+    let key = keys["keys"].as_array().expect("keys").iter().find(|key| key["kid"] == header["kid"]).expect("its key");
+    assert_eq!((&key["alg"], &found["id_token_signing_alg_values_supported"][0]), (&header["alg"], &header["alg"]));
+    let mut point = vec![4];
+    ["x", "y"].iter().for_each(|half| point.extend(decode(key[half].as_str().expect("a number"))));
+    let signed = format!("{}.{}", parts[0], parts[1]);
+    ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_FIXED, point)
+        .verify(signed.as_bytes(), &decode(parts[2]))
+        .expect("signed by that key");
 }
