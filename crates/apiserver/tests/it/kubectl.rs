@@ -261,3 +261,20 @@ async fn defines_kinds_and_uses_them() {
     k.ok("delete crd widgets.example.com", &["deleted"]).await;
     k.fails("get wd", "the server").await;
 }
+
+#[tokio::test]
+async fn shows_what_nothing_acts_on_yet() {
+    let Some(k) = Kubectl::find().await else { return };
+    k.ok("create deployment web --image=web:1", &["created"]).await;
+    k.ok("autoscale deploy web --max=3 --cpu-percent=70", &["autoscaled"]).await;
+    k.ok("get hpa", &["REFERENCE", "Deployment/web", "cpu: <unknown>/70%", "MINPODS"]).await;
+    k.ok("get horizontalpodautoscalers.v1.autoscaling web -o yaml", &["targetCPUUtilizationPercentage: 70"]).await;
+    k.ok("describe hpa web", &["resource cpu on pods", "70%"]).await;
+    k.ok("get cs", &["NAME", "STATUS", "etcd-0", "Healthy", "scheduler"]).await;
+    k.ok("api-resources --categories=api-extensions -o name", &["customresourcedefinitions", "apiservices"]).await;
+    k.ok("api-resources --api-group=resource.k8s.io", &["deviceclasses", "resourceclaims", "true"]).await;
+    k.ok("explain resourceclaims.spec.devices.requests", &["firstAvailable", "exactly"]).await;
+    k.ok("explain hpa.spec.behavior", &["scaleDown", "VERSION:    v2"]).await;
+    k.ok("create priorityclass pc --value=5", &["created"]).await;
+    k.ok("get runtimeclasses,csidrivers,flowschemas,servicecidrs", &["No resources found"]).await;
+}
