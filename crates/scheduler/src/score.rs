@@ -34,11 +34,11 @@ pub(crate) fn best(cluster: &Cluster, demand: &Demand, candidates: &Bits) -> usi
     preferred_pods(cluster, demand, &mut scores);
     soft_taints(cluster, demand, &mut scores);
     soft_spreads(cluster, demand, &mut scores);
-    let better = |one: &&(usize, i64), other: &&(usize, i64)| {
-        let (a, b) = (cluster.node(one.0), cluster.node(other.0));
-        one.1.cmp(&other.1).then_with(|| b.pods.len().cmp(&a.pods.len())).then_with(|| b.name.cmp(&a.name))
-    };
-    scores.iter().max_by(better).map_or(0, |(at, _)| *at)
+    // Few are as good as the best; only they are looked at for how many pods they have, and for their names.
+    let most = scores.iter().map(|(_, score)| *score).max().unwrap_or_default();
+    let ranks = cluster.ranks();
+    let equals = scores.iter().filter(|(_, score)| *score == most).map(|(at, _)| *at);
+    equals.min_by_key(|at| (cluster.node(*at).pods.len(), ranks.get(*at).copied())).unwrap_or(0)
 }
 
 /// How much of a node is left afterwards, averaged over CPU and memory.

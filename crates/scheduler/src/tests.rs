@@ -145,6 +145,22 @@ fn host_ports_are_taken_once_a_node() {
 }
 
 #[test]
+fn of_nodes_that_are_alike_the_first_by_name_is_taken() {
+    let alike = |name: &str| node(name, "4", "4Gi", json!({}), json!([]));
+    let mut cluster = cluster(&[alike("c"), alike("b"), alike("d")]);
+    assert_eq!(cluster.place(&sized("p", "1")).expect("fits").node, "b");
+    // Another node takes the place of one that is gone, under another name.
+    cluster.remove_node("c");
+    cluster.set_node(&alike("a"));
+    assert_eq!(cluster.place(&sized("q", "1")).expect("fits").node, "a");
+    cluster.set_node(&alike("0"));
+    cluster.remove_node("0");
+    cluster.set_node(&alike("e"));
+    assert_eq!(cluster.place(&sized("r", "1")).expect("fits").node, "d");
+    assert_eq!(cluster.place(&sized("s", "1")).expect("fits").node, "e");
+}
+
+#[test]
 fn policies_choose_between_even_and_full() {
     let nodes = [node("a", "4", "4Gi", json!({}), json!([])), node("b", "4", "4Gi", json!({}), json!([]))];
     let run = |policy| {
