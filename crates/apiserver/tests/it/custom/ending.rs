@@ -1,7 +1,7 @@
 //! The end of a definition, and servers that come and go.
 
 use naru_apiserver::User;
-use naru_store::Key;
+use naru_store::{Key, Prefix};
 use serde_json::{Value, json};
 
 use super::{DEFINITIONS, WIDGETS, condition, definition, until, widget};
@@ -55,6 +55,44 @@ async fn it_goes_after_its_objects() {
     assert_eq!(last, "DELETED held", "then the watch is over");
     root.post(DEFINITIONS, &definition()).await.expect(201);
     assert_eq!(root.get(WIDGETS).await.expect(200)["items"], json!([]), "it begins empty");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_over_of_those_who_are_late() {
+    let world = World::start().await;
+    let root = world.root();
+    // A request that began before has its way to the kind already: only the write itself can know better.
+    let second = world.again().await;
+    let other = Caller { transport: second.transport(User::master("root")), headers: vec![] };
+    root.post(DEFINITIONS, &definition()).await.expect(201);
+    until(&other, WIDGETS, |answer| answer.code == 200).await;
+    let writers: Vec<_> = [&root, &other, &root, &other]
+        .into_iter()
+        .enumerate()
+        .map(|(writer, caller)| {
+            let caller = caller.clone();
+            tokio::spawn(async move {
+                for n in 0.. {
+                    let answer = caller.post(WIDGETS, &widget(&format!("w{writer}-{n}"), "red")).await;
+                    if answer.code != 201 {
+                        return (n, answer.code.as_u16());
+                    }
+                    // Within the process nothing else would make it wait.
+                    tokio::task::yield_now().await;
+                }
+                unreachable!("it is refused in the end")
+            })
+        })
+        .collect();
+    until(&root, WIDGETS, |answer| answer.json()["items"].as_array().is_some_and(|items| items.len() > 20)).await;
+    root.delete(PATH).await.expect(200);
+    for writer in writers {
+        let (made, code) = within(writer).await.expect("it ended");
+        assert!(made > 0 && matches!(code, 404 | 405), "{made} {code}");
+    }
+    until(&root, PATH, |answer| answer.code == 404).await;
+    let snapshot = world.store.confirm().await.expect("a state");
+    assert_eq!(snapshot.count(&Prefix::collection("widgets.example.com")), 0);
 }
 
 #[tokio::test]

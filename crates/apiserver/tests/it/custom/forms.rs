@@ -51,6 +51,26 @@ async fn defaults_come_with_requests_and_from_storage() {
 }
 
 #[tokio::test]
+async fn watches_end_when_it_is_defined_otherwise_and_go_on_from_there() {
+    let world = World::start().await;
+    let root = world.root();
+    let made = root.post(DEFINITIONS, &definition()).await.expect(201);
+    let from = |version: &Value| format!("{WIDGETS}?watch=1&resourceVersion={}", version.as_str().expect("a version"));
+    let mut events = Events::open(&root, &from(&made["metadata"]["resourceVersion"])).await;
+    let status = json!({"metadata": {"annotations": {"a": "b"}}});
+    root.patch(PATH, "merge-patch", &status).await.expect(200);
+    let first = root.post(WIDGETS, &widget("a", "red")).await.expect(201);
+    assert_eq!(events.next().await.expect("an event")["object"], first, "it is the same kind still");
+    let at = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/copies/default";
+    root.patch(PATH, "json-patch", &json!([{"op": "add", "path": at, "value": 7}])).await.expect(200);
+    assert_eq!(events.next().await, None);
+    let mut events = Events::open(&root, &from(&first["metadata"]["resourceVersion"])).await;
+    root.post(WIDGETS, &widget("b", "red")).await.expect(201);
+    let next = events.next().await.expect("an event");
+    assert_eq!((&next["object"]["metadata"]["name"], &next["object"]["spec"]["copies"]), (&json!("b"), &json!(7)));
+}
+
+#[tokio::test]
 async fn what_is_no_longer_known_is_no_longer_shown() {
     let world = World::start().await;
     let root = world.root();
