@@ -34,4 +34,6 @@ pub use node::{
 pub use pinned::PinnedAuthority;
 pub use sealer::{SealError, Sealer};
 pub use serving::ServingCertificate;
-pub use token::{ALGORITHM as TOKEN_ALGORITHM, BoundObject, Claims, KubernetesClaims, ServiceAccountRef, TokenError, TokenSigner};
+pub use token::{
+    ALGORITHM as TOKEN_ALGORITHM, BoundObject, Claims, KubernetesClaims, ServiceAccountRef, TokenError, TokenSigner,
+};
