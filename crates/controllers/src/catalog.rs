@@ -40,11 +40,15 @@ pub(crate) struct Collection {
 /// Every stored kind. Events and leases are left out: they own nothing, nobody owns them, and they change all the time.
 pub(crate) struct Catalog {
     known: RwLock<Known>,
+    /// What is served now.
+    kinds: watch::Receiver<Arc<Registry>>,
     listeners: Mutex<Vec<Box<dyn Listener>>>,
 }
 
 #[derive(Default)]
 struct Known {
+    /// The kinds that these collections are of.
+    registry: Arc<Registry>,
     collections: Vec<Arc<Collection>>,
     by_kind: HashMap<(String, String), Resource>,
 }
@@ -67,9 +71,10 @@ impl Catalog {
         mut kinds: watch::Receiver<Arc<Registry>>,
         shutdown: CancellationToken,
     ) -> Arc<Catalog> {
-        let catalog = Arc::new(Catalog { known: RwLock::default(), listeners: Mutex::default() });
         let registry = kinds.borrow_and_update().clone();
-        catalog.follow(client, &registry);
+        let catalog =
+            Arc::new(Catalog { known: RwLock::default(), kinds: kinds.clone(), listeners: Mutex::default() });
+        catalog.follow(client, registry);
         let (client, following) = (client.clone(), Arc::downgrade(&catalog));
         tokio::spawn(async move {
             loop {
@@ -79,18 +84,18 @@ impl Catalog {
                 }
                 let Some(catalog) = following.upgrade() else { return };
                 let registry = kinds.borrow_and_update().clone();
-                catalog.follow(&client, &registry);
+                catalog.follow(&client, registry);
             }
         });
         catalog
     }
 
     /// Follows these kinds and no others.
-    fn follow(&self, client: &Client, registry: &Registry) {
+    fn follow(&self, client: &Client, registry: Arc<Registry>) {
         // Held throughout: a listener that comes meanwhile is told of each collection once.
         let listeners = self.listeners.lock();
         let before = self.collections();
-        let mut next = Known::default();
+        let mut next = Known { registry: registry.clone(), ..Known::default() };
         let mut new = Vec::new();
         for kind in registry.iter().filter(|kind| kind.is_stored()) {
             let resource = Resource {
@@ -122,6 +127,11 @@ impl Catalog {
             new.iter().for_each(|collection| listener.added(collection));
             gone.iter().for_each(|collection| listener.gone(collection));
         }
+    }
+
+    /// Whether every kind that is served now is among the collections: one that was just defined may not be yet.
+    pub(crate) fn is_current(&self) -> bool {
+        Arc::ptr_eq(&self.kinds.borrow(), &self.known.read().registry)
     }
 
     /// Tells a listener of every collection there is and will be.

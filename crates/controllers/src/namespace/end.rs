@@ -115,6 +115,10 @@ impl Namespaces {
             let api = self.cluster.client.dynamic(resource, Some(namespace));
             api.delete_all(&ListOptions::default(), &DeleteOptions::default()).await.map_err(failed)?;
         }
+        // Objects of a kind that nobody here knows yet would be left over.
+        if !self.catalog.is_current() {
+            return Ok(false);
+        }
         let one = ListOptions { limit: 1, ..ListOptions::default() };
         for collection in self.catalog.collections().iter().filter(|collection| collection.resource.namespaced) {
             let api = self.cluster.client.dynamic(collection.resource.clone(), Some(namespace));

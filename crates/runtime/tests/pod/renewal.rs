@@ -116,7 +116,7 @@ async fn containers_do_not_notice_twenty_new_programs_in_a_row() {
     assert_eq!(m.exit(&uid, &name("a"), 0).await.code, 7, "told on the connection of before");
     let numbers = counted(&m.log(&uid, "a"), 0);
     eprintln!("{numbers} lines through 20 programs");
-    assert!(numbers > 100, "{numbers}");
+    assert!(numbers > 20, "{numbers}: more than one a program");
     let seen = tokio::time::timeout(PATIENCE, copied).await.unwrap().unwrap();
     assert_eq!(counted(&seen, 0), numbers, "the attached client saw everything");
     assert_eq!(attached.exit.await.unwrap().code, 7);
