@@ -72,8 +72,7 @@ impl Catalog {
         shutdown: CancellationToken,
     ) -> Arc<Catalog> {
         let registry = kinds.borrow_and_update().clone();
-        let catalog =
-            Arc::new(Catalog { known: RwLock::default(), kinds: kinds.clone(), listeners: Mutex::default() });
+        let catalog = Arc::new(Catalog { known: RwLock::default(), kinds: kinds.clone(), listeners: Mutex::default() });
         catalog.follow(client, registry);
         let (client, following) = (client.clone(), Arc::downgrade(&catalog));
         tokio::spawn(async move {
