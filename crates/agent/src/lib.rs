@@ -12,7 +12,6 @@
 //! [`Agent::start`] wires them. This crate knows the API only through [`naru_client`] and no store.
 
 mod agent;
-mod chain;
 mod config;
 pub mod dataplane;
 mod fleet;
@@ -28,8 +27,8 @@ pub mod translate;
 mod volumes;
 
 pub use agent::{Agent, NodeProgram, StartError};
-use chain::chain;
 pub use config::{Config, Dns};
+use naru_client::chain;
 pub use network::{Attachment, NetworkError, PodNetwork};
 pub use node::NODES_UNREACHABLE;
 pub use pressure::{Eviction, EvictionError, Signal};

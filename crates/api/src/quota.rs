@@ -124,7 +124,7 @@ fn has_ended(pod: &Value, now: Timestamp) -> bool {
 }
 
 /// What a pod asks for (`requests` or `limits`): its containers together, or what starts before them if that is more.
-fn pod(spec: &Value, of: &str) -> Amounts {
+pub fn pod(spec: &Value, of: &str) -> Amounts {
     let list = |list: &str| spec[list].as_array().into_iter().flatten().collect::<Vec<_>>();
     let own = |container: &Value| amounts(&container["resources"][of]);
     let mut together = Amounts::new();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
 use http_body_util::BodyExt;
-use naru_client::{HttpTransport, TlsSettings, Transport, TransportError, full_body};
+use naru_client::{HttpTransport, TlsSettings, Transport, TransportError, chain, full_body};
 use naru_store::{Key, Prefix, Snapshot};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -276,20 +276,6 @@ impl Caller {
         pools.insert(key, transport.clone());
         Ok(transport)
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

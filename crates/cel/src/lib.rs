@@ -23,7 +23,7 @@ mod value;
 pub use error::{CompileError, EvalError};
 pub use eval::{Bindings, Budget};
 pub use program::{Env, Program};
-pub use types::{ObjectType, Type, escape};
+pub use types::{ObjectType, RESERVED, Type, escape};
 pub use value::{Key, List, ListKind, Map, Opaque, Value};
 
 #[cfg(test)]

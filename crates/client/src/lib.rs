@@ -10,6 +10,7 @@
 //! This crate does not know who calls it, nor what the objects mean.
 
 mod api;
+mod chain;
 mod client;
 mod dialer;
 mod error;
@@ -26,6 +27,7 @@ mod watch;
 
 pub use crate::http::{ClientCertificate, FailoverTransport, HttpTransport, TlsSettings, upgrade_over};
 pub use api::{Api, DynamicApi, List};
+pub use chain::chain;
 pub use client::Client;
 pub use dialer::{DATAPLANE_PATH, DialError, NodeDialer};
 pub use error::ClientError;

@@ -145,13 +145,9 @@ pub(crate) async fn mutate(review: &Review<'_>, object: &mut Value) -> Result<(E
     if hooks.mutating().is_empty() || review.is_exempt() {
         return Ok((effects, false));
     }
-    let before = object.clone();
-    let shown = versions::to_served(review.route, std::mem::take(object));
-    let shown = webhook::mutate(review, &hooks, shown).await?;
-    *object = versions::to_stored(review.route, shown);
-    if *object == before {
-        return Ok((effects, false));
-    }
+    let shown = versions::shown(review.route, object);
+    let Some(changed) = webhook::mutate(review, &hooks, &shown).await? else { return Ok((effects, false)) };
+    *object = versions::to_stored(review.route, changed);
     // What others added has types to keep and defaults to get, like everything that is written.
     let kind = review.route.stored_kind();
     *object = decode::value(kind, std::mem::take(object), FieldValidation::Ignore)?.object;
@@ -176,13 +172,13 @@ pub(crate) async fn validate(review: &Review<'_>, object: Option<&Value>) -> Res
         limits::judge(review, object)?;
         pod_security::judge(review, object)?;
     }
-    if !review.is_exempt() {
+    let policies = policy::Policies::of(review.core, review.snapshot);
+    let hooks = webhook::Hooks::of(review.core, review.snapshot);
+    let anybody = !policies.is_empty() || !hooks.validating().is_empty();
+    if anybody && !review.is_exempt() {
         let shown = object.map(|object| versions::shown(review.route, object));
-        policy::judge(review, shown.as_deref())?;
-        let hooks = webhook::Hooks::of(review.core, review.snapshot);
-        if !hooks.validating().is_empty() {
-            webhook::validate(review, &hooks, shown.as_deref()).await?;
-        }
+        policy::judge(review, &policies, shown.as_deref())?;
+        webhook::validate(review, &hooks, shown.as_deref()).await?;
     }
     // Last: what is refused otherwise is not charged for.
     object.map_or(Ok(Vec::new()), |object| quota::charge(review, object))

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::chain::Review;
 use crate::object;
+use crate::versions;
 
 /// What all conditions of one webhook or policy may cost.
 const CONDITIONS_COST: u64 = 2_500_000;
@@ -116,34 +117,49 @@ pub(super) fn evaluate(program: &Compiled, variables: &Variables<'_>, budget: &m
     }
 }
 
+/// A request as expressions see it. What they name is made once, for all webhooks and policies that name it.
+pub(super) struct Asked<'a> {
+    pub(super) review: &'a Review<'a>,
+    /// The object in the form in which the request names it; `None`: it is removed.
+    pub(super) object: Option<&'a Value>,
+    made: [OnceCell<Cel>; 4],
+}
+
 /// What expressions may name.
 pub(super) struct Variables<'a> {
-    review: &'a Review<'a>,
-    object: Option<&'a Value>,
-    made: [OnceCell<Cel>; 4],
+    asked: &'a Asked<'a>,
     /// Names of one's own.
     pub(super) own: BTreeMap<&'static str, Cel>,
+}
+
+// === impl Asked ===
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(review: &'a Review<'a>, object: Option<&'a Value>) -> Asked<'a> {
+        Asked { review, object, made: Default::default() }
+    }
 }
 
 // === impl Variables ===
 
 impl<'a> Variables<'a> {
-    pub(super) fn new(review: &'a Review<'a>, object: Option<&'a Value>) -> Variables<'a> {
-        Variables { review, object, made: Default::default(), own: BTreeMap::new() }
+    pub(super) fn of(asked: &'a Asked<'a>) -> Variables<'a> {
+        Variables { asked, own: BTreeMap::new() }
     }
 }
 
 impl Bindings for Variables<'_> {
     fn get(&self, name: &str) -> Option<Cel> {
+        let Asked { review, object, made } = self.asked;
         let json = |value: Option<&Value>| value.map_or(Cel::Null, Cel::from_json);
-        let once = |at: usize, make: &dyn Fn() -> Cel| Some(self.made[at].get_or_init(make).clone());
+        let once = |at: usize, make: &dyn Fn() -> Cel| Some(made[at].get_or_init(make).clone());
         match name {
-            "object" => once(0, &|| json(self.object)),
-            "oldObject" => once(1, &|| json(self.review.old)),
-            "request" => once(2, &|| Cel::from_json(&request(self.review, &self.review.route.kind, self.object))),
+            "object" => once(0, &|| json(*object)),
+            "oldObject" => once(1, &|| json(review.old.map(|old| versions::shown(review.route, old)).as_deref())),
+            "request" => once(2, &|| Cel::from_json(&request(review, &review.route.kind, *object))),
             "namespaceObject" => once(3, &|| {
-                let key = Key::new("namespaces", "", self.review.namespace);
-                let entry = self.review.snapshot.get(&key).filter(|_| !self.review.namespace.is_empty());
+                let key = Key::new("namespaces", "", review.namespace);
+                let entry = review.snapshot.get(&key).filter(|_| !review.namespace.is_empty());
                 json(entry.map(|entry| object::parse(&entry.served)).as_ref())
             }),
             name => self.own.get(name).cloned(),

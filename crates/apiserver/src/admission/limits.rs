@@ -107,24 +107,9 @@ fn pod(limit: &Value, spec: &Value) -> Vec<String> {
             })
             .collect()
         }
-        Some("Pod") => {
-            let of = |of: &str| together(&list("containers"), &list("initContainers"), of);
-            broken(limit, "Pod", &of("requests"), &of("limits"))
-        }
+        Some("Pod") => broken(limit, "Pod", &quota::pod(spec, "requests"), &quota::pod(spec, "limits")),
         _ => Vec::new(),
     }
-}
-
-/// What containers ask for together, or one that starts before them if that is more.
-fn together(containers: &[&Value], before: &[&Value], of: &str) -> Amounts {
-    let own = |container: &&Value| amounts(&container["resources"][of]);
-    let mut together = Amounts::new();
-    containers.iter().for_each(|container| quota::add(&mut together, &own(container)));
-    for (name, amount) in before.iter().flat_map(own) {
-        let known = together.entry(name).or_default();
-        *known = (*known).max(amount);
-    }
-    together
 }
 
 fn claim(limit: &Value, spec: &Value) -> Vec<String> {

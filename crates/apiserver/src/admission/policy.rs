@@ -15,10 +15,10 @@ use naru_cel::{Budget, Key, Value as Cel};
 use serde_json::{Value, json};
 
 use super::chain::Review;
-use super::expression::{Compiled, Variables, all_hold, evaluate};
+use super::expression::{Asked, Compiled, Variables, all_hold, evaluate};
 
-use read::{Binding, Policies, Policy, Validation};
-pub(crate) use read::{Cache, faults};
+use read::{Binding, Policy, Validation};
+pub(crate) use read::{Cache, Policies, faults};
 
 /// What all expressions of one policy may cost for one object: Kubernetes' limit.
 const COST: u64 = 10_000_000;
@@ -35,42 +35,42 @@ struct Finding {
 ///
 /// # Errors
 /// With what the first policy says that denies it.
-pub(super) fn judge(review: &Review<'_>, object: Option<&Value>) -> Result<(), Status> {
-    let policies = Policies::of(review.core, review.snapshot);
+pub(super) fn judge(review: &Review<'_>, policies: &Policies, object: Option<&Value>) -> Result<(), Status> {
+    let asked = Asked::new(review, object);
     for (policy, bindings) in &policies.all {
         if bindings.is_empty() || policy.constraints.matches(review, object).is_none() {
             continue;
         }
         for binding in bindings.iter().filter(|binding| binding.constraints.matches(review, object).is_some()) {
-            bound(review, policy, binding, object)?;
+            bound(&asked, policy, binding)?;
         }
     }
     Ok(())
 }
 
 /// Judges an object by a policy for one of its bindings: once for each parameter.
-fn bound(review: &Review<'_>, policy: &Policy, binding: &Binding, object: Option<&Value>) -> Result<(), Status> {
-    let found = match params::of(review, policy, binding) {
+fn bound(asked: &Asked<'_>, policy: &Policy, binding: &Binding) -> Result<(), Status> {
+    let found = match params::of(asked.review, policy, binding) {
         Ok(params) => {
             let mut found = Vec::new();
             for param in params {
-                found.extend(with(review, policy, object, param.as_ref()));
+                found.extend(with(asked, policy, param.as_ref()));
             }
             found
         }
         Err(why) => policy.failed(why).into_iter().collect(),
     };
     for finding in found {
-        act(review, policy, binding, &finding)?;
+        act(asked.review, policy, binding, &finding)?;
     }
     Ok(())
 }
 
 /// What a policy finds with one parameter.
-fn with(review: &Review<'_>, policy: &Policy, object: Option<&Value>, param: Option<&Arc<Value>>) -> Vec<Finding> {
-    let mut variables = Variables::new(review, object);
+fn with(asked: &Asked<'_>, policy: &Policy, param: Option<&Value>) -> Vec<Finding> {
+    let mut variables = Variables::of(asked);
     if policy.params.is_some() {
-        variables.own.insert("params", param.map_or(Cel::Null, |param| Cel::from_json(param)));
+        variables.own.insert("params", param.map_or(Cel::Null, Cel::from_json));
     }
     match all_hold(&policy.conditions, &variables) {
         Ok(true) => {}
@@ -94,7 +94,7 @@ fn with(review: &Review<'_>, policy: &Policy, object: Option<&Value>, param: Opt
     }
     for (key, program) in &policy.annotations {
         let said = evaluate(program, &variables, &mut budget);
-        if let (Ok(Cel::String(text)), Some(notes)) = (said, review.notes) {
+        if let (Ok(Cel::String(text)), Some(notes)) = (said, asked.review.notes) {
             notes.annotate(format!("{}/{key}", policy.name), &*text);
         }
     }

@@ -73,15 +73,12 @@ fn charge_one(
 ) -> Result<Option<Charge>, Status> {
     let mut quota = object::parse(&entry.served);
     let collection = &*review.route.collection;
-    let hard = quota::amounts(&quota["spec"]["hard"]);
-    let counted: Amounts = more
-        .iter()
-        .filter(|(name, _)| hard.contains_key(*name))
-        .map(|(name, amount)| (name.clone(), *amount))
-        .collect();
     if !quota::covers(&quota, collection, object) {
         return Ok(None);
     }
+    let hard = quota::amounts(&quota["spec"]["hard"]);
+    let mut counted = more.clone();
+    counted.retain(|name, _| hard.contains_key(name));
     let refuse = |why: &str| Err(Status::forbidden(&review.route.kind, review.name, why));
     let name = entry.key.name();
     if collection == "pods" && review.operation == Operation::Create {
@@ -93,7 +90,7 @@ fn charge_one(
     if counted.is_empty() {
         return Ok(None);
     }
-    let mut used = used(review.snapshot, &quota, &hard, Some(&counted));
+    let mut used = used(review.snapshot, &quota, &hard, &counted);
     let over: Vec<&String> = counted
         .iter()
         .filter(|(name, amount)| used.get(*name).copied().unwrap_or_default().plus(**amount) > hard[*name])
@@ -117,12 +114,12 @@ fn charge_one(
     Ok(Some(Charge { key: entry.key.clone(), seen: entry.modified, stored }))
 }
 
-/// What is used of what a quota limits, as its status says; counted from the state where it does not say.
-fn used(snapshot: &Snapshot, quota: &Value, hard: &Amounts, needed: Option<&Amounts>) -> Amounts {
-    let told = quota::amounts(&quota["status"]["used"]);
-    let missing = |name: &&String| needed.is_none_or(|needed| needed.contains_key(*name)) && !told.contains_key(*name);
-    let missing: Amounts = hard.keys().filter(missing).map(|name| (name.clone(), hard[name])).collect();
-    let mut used: Amounts = told.into_iter().filter(|(name, _)| hard.contains_key(name)).collect();
+/// What is used of what a quota limits, as its status says; of what is `needed` counted from the state where it does not.
+fn used(snapshot: &Snapshot, quota: &Value, hard: &Amounts, needed: &Amounts) -> Amounts {
+    let mut used = quota::amounts(&quota["status"]["used"]);
+    used.retain(|name, _| hard.contains_key(name));
+    let missing: Amounts =
+        needed.iter().filter(|(name, _)| !used.contains_key(*name)).map(|(name, most)| (name.clone(), *most)).collect();
     if !missing.is_empty() {
         used.extend(count(snapshot, quota, &missing));
     }

@@ -12,7 +12,7 @@ use naru_api::Status;
 use serde_json::Value;
 
 use super::chain::Review;
-use super::expression::{Variables, all_hold};
+use super::expression::{Asked, Variables, all_hold};
 use super::matching::Match;
 use crate::routes::Route;
 
@@ -32,11 +32,12 @@ pub(crate) fn exempt(route: &Route) -> bool {
     )
 }
 
-/// Asks those that change objects. `object` has the form in which the request names it.
+/// Asks those that change objects. `object` has the form in which the request names it. `None`: nobody changes it.
 ///
 /// # Errors
 /// When one refuses, or cannot be asked and must not be passed over.
-pub(crate) async fn mutate(review: &Review<'_>, hooks: &Hooks, mut object: Value) -> Result<Value, Status> {
+pub(crate) async fn mutate(review: &Review<'_>, hooks: &Hooks, object: &Value) -> Result<Option<Value>, Status> {
+    let mut changed = None;
     // How often the object had changed when each was last asked.
     let mut seen: Vec<Option<usize>> = vec![None; hooks.mutating().len()];
     let mut changes = 0;
@@ -51,15 +52,16 @@ pub(crate) async fn mutate(review: &Review<'_>, hooks: &Hooks, mut object: Value
             if !due {
                 continue;
             }
-            let Some(ask) = ask(review, hook, Some(&object))? else { continue };
-            if let Some(changed) = call::mutate(review, hook, &ask, &object, round).await? {
+            let object = changed.as_ref().unwrap_or(object);
+            let Some(ask) = ask(hook, &Asked::new(review, Some(object)))? else { continue };
+            if let Some(other) = call::mutate(review, hook, &ask, object, round).await? {
                 changes += 1;
-                object = changed;
+                changed = Some(other);
             }
             *seen = Some(changes);
         }
     }
-    Ok(object)
+    Ok(changed)
 }
 
 /// Asks those that only judge. `object` has the form in which the request names it; `None`: it is removed.
@@ -67,24 +69,33 @@ pub(crate) async fn mutate(review: &Review<'_>, hooks: &Hooks, mut object: Value
 /// # Errors
 /// The first refusal, in the order of the configurations.
 pub(crate) async fn validate(review: &Review<'_>, hooks: &Hooks, object: Option<&Value>) -> Result<(), Status> {
-    let mut asked: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::new();
-    for hook in hooks.validating() {
-        if let Some(ask) = ask(review, hook, object)? {
-            asked.push(Box::pin(async move { call::validate(review, hook, &ask, object).await }));
-        }
+    let mut answers: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::new();
+    for (hook, ask) in chosen(review, hooks, object)? {
+        answers.push(Box::pin(async move { call::validate(review, hook, &ask, object).await }));
     }
-    futures_util::future::join_all(asked).await.into_iter().collect()
+    futures_util::future::join_all(answers).await.into_iter().collect()
+}
+
+/// Those that are to be asked for their judgement.
+fn chosen<'h>(review: &Review<'_>, hooks: &'h Hooks, object: Option<&Value>) -> Result<Vec<(&'h Hook, Match)>, Status> {
+    let asked = Asked::new(review, object);
+    let mut chosen = Vec::new();
+    for hook in hooks.validating() {
+        chosen.extend(ask(hook, &asked)?.map(|ask| (hook, ask)));
+    }
+    Ok(chosen)
 }
 
 /// Whether a webhook is to be asked, and in which form it is shown the object.
 ///
 /// # Errors
 /// When a condition fails and the webhook must not be passed over.
-fn ask(review: &Review<'_>, hook: &Hook, object: Option<&Value>) -> Result<Option<Match>, Status> {
+fn ask(hook: &Hook, asked: &Asked<'_>) -> Result<Option<Match>, Status> {
+    let Asked { review, object, .. } = *asked;
     let Some(ask) = hook.constraints.matches(review, object).filter(|_| hook.constraints.has_rules()) else {
         return Ok(None);
     };
-    match all_hold(&hook.conditions, &Variables::new(review, object)) {
+    match all_hold(&hook.conditions, &Variables::of(asked)) {
         Ok(true) => Ok(Some(ask)),
         Ok(false) => Ok(None),
         Err(why) if hook.required => {

@@ -53,7 +53,7 @@ pub(super) async fn run(client: Client, resource: Resource, mut follow: Follow, 
             Err(FeedError::Gone) => follow.after = None,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::debug!(collection = %resource.plural, error = %Chain(error), "following broke off; will resume");
+                tracing::debug!(collection = %resource.plural, error = crate::chain(error), "following broke off; will resume");
             }
         }
         tokio::select! {
@@ -181,19 +181,4 @@ impl Backoff {
 
 fn rand_fraction() -> f64 {
     rand::random()
-}
-
-/// Prints an error with everything beneath it.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
 }

@@ -245,7 +245,7 @@ async fn turn(name: &'static str, controller: Arc<dyn Turn>, keys: Keys, board: 
         // Whatever is still to happen to the key will be a change of its object.
         Err(ApplyError::Ending { what }) => (Done::Settled(None), format!("its namespace ends: {what}"), None),
         Err(ApplyError::Conflict { what }) => (Done::Conflict, format!("conflict: {what}"), None),
-        Err(error) => (Done::Failed, format!("failed: {}", turned.reason), Some(chain(&error))),
+        Err(error) => (Done::Failed, format!("failed: {}", turned.reason), Some(naru_client::chain(&error))),
     };
     let failures = {
         let mut queue = keys.0.queue.lock();
@@ -263,16 +263,4 @@ async fn turn(name: &'static str, controller: Arc<dyn Turn>, keys: Keys, board: 
 /// How long it is from `now` to `then`; nothing if that is past.
 fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
-}
-
-/// An error with everything beneath it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
-// (No doc comment: it would become the text of the whole command.)
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+// What was said last is noted in the state folder. (No doc comment: it would become the text of the whole command.)
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct EtcdOptions {
     /// Keep the cluster's state in this etcd (3.4 or newer) instead of the state folder; what is there is moved once
     #[arg(long = "etcd-servers", value_name = "URL", value_delimiter = ',')]

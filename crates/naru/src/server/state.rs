@@ -6,13 +6,12 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use naru_apiserver::StoreCodec;
 use naru_store::{EtcdConfig, Held, ImportError, OpenError, Options, Store};
-use serde::{Deserialize, Serialize};
 
 use crate::cli::{EtcdOptions, Place};
 
@@ -23,23 +22,6 @@ const FOLDER: &str = "store";
 /// What became of it when the state moved: kept, as nobody can be sure before etcd has proved itself.
 const MOVED: &str = "store.moved-to-etcd";
 const PREFIX: &str = "/naru";
-
-/// How etcd is reached, as it was said last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
-    servers: Vec<String>,
-    prefix: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    authority: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    certificate: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    password_file: Option<PathBuf>,
-}
 
 /// The cluster's state, and what keeps the machine's state folder for this server alone where that is not the store itself.
 pub(super) struct State {
@@ -57,7 +39,7 @@ pub(super) async fn open(place: &Place, options: &EtcdOptions, codec: Arc<StoreC
         let store = Store::open(Options::embedded(folder, codec)).await;
         return Ok(State { store: store.context("the cluster's state cannot be opened")?, _held: None });
     };
-    let config = note.config()?;
+    let config = config(&note)?;
     if is_used(&folder) {
         copy(&place.state_dir, &folder, &config, codec.clone()).await?;
         // From here on the state is in etcd, whatever happens.
@@ -77,43 +59,45 @@ pub(super) async fn open(place: &Place, options: &EtcdOptions, codec: Arc<StoreC
 }
 
 /// What holds: what is said now over what was noted. Pure.
-fn settle(noted: Option<Note>, options: &EtcdOptions) -> anyhow::Result<Option<Note>> {
+fn settle(noted: Option<EtcdOptions>, options: &EtcdOptions) -> anyhow::Result<Option<EtcdOptions>> {
     if options.servers.is_empty() {
         return Ok(noted);
     }
-    let prefix = options.prefix.clone().or(noted.as_ref().map(|note| note.prefix.clone()));
-    let prefix = prefix.unwrap_or_else(|| PREFIX.to_owned());
+    let noted = noted.map(|noted| prefix(&noted).to_owned());
+    let settled = EtcdOptions { prefix: options.prefix.clone().or(noted.clone()), ..options.clone() };
     if let Some(noted) = noted
-        && noted.prefix.trim_end_matches('/') != prefix.trim_end_matches('/')
+        && noted.trim_end_matches('/') != prefix(&settled).trim_end_matches('/')
     {
         bail!(
-            "this cluster's state is in etcd under {}, not {prefix}: leave --etcd-prefix out, or give it as it was",
-            noted.prefix
+            "this cluster's state is in etcd under {noted}, not {}: leave --etcd-prefix out, or give it as it was",
+            prefix(&settled)
         );
     }
-    let EtcdOptions { servers, authority, certificate, key, user, password_file, .. } = options.clone();
-    Ok(Some(Note { servers, prefix, authority, certificate, key, user, password_file }))
+    Ok(Some(settled))
 }
 
-impl Note {
-    fn config(&self) -> anyhow::Result<EtcdConfig> {
-        let credentials = match (&self.user, &self.password_file) {
-            (Some(user), Some(file)) => {
-                let password = fs::read_to_string(file)
-                    .with_context(|| format!("the password of etcd's user cannot be read from {}", file.display()))?;
-                Some(naru_etcd::Credentials { user: user.clone(), password: password.trim_end().to_owned() })
-            }
-            _ => None,
-        };
-        let tls = naru_etcd::Tls {
-            authority: self.authority.clone(),
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            server_name: None,
-        };
-        let connection = naru_etcd::Config { endpoints: self.servers.clone(), tls, credentials };
-        Ok(EtcdConfig { connection, prefix: self.prefix.clone() })
-    }
+fn prefix(options: &EtcdOptions) -> &str {
+    options.prefix.as_deref().unwrap_or(PREFIX)
+}
+
+/// How the store reaches etcd.
+fn config(options: &EtcdOptions) -> anyhow::Result<EtcdConfig> {
+    let credentials = match (&options.user, &options.password_file) {
+        (Some(user), Some(file)) => {
+            let password = fs::read_to_string(file)
+                .with_context(|| format!("the password of etcd's user cannot be read from {}", file.display()))?;
+            Some(naru_etcd::Credentials { user: user.clone(), password: password.trim_end().to_owned() })
+        }
+        _ => None,
+    };
+    let tls = naru_etcd::Tls {
+        authority: options.authority.clone(),
+        certificate: options.certificate.clone(),
+        key: options.key.clone(),
+        server_name: None,
+    };
+    let connection = naru_etcd::Config { endpoints: options.servers.clone(), tls, credentials };
+    Ok(EtcdConfig { connection, prefix: prefix(options).to_owned() })
 }
 
 /// Whether a folder holds a state; a lock alone is none.
@@ -167,7 +151,7 @@ async fn copy(state: &Path, folder: &Path, config: &EtcdConfig, codec: Arc<Store
     }
 }
 
-fn read(state: &Path) -> anyhow::Result<Option<Note>> {
+fn read(state: &Path) -> anyhow::Result<Option<EtcdOptions>> {
     let path = state.join(NOTE);
     match fs::read(&path) {
         Ok(text) => {
@@ -181,7 +165,7 @@ fn read(state: &Path) -> anyhow::Result<Option<Note>> {
     }
 }
 
-fn write(state: &Path, note: &Note) -> anyhow::Result<()> {
+fn write(state: &Path, note: &EtcdOptions) -> anyhow::Result<()> {
     if read(state)?.as_ref() == Some(note) {
         return Ok(());
     }
@@ -203,7 +187,7 @@ mod tests {
     fn what_was_noted_holds_until_something_else_is_said() {
         assert_eq!(settle(None, &options(&[], None)).unwrap(), None);
         let first = settle(None, &options(&["http://a:2379"], None)).unwrap();
-        assert_eq!(first.as_ref().unwrap().prefix, "/naru");
+        assert_eq!(prefix(first.as_ref().unwrap()), "/naru");
         assert_eq!(settle(first.clone(), &options(&[], None)).unwrap(), first);
         let other = settle(first.clone(), &options(&["http://b:2379"], Some("/naru/"))).unwrap().unwrap();
         assert_eq!(other.servers, ["http://b:2379"]);

@@ -1,5 +1,7 @@
 //! Rules of admission policies and their bindings.
 
+use naru_cel::RESERVED;
+
 use super::super::error::FieldError;
 use super::super::names;
 use super::super::spot::Spot;
@@ -9,31 +11,6 @@ const CONDITIONS: usize = 64;
 const AUDIT_ANNOTATIONS: usize = 20;
 /// How long the expression of an audit annotation may be, in bytes.
 const AUDIT_EXPRESSION: usize = 5 * 1024;
-
-/// Words that no variable of an expression can be called.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// A ValidatingAdmissionPolicy's spec.
 pub(in super::super) fn validating(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {

@@ -75,6 +75,11 @@ impl<'a> Pod<'a> {
         &self.spec["securityContext"]
     }
 
+    /// The security contexts of the pod and of its containers.
+    fn contexts(&self) -> impl Iterator<Item = &'a Value> {
+        std::iter::once(self.context()).chain(self.containers().map(|container| &container["securityContext"]))
+    }
+
     fn is_windows(&self) -> bool {
         self.spec["os"]["name"] == "windows"
     }
@@ -152,20 +157,12 @@ fn default_capabilities(pod: &Pod<'_>) -> Option<Violation> {
 
 /// Who adds capabilities other than those that are allowed.
 fn added(pod: &Pod<'_>, allowed: &[&str]) -> Option<String> {
-    let mut bad = BTreeSet::new();
-    let names = pod.those(|container| {
-        let mut adds = false;
-        for capability in texts(&container["securityContext"]["capabilities"]["add"]) {
-            if !allowed.contains(&capability) {
-                adds = true;
-            }
-        }
-        adds
-    });
-    for container in pod.containers() {
+    let of = |container: &'_ Value| -> Vec<String> {
         let all = texts(&container["securityContext"]["capabilities"]["add"]);
-        bad.extend(all.filter(|capability| !allowed.contains(capability)));
-    }
+        all.filter(|capability| !allowed.contains(capability)).map(str::to_owned).collect()
+    };
+    let names = pod.those(|container| !of(container).is_empty());
+    let bad: BTreeSet<String> = pod.containers().flat_map(of).collect();
     (!names.is_empty()).then(|| {
         format!("{} must not include {} in securityContext.capabilities.add", containers(&names), quoted(&bad))
     })
@@ -249,16 +246,14 @@ fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
             || !text(context, "role").is_empty()
     };
     let setters = pod.setters(bad)?;
-    let contexts =
-        || std::iter::once(pod.context()).chain(pod.containers().map(|container| &container["securityContext"]));
     let types: BTreeSet<String> =
-        contexts().map(|context| text(context, "type")).filter(|kind| !TYPES.contains(&kind.as_str())).collect();
+        pod.contexts().map(|context| text(context, "type")).filter(|kind| !TYPES.contains(&kind.as_str())).collect();
     let mut data = Vec::new();
     if !types.is_empty() {
         data.push(format!("{} {}", plural(types.len(), "type", "types"), quoted(&types)));
     }
     for field in ["user", "role"] {
-        if contexts().any(|context| !text(context, field).is_empty()) {
+        if pod.contexts().any(|context| !text(context, field).is_empty()) {
             data.push(format!("{field} may not be set"));
         }
     }
@@ -280,9 +275,7 @@ fn restricted_seccomp(pod: &Pod<'_>) -> Option<Violation> {
     }
     let bad = |context: &Value| seccomp(context).is_some_and(|kind| !matches!(kind, "RuntimeDefault" | "Localhost"));
     if let Some(setters) = pod.setters(bad) {
-        let contexts =
-            std::iter::once(pod.context()).chain(pod.containers().map(|container| &container["securityContext"]));
-        let kinds: BTreeSet<&str> = contexts.filter(|context| bad(context)).filter_map(seccomp).collect();
+        let kinds: BTreeSet<&str> = pod.contexts().filter(|context| bad(context)).filter_map(seccomp).collect();
         let text = format!("{setters} must not set securityContext.seccompProfile.type to {}", quoted(kinds));
         return Some(("seccompProfile", text));
     }

@@ -1,7 +1,5 @@
 //! The parameters of a policy for a binding.
 
-use std::sync::Arc;
-
 use naru_api::LabelSelector;
 use naru_store::Prefix;
 use serde_json::Value;
@@ -15,7 +13,7 @@ use crate::object;
 ///
 /// # Errors
 /// Why there are none, where there must be.
-pub(super) fn of(review: &Review<'_>, policy: &Policy, binding: &Binding) -> Result<Vec<Option<Arc<Value>>>, String> {
+pub(super) fn of(review: &Review<'_>, policy: &Policy, binding: &Binding) -> Result<Vec<Option<Value>>, String> {
     let (Some((version, kind)), true) = (&policy.params, binding.params.is_object()) else { return Ok(vec![None]) };
     let route = review
         .core
@@ -32,10 +30,10 @@ pub(super) fn of(review: &Review<'_>, policy: &Policy, binding: &Binding) -> Res
         }
         (true, None) => review.namespace,
     };
-    let found: Vec<Arc<Value>> = match wanted("name") {
+    let found: Vec<Value> = match wanted("name") {
         Some(name) => {
             let entry = review.snapshot.get(&route.key(namespace, name));
-            entry.map(|entry| Arc::new(object::parse(&entry.served))).into_iter().collect()
+            entry.map(|entry| object::parse(&entry.served)).into_iter().collect()
         }
         None => {
             let selector =
@@ -46,7 +44,7 @@ pub(super) fn of(review: &Review<'_>, policy: &Policy, binding: &Binding) -> Res
             };
             let entries = review.snapshot.range(&prefix);
             let chosen = entries.filter(|entry| selector.matches(&object::labels(&entry.served).unwrap_or_default()));
-            chosen.map(|entry| Arc::new(object::parse(&entry.served))).collect()
+            chosen.map(|entry| object::parse(&entry.served)).collect()
         }
     };
     if !found.is_empty() {

@@ -19,7 +19,7 @@ const BINDINGS: &str = "validatingadmissionpolicybindings.admissionregistration.
 
 /// All policies of a state, each with its bindings.
 #[derive(Debug, Default)]
-pub(super) struct Policies {
+pub(crate) struct Policies {
     pub(super) all: Vec<(Policy, Vec<Binding>)>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Binding {
 
 impl Policies {
     /// The policies of a state.
-    pub(super) fn of(core: &Core, snapshot: &Snapshot) -> Arc<Policies> {
+    pub(crate) fn of(core: &Core, snapshot: &Snapshot) -> Arc<Policies> {
         let at = [snapshot.changed(POLICIES), snapshot.changed(BINDINGS)];
         let known = core.policies.0.load();
         if known.0 == at {
@@ -78,6 +78,11 @@ impl Policies {
         let policies = Arc::new(Policies::read(snapshot));
         core.policies.0.store(Arc::new((at, policies.clone())));
         policies
+    }
+
+    /// Whether nobody is bound to judge anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.iter().all(|(_, bindings)| bindings.is_empty())
     }
 
     fn read(snapshot: &Snapshot) -> Policies {

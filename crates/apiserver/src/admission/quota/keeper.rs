@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_api::quota;
-use naru_store::{Prefix, Revision, Watch, WatchEnd};
+use naru_store::{Prefix, Watch, WatchEnd};
 use tokio_util::sync::CancellationToken;
 
 use super::{COLLECTION, count, status};
@@ -95,6 +95,6 @@ async fn settle(core: &Core, namespace: &str) {
         quota["status"] = wanted;
         let Ok(stored) = encode::encode(&core.sealer, &entry.key, &quota) else { continue };
         // Whoever was faster changed the quota, which is seen, and counted again.
-        let _ = Plan::put(entry.key.clone(), Expect::At(Revision(entry.modified.0)), stored).commit(core).await;
+        let _ = Plan::put(entry.key.clone(), Expect::At(entry.modified), stored).commit(core).await;
     }
 }

@@ -1,6 +1,6 @@
 //! The end of a definition, and servers that come and go.
 
-use naru_apiserver::User;
+use naru_apiserver::{ApiServer, User};
 use naru_store::{Key, Prefix};
 use serde_json::{Value, json};
 
@@ -57,15 +57,21 @@ async fn it_goes_after_its_objects() {
     assert_eq!(root.get(WIDGETS).await.expect(200)["items"], json!([]), "it begins empty");
 }
 
+/// Another server over the same store, once both serve widgets. It lasts as long as its handle.
+async fn beside(world: &World) -> (ApiServer, Caller) {
+    let second = world.again().await;
+    let other = Caller { transport: second.transport(User::master("root")), headers: vec![] };
+    world.root().post(DEFINITIONS, &definition()).await.expect(201);
+    until(&other, WIDGETS, |answer| answer.code == 200).await;
+    (second, other)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_over_of_those_who_are_late() {
     let world = World::start().await;
     let root = world.root();
     // A request that began before has its way to the kind already: only the write itself can know better.
-    let second = world.again().await;
-    let other = Caller { transport: second.transport(User::master("root")), headers: vec![] };
-    root.post(DEFINITIONS, &definition()).await.expect(201);
-    until(&other, WIDGETS, |answer| answer.code == 200).await;
+    let (_second, other) = beside(&world).await;
     let writers: Vec<_> = [&root, &other, &root, &other]
         .into_iter()
         .enumerate()
@@ -166,10 +172,7 @@ fn order(object: &Value) -> String {
 async fn several_servers_say_the_same_of_it_once() {
     let world = World::start().await;
     let root = world.root();
-    let second = world.again().await;
-    let other = Caller { transport: second.transport(User::master("root")), headers: vec![] };
-    root.post(DEFINITIONS, &definition()).await.expect(201);
-    until(&other, WIDGETS, |answer| answer.code == 200).await;
+    let (_second, other) = beside(&world).await;
     let before = root.get(PATH).await.expect(200);
     assert_eq!(condition(&before, "Established")["status"], "True");
     let mut gadgets = definition();

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// Joins the messages of a chain, leaving out what the outer one says already.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
