@@ -73,6 +73,21 @@ struct SeenContainer {
 #[serde(default)]
 struct SeenStatus {
     phase: String,
+    conditions: Vec<SeenCondition>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SeenCondition {
+    r#type: String,
+    status: String,
+}
+
+impl SeenStatus {
+    /// Whether the cluster knows that the pod runs and is ready: it forgets the latter where it gave a node up for lost.
+    fn is_told(&self) -> bool {
+        self.phase == "Running" && self.conditions.iter().any(|known| known.r#type == "Ready" && known.status == "True")
+    }
 }
 
 /// What its tasks share.
@@ -284,7 +299,7 @@ impl Inner {
         });
         let slots = Arc::new(Semaphore::new(ABREAST));
         let mut free: BTreeSet<Ipv4Addr> = subnet.hosts().skip(1).collect();
-        let mut known: BTreeMap<ObjectRef, (String, Ipv4Addr, bool)> = BTreeMap::new();
+        let mut known: BTreeMap<ObjectRef, (String, Ipv4Addr)> = BTreeMap::new();
         let (again, mut repeated) = mpsc::unbounded_channel::<ObjectRef>();
         loop {
             let key = tokio::select! {
@@ -293,25 +308,24 @@ impl Inner {
                 () = self.off.cancelled() => return,
             };
             let pod = pods.get_ref(&key);
-            let same = |uid: &str| known.get(&key).is_some_and(|(known, ..)| known == uid);
+            let same = |uid: &str| known.get(&key).is_some_and(|(known, _)| known == uid);
             if pod.as_ref().is_none_or(|pod| !same(&pod.view.metadata.uid))
-                && let Some((_, address, _)) = known.remove(&key)
+                && let Some((_, address)) = known.remove(&key)
             {
                 free.insert(address);
                 self.given.fetch_sub(1, Relaxed);
             }
             let Some(pod) = pod else { continue };
             let uid = pod.view.metadata.uid.clone();
-            let (_, address, told) = known.entry(key.clone()).or_insert_with(|| {
+            let (_, address) = *known.entry(key.clone()).or_insert_with(|| {
                 self.given.fetch_add(1, Relaxed);
-                (uid.clone(), free.pop_first().unwrap_or(Ipv4Addr::UNSPECIFIED), false)
+                (uid.clone(), free.pop_first().unwrap_or(Ipv4Addr::UNSPECIFIED))
             });
             let leaving = pod.view.metadata.deletion_timestamp.is_some();
-            if !leaving && (*told || pod.view.status.phase == "Running") {
+            if !leaving && pod.view.status.is_told() {
                 continue;
             }
-            *told = true;
-            let (inner, slots, again, address) = (self.clone(), slots.clone(), again.clone(), *address);
+            let (inner, slots, again) = (self.clone(), slots.clone(), again.clone());
             tokio::spawn(async move {
                 let Ok(_slot) = slots.acquire_owned().await else { return };
                 if inner.off.is_cancelled() {

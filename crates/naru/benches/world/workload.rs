@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use naru_api::k8s::api::apps::v1::{DaemonSet, Deployment};
-use naru_api::k8s::api::core::v1::{Namespace, Service};
+use naru_api::k8s::api::core::v1::{Namespace, Pod, Service};
 use naru_client::{Client, ClientError, DynamicApi, ListOptions, Resource};
 use serde_json::{Value, json};
 
@@ -79,7 +79,12 @@ impl Workload {
             }
             if begin.elapsed() > patience {
                 let some = short.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-                return Err(format!("{} of {} are short: {some}", short.len(), list.items.len()));
+                let missing = list.items.iter().find(|deployment| self::short(deployment).is_some());
+                let which = match missing {
+                    Some(deployment) => unready(client, deployment).await,
+                    None => String::new(),
+                };
+                return Err(format!("{} of {} are short: {some}{which}", short.len(), list.items.len()));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -102,6 +107,26 @@ fn short(deployment: &Value) -> Option<String> {
     let of = |field: &str| deployment["status"][field].as_i64().unwrap_or(0);
     let (ready, seen) = (of("readyReplicas"), of("observedGeneration") >= 1);
     (ready != wanted || !seen).then(|| format!("{} {ready}/{wanted}", deployment["metadata"]["name"]))
+}
+
+/// What keeps the pods of a Deployment from being ready.
+async fn unready(client: &Client, deployment: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (name, namespace) = (text(&deployment["metadata"]["name"]), text(&deployment["metadata"]["namespace"]));
+    let pods = client.dynamic(Resource::of::<Pod>(), Some(&namespace));
+    let selector = ListOptions { labels: format!("app={name}"), ..ListOptions::default() };
+    let Ok(list) = pods.list(&selector).await else { return String::new() };
+    let ready = |pod: &&Value| {
+        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|known| known["type"] == "Ready" && known["status"] == "True")
+    };
+    let of_one: Vec<String> = list
+        .items
+        .iter()
+        .filter(|pod| !ready(pod))
+        .map(|pod| format!("\n    {} on {}: {}", pod["metadata"]["name"], pod["spec"]["nodeName"], pod["status"]))
+        .collect();
+    format!("; {} has {} pods, of which are not ready:{}", name, list.items.len(), of_one.concat())
 }
 
 fn namespace(number: usize) -> String {
