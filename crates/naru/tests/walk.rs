@@ -153,11 +153,12 @@ impl Traffic {
     }
 }
 
-/// One request on a connection of its own. The kernels answer a connection, however busy programs are: half a second without
-/// that is a loss, and the next request tells whether it still is.
+/// One request on a connection of its own. The kernels answer a connection, however busy programs are: a second and a half
+/// without that is a loss, and the next request tells whether it still is. The first packet may be sent twice: where requests
+/// of many share an address, a port comes to be used again that the other side still remembers.
 fn ask(to: SocketAddr, path: &str) -> Result<(), String> {
     let asked = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&to, Duration::from_millis(500))?;
+        let mut stream = TcpStream::connect_timeout(&to, Duration::from_millis(1_500))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
