@@ -23,7 +23,8 @@ impl Expr {
 impl ExprKind {
     fn children(&self) -> Vec<&Expr> {
         match self {
-            ExprKind::Literal(_) | ExprKind::Name(_) | ExprKind::Object { .. } => Vec::new(),
+            ExprKind::Literal(_) | ExprKind::Name(_) => Vec::new(),
+            ExprKind::Object { fields, .. } => fields.iter().map(|field| &field.value).collect(),
             ExprKind::Select { operand, .. } | ExprKind::Has { operand, .. } => vec![operand],
             ExprKind::Index { operand, index, .. } => vec![operand, index],
             ExprKind::Call { target, args, .. } => target.as_deref().into_iter().chain(args).collect(),
@@ -77,6 +78,7 @@ pub(crate) enum ExprKind {
     /// `Name{field: value}`.
     Object {
         name: Arc<str>,
+        fields: Vec<Member>,
     },
     Fold(Box<Fold>),
     /// `cel.bind(name, value, body)`.
@@ -105,6 +107,17 @@ pub(crate) struct Element {
 pub(crate) struct Entry {
     pub key: Expr,
     pub value: Expr,
+    pub optional: bool,
+}
+
+/// One field of an object that is being made.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// Where it stands in the text, in bytes.
+    pub at: usize,
+    pub name: Arc<str>,
+    pub value: Expr,
+    /// `{?field: x}`: left out when it is missing.
     pub optional: bool,
 }
 

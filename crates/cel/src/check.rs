@@ -1,12 +1,12 @@
 //! Expressions to what can be evaluated: names are found, types agree, functions are chosen.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ast::{Expr, ExprKind, Fold, FoldKind};
+use crate::ast::{Expr, ExprKind, Fold, FoldKind, Member};
 use crate::error::Problem;
 use crate::functions::{self, Function};
 use crate::parse::qualified;
+use crate::program::Env;
 use crate::types::{Bound, Type};
 use crate::value::{Key, Value};
 
@@ -41,6 +41,10 @@ pub(crate) enum Node {
     Conditional(Box<[Node; 3]>),
     List(Vec<(Node, bool)>),
     Map(Vec<(Node, Node, bool)>),
+    Object {
+        name: Arc<str>,
+        fields: Vec<(Key, Node, bool)>,
+    },
     Fold(Box<FoldNode>),
     Bind(Box<[Node; 2]>),
     OptMap {
@@ -60,8 +64,8 @@ pub(crate) struct FoldNode {
 }
 
 /// Checks an expression; all that is wrong, in the order of the text.
-pub(crate) fn check(expr: &Expr, variables: &BTreeMap<String, Type>) -> Result<(Node, Type), Vec<Problem>> {
-    let mut checker = Checker { variables, locals: Vec::new(), problems: Vec::new() };
+pub(crate) fn check(expr: &Expr, env: &Env) -> Result<(Node, Type), Vec<Problem>> {
+    let mut checker = Checker { env, locals: Vec::new(), problems: Vec::new() };
     let (node, kind) = checker.node(expr);
     let mut problems = checker.problems;
     problems.sort_by_key(|problem| problem.at);
@@ -69,7 +73,7 @@ pub(crate) fn check(expr: &Expr, variables: &BTreeMap<String, Type>) -> Result<(
 }
 
 struct Checker<'a> {
-    variables: &'a BTreeMap<String, Type>,
+    env: &'a Env,
     locals: Vec<(Arc<str>, Type)>,
     problems: Vec<Problem>,
 }
@@ -125,7 +129,7 @@ impl Checker<'_> {
                 }
                 (Node::Map(nodes), Type::map(keys.unwrap_or(Type::Dyn), values.unwrap_or(Type::Dyn)))
             }
-            ExprKind::Object { name } => self.wrong(expr.at, undeclared(name)),
+            ExprKind::Object { name, fields } => self.object(expr.at, name, fields),
             ExprKind::Fold(fold) => self.fold(fold),
             ExprKind::Bind { name, value, body } => {
                 let (value, kind) = self.node(value);
@@ -175,15 +179,37 @@ impl Checker<'_> {
         }
     }
 
+    fn is_local(&self, name: &str) -> bool {
+        self.locals.iter().any(|(local, _)| &**local == name)
+    }
+
     fn is_known(&self, name: &str) -> bool {
-        self.locals.iter().any(|(local, _)| &**local == name) || self.variables.contains_key(name)
+        self.is_local(name) || self.env.variables.contains_key(name)
+    }
+
+    /// An object that is made of these fields.
+    fn object(&mut self, at: usize, name: &Arc<str>, members: &[Member]) -> Checked {
+        let Some(of) = self.env.made(name) else { return self.wrong(at, undeclared(name)) };
+        let mut fields = Vec::with_capacity(members.len());
+        for member in members {
+            let (node, kind) = self.node(&member.value);
+            let kind = self.unwrapped(member.value.at, kind, member.optional);
+            let wanted = self.field_type(member.at, &of, &member.name);
+            if !wanted.accepts(&kind) {
+                let name = &member.name;
+                let what = format!("expected type of field '{name}' is '{wanted}' but provided type is '{kind}'");
+                self.wrong(member.at, what);
+            }
+            fields.push((Key::String(member.name.clone()), node, member.optional));
+        }
+        (Node::Object { name: name.clone(), fields }, of)
     }
 
     fn name(&mut self, at: usize, name: &Arc<str>) -> Checked {
         if let Some(index) = self.locals.iter().rposition(|(local, _)| local == name) {
             return (Node::Local(index), self.locals[index].1.clone());
         }
-        if let Some(kind) = self.variables.get(&**name) {
+        if let Some(kind) = self.env.variables.get(&**name) {
             return (Node::Variable(name.clone()), kind.clone());
         }
         const TYPES: [&str; 11] =
@@ -195,10 +221,15 @@ impl Checker<'_> {
     }
 
     fn select(&mut self, at: usize, operand: &Expr, field: &Arc<str>, optional: bool) -> Checked {
-        if let Some(name) = qualified(operand).map(|name| format!("{name}.{field}"))
-            && ["google.protobuf.Timestamp", "google.protobuf.Duration"].contains(&&*name)
-        {
-            return (Node::Const(Value::Type(name.into())), Type::Type);
+        if let Some(name) = qualified(operand).map(|name| format!("{name}.{field}")).filter(|_| !optional) {
+            if ["google.protobuf.Timestamp", "google.protobuf.Duration"].contains(&&*name) {
+                return (Node::Const(Value::Type(name.into())), Type::Type);
+            }
+            // A variable's name may have dots.
+            let root = name.split('.').next().unwrap_or_default();
+            if let Some(kind) = self.env.variables.get(&name).filter(|_| !self.is_local(root)) {
+                return (Node::Variable(name.into()), kind.clone());
+            }
         }
         let (operand, kind) = self.node(operand);
         let found = self.field_type(at, &kind, field);
@@ -213,7 +244,7 @@ impl Checker<'_> {
 
     fn field_type(&mut self, at: usize, of: &Type, field: &str) -> Type {
         match of {
-            Type::Dyn => Type::Dyn,
+            Type::Dyn | Type::Named(_) => Type::Dyn,
             Type::Map(_, value) => (**value).clone(),
             Type::Object(object) => match object.fields.get(field) {
                 Some(kind) => kind.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ast::FoldKind;
 use crate::check::{FoldNode, Node};
 use crate::error::EvalError;
-use crate::value::{Key, List, ListKind, Map, Value};
+use crate::value::{Key, List, ListKind, Map, Object, Value};
 
 /// What an evaluation may cost. The unit is that of Kubernetes' limits: looking at a field is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +42,21 @@ impl Budget {
 // What making something costs besides its parts, and a round of a comprehension besides its body.
 const LIST: u64 = 10;
 const MAP: u64 = 30;
+const OBJECT: u64 = 40;
 const ROUND: u64 = 3;
 
 /// Values of the variables that an expression may name.
 pub trait Bindings {
     /// The value; asked for when it is needed.
     fn get(&self, name: &str) -> Option<Value>;
+
+    /// As [`Bindings::get`], for values that may cost something to make, or cannot be made.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the budget is spent on it.
+    fn make(&self, name: &str, _budget: &mut Budget) -> Result<Option<Value>, EvalError> {
+        Ok(self.get(name))
+    }
 }
 
 impl Bindings for BTreeMap<String, Value> {
@@ -74,7 +83,8 @@ impl Evaluator<'_> {
             Node::Const(value) => Ok(value.clone()),
             Node::Variable(name) => {
                 self.budget.spend(1)?;
-                self.bindings.get(name).ok_or_else(|| EvalError::new(format!("no such attribute(s): {name}")))
+                let value = self.bindings.make(name, self.budget)?;
+                value.ok_or_else(|| EvalError::new(format!("no such attribute(s): {name}")))
             }
             Node::Local(index) => {
                 self.budget.spend(1)?;
@@ -135,6 +145,15 @@ impl Evaluator<'_> {
                     insert(&mut map, &key, value)?;
                 }
                 Ok(Value::Map(Arc::new(map)))
+            }
+            Node::Object { name, fields } => {
+                self.budget.spend(OBJECT)?;
+                let mut made = Map::new();
+                for (field, value, optional) in fields {
+                    let value = self.eval(value)?;
+                    made.extend(present(value, *optional)?.map(|value| (field.clone(), value)));
+                }
+                Ok(Value::Object(Arc::new(Object { name: name.clone(), fields: made })))
             }
             Node::Fold(fold) => self.fold(fold),
             Node::Bind(parts) => {
@@ -362,6 +381,7 @@ fn look(
 fn field(operand: &Value, key: &Key) -> Result<Option<Value>, EvalError> {
     match operand {
         Value::Map(map) => Ok(map.get(key).cloned()),
+        Value::Object(object) => Ok(object.fields.get(key).cloned()),
         _ => Err(EvalError::new(format!("no such key: {key}"))),
     }
 }

@@ -1,6 +1,7 @@
 //! Every function and operator: what it takes and gives, what it does, what it costs. Checking and evaluating read the
 //! same table, so neither knows a function that the other does not.
 
+pub(crate) mod authorizer;
 pub(crate) mod core;
 mod format;
 mod lists;
@@ -37,6 +38,7 @@ pub(crate) type Outcome = Result<Value, EvalError>;
 static TABLE: LazyLock<HashMap<(&'static str, bool), &'static Function>> = LazyLock::new(|| {
     let all = [
         core::FUNCTIONS,
+        authorizer::FUNCTIONS,
         strings::FUNCTIONS,
         time::FUNCTIONS,
         lists::FUNCTIONS,

@@ -22,9 +22,11 @@ mod value;
 
 pub use error::{CompileError, EvalError};
 pub use eval::{Bindings, Budget};
+pub use functions::authorizer::{Decision, Judge, Question};
+pub use functions::time::parse_duration;
 pub use program::{Env, Program};
 pub use types::{ObjectType, RESERVED, Type, escape};
-pub use value::{Key, List, ListKind, Map, Opaque, Value};
+pub use value::{Key, List, ListKind, Map, Object, Opaque, Value};
 
 #[cfg(test)]
 mod tests;

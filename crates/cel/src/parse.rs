@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Value;
-use crate::ast::{Element, Entry, Expr, ExprKind, Fold, FoldKind};
+use crate::ast::{Element, Entry, Expr, ExprKind, Fold, FoldKind, Member};
 use crate::error::Problem;
 use crate::lex::{Literal, Token, lex};
 
@@ -229,6 +229,7 @@ impl Parser {
                 Token::Sign(sign @ ("." | ".?")) => {
                     let optional = *sign == ".?";
                     self.take();
+                    let optional = optional || self.accept("?");
                     let field = self.field()?;
                     if !optional && self.accept("(") {
                         let args = self.arguments(")")?;
@@ -240,32 +241,44 @@ impl Parser {
                 Token::Sign(sign @ ("[" | "[?")) => {
                     let optional = *sign == "[?";
                     self.take();
+                    let optional = optional || self.accept("?");
                     let index = Box::new(self.expr()?);
                     self.expect("]")?;
                     expr(at, ExprKind::Index { operand: Box::new(operand), index, optional })
                 }
-                Token::Sign("{") => match qualified(&operand) {
+                Token::Sign(sign @ ("{" | "{?")) => match qualified(&operand) {
                     Some(name) => {
-                        let mut depth = 0;
-                        // What is in it does not matter: there are no types to make objects of.
-                        loop {
-                            match self.take() {
-                                Token::Sign("{") => depth += 1,
-                                Token::Sign("}") => depth -= 1,
-                                Token::End => return self.unexpected("'}'"),
-                                _ => {}
-                            }
-                            if depth == 0 {
-                                break;
-                            }
-                        }
-                        expr(operand.at, ExprKind::Object { name: name.into() })
+                        let optional = *sign == "{?";
+                        self.take();
+                        let fields = self.object(optional)?;
+                        expr(operand.at, ExprKind::Object { name: name.into(), fields })
                     }
                     None => return self.unexpected("<EOF>"),
                 },
                 _ => return Ok(operand),
             };
         }
+    }
+
+    /// The fields of an object, behind the name of its type.
+    fn object(&mut self, mut optional: bool) -> Result<Vec<Member>, Problem> {
+        let mut fields = Vec::new();
+        optional = optional || self.accept("?");
+        loop {
+            if !optional && self.accept("}") {
+                break;
+            }
+            let name = self.field()?;
+            let at = self.at();
+            self.expect(":")?;
+            fields.push(Member { at, name, value: self.expr()?, optional });
+            if !self.accept(",") {
+                self.expect("}")?;
+                break;
+            }
+            optional = self.accept("?");
+        }
+        Ok(fields)
     }
 
     fn field(&mut self) -> Result<Arc<str>, Problem> {
@@ -341,6 +354,7 @@ impl Parser {
 
     fn list(&mut self, at: usize, mut optional: bool) -> Parsed {
         let mut items = Vec::new();
+        optional = optional || self.accept("?");
         loop {
             if !optional && self.accept("]") {
                 break;
@@ -357,6 +371,7 @@ impl Parser {
 
     fn map(&mut self, at: usize, mut optional: bool) -> Parsed {
         let mut entries = Vec::new();
+        optional = optional || self.accept("?");
         loop {
             if !optional && self.accept("}") {
                 break;

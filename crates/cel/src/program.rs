@@ -1,18 +1,21 @@
 //! What callers hold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::check::{Node, check};
 use crate::error::{CompileError, EvalError};
 use crate::eval::{Bindings, Budget, eval};
 use crate::parse::parse;
-use crate::types::Type;
+use crate::types::{ObjectType, Type};
 use crate::value::Value;
 
-/// The variables that expressions may name.
+/// The variables that expressions may name, and the objects that they may make.
 #[derive(Clone, Debug, Default)]
 pub struct Env {
-    variables: BTreeMap<String, Type>,
+    pub(crate) variables: BTreeMap<String, Type>,
+    objects: BTreeMap<String, Arc<ObjectType>>,
+    families: Vec<Arc<str>>,
 }
 
 /// An expression that was checked.
@@ -28,11 +31,37 @@ impl Env {
         Env::default()
     }
 
-    /// With one more.
+    /// With one more. Its name may have dots: then it is meant before any field of that name.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, of: Type) -> Env {
         self.variables.insert(name.into(), of);
         self
+    }
+
+    /// With objects of a type that expressions may make: `Name{field: value}`.
+    #[must_use]
+    pub fn with_object(mut self, of: Arc<ObjectType>) -> Env {
+        self.objects.insert(of.name.clone(), of);
+        self
+    }
+
+    /// With a family of types of which expressions may make objects with whatever fields: `name`, and all whose names
+    /// continue it behind a dot.
+    #[must_use]
+    pub fn with_family(mut self, name: &str) -> Env {
+        self.families.push(name.into());
+        self
+    }
+
+    /// The type of a name of which objects can be made.
+    pub(crate) fn made(&self, name: &Arc<str>) -> Option<Type> {
+        if let Some(of) = self.objects.get(&**name) {
+            return Some(Type::Object(of.clone()));
+        }
+        let belongs = |family: &Arc<str>| {
+            name.strip_prefix(&**family).is_some_and(|below| below.is_empty() || below.starts_with('.'))
+        };
+        self.families.iter().any(belongs).then(|| Type::Named(name.clone()))
     }
 
     /// Reads and checks an expression.
@@ -41,7 +70,7 @@ impl Env {
     /// With everything that is wrong, each with its line and a mark below it.
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
         let expr = parse(text).map_err(|problem| CompileError::new(text, &[problem]))?;
-        let (node, result) = check(&expr, &self.variables).map_err(|problems| CompileError::new(text, &problems))?;
+        let (node, result) = check(&expr, self).map_err(|problems| CompileError::new(text, &problems))?;
         Ok(Program { node, result })
     }
 }

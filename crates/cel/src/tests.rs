@@ -7,6 +7,8 @@ use serde_json::json;
 
 use crate::*;
 
+mod objects;
+
 fn variables() -> BTreeMap<String, Value> {
     let object = json!({
         "name": "web", "replicas": 3, "minReplicas": 1, "big": 9007199254740993_i64, "ratio": 0.5,

@@ -35,6 +35,8 @@ pub enum Type {
     Map(Arc<Type>, Arc<Type>),
     /// Objects with known fields.
     Object(Arc<ObjectType>),
+    /// Objects with whatever fields, told apart by their name.
+    Named(Arc<str>),
     /// Values that may be missing.
     Optional(Arc<Type>),
     /// Values of a library.
@@ -75,10 +77,16 @@ impl Type {
             (Type::Map(a, x), Type::Map(b, y)) => a.accepts(b) && x.accepts(y),
             (Type::Object(a), Type::Object(b)) => a.name == b.name,
             // Objects, times and opaque values may be null.
-            (Type::Null, Type::Object(_) | Type::Timestamp | Type::Duration | Type::Opaque(_))
-            | (Type::Object(_) | Type::Timestamp | Type::Duration | Type::Opaque(_), Type::Null) => true,
+            (Type::Null, other) | (other, Type::Null) => other.is_nullable(),
             (a, b) => a == b,
         }
+    }
+
+    fn is_nullable(&self) -> bool {
+        matches!(
+            self,
+            Type::Null | Type::Object(_) | Type::Named(_) | Type::Timestamp | Type::Duration | Type::Opaque(_)
+        )
     }
 
     /// The type of a value that has one of two types.
@@ -113,6 +121,7 @@ impl fmt::Display for Type {
             Type::List(of) => write!(f, "list({of})"),
             Type::Map(key, value) => write!(f, "map({key}, {value})"),
             Type::Object(object) => f.write_str(&object.name),
+            Type::Named(name) => f.write_str(name),
             Type::Optional(of) => write!(f, "optional_type({of})"),
             Type::Opaque(name) => f.write_str(name),
         }

@@ -33,6 +33,8 @@ pub enum Value {
     List(Arc<List>),
     /// A map, or an object's fields.
     Map(Arc<Map>),
+    /// An object that an expression made.
+    Object(Arc<Object>),
     /// The name of a type.
     Type(Arc<str>),
     /// A value that may be missing.
@@ -60,6 +62,15 @@ pub enum ListKind {
     Set,
     /// Elements are found by these fields; joining replaces those that are there.
     Map(Arc<[String]>),
+}
+
+/// An object that an expression made.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The name of its type.
+    pub name: Arc<str>,
+    /// The fields that it was made with.
+    pub fields: Map,
 }
 
 /// Keys in order: numbers, then text.
@@ -134,10 +145,8 @@ impl Value {
             Value::Timestamp(time) => time.to_string().into(),
             Value::Duration(length) => crate::functions::time::duration_text(*length).into(),
             Value::List(list) => list.items.iter().map(Value::to_json).collect::<Option<Vec<_>>>()?.into(),
-            Value::Map(map) => {
-                let field = |(key, value): (&Key, &Value)| Some((key.to_string(), value.to_json()?));
-                serde_json::Value::Object(map.iter().map(field).collect::<Option<_>>()?)
-            }
+            Value::Map(map) => json_fields(map)?,
+            Value::Object(object) => json_fields(&object.fields)?,
             Value::Optional(Some(value)) => value.to_json()?,
             Value::Optional(None) | Value::Type(_) | Value::Opaque(_) => return None,
         })
@@ -157,6 +166,7 @@ impl Value {
             Value::Duration(_) => "google.protobuf.Duration",
             Value::List(_) => "list",
             Value::Map(_) => "map",
+            Value::Object(object) => &object.name,
             Value::Type(_) => "type",
             Value::Optional(_) => "optional_type",
             Value::Opaque(value) => value.type_name(),
@@ -187,9 +197,8 @@ impl Value {
             (Value::Timestamp(a), Value::Timestamp(b)) => a == b,
             (Value::Duration(a), Value::Duration(b)) => a == b,
             (Value::List(a), Value::List(b)) => a.equals(b),
-            (Value::Map(a), Value::Map(b)) => {
-                a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| value.equals(other)))
-            }
+            (Value::Map(a), Value::Map(b)) => same_fields(a, b),
+            (Value::Object(a), Value::Object(b)) => a.name == b.name && same_fields(&a.fields, &b.fields),
             (Value::Type(a), Value::Type(b)) => a == b,
             (Value::Optional(a), Value::Optional(b)) => match (a, b) {
                 (None, None) => true,
@@ -233,6 +242,15 @@ impl Value {
             _ => return None,
         })
     }
+}
+
+fn json_fields(fields: &Map) -> Option<serde_json::Value> {
+    let field = |(key, value): (&Key, &Value)| Some((key.to_string(), value.to_json()?));
+    Some(serde_json::Value::Object(fields.iter().map(field).collect::<Option<_>>()?))
+}
+
+fn same_fields(a: &Map, b: &Map) -> bool {
+    a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| value.equals(other)))
 }
 
 /// Exactly, where a number is too large for a double to hold it.

@@ -80,6 +80,7 @@ fn is_zero(value: &Value) -> bool {
         Value::Bytes(bytes) => bytes.is_empty(),
         Value::List(list) => list.items.is_empty(),
         Value::Map(map) => map.is_empty(),
+        Value::Object(object) => object.fields.is_empty(),
         Value::Duration(length) => length.is_zero(),
         Value::Timestamp(time) => time.as_nanosecond() == 0,
         Value::Optional(inner) => inner.is_none(),

@@ -34,6 +34,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
         call: |args| part(args, |text, part| text.ends_with(part)),
         cost: second,
     },
+    Function {
+        name: "jsonpatch.escapeKey",
+        member: false,
+        overloads: SAME,
+        call: |args| Ok(Value::text(text(&args[0])?.replace('~', "~0").replace('/', "~1"))),
+        cost: walk_twice,
+    },
     Function { name: "charAt", member: true, overloads: &[(&[Str, Int], Str)], call: char_at, cost: one },
     Function { name: "indexOf", member: true, overloads: PLACE, call: index_of, cost: walk },
     Function { name: "lastIndexOf", member: true, overloads: PLACE, call: last_index_of, cost: walk },
@@ -342,6 +349,6 @@ fn shown(value: &Value) -> Option<String> {
             let entry = |(key, value): (&crate::value::Key, &Value)| Some(format!("{key}: {}", shown(value)?));
             format!("{{{}}}", map.iter().map(entry).collect::<Option<Vec<_>>>()?.join(", "))
         }
-        Value::Optional(_) | Value::Opaque(_) => return None,
+        Value::Object(_) | Value::Optional(_) | Value::Opaque(_) => return None,
     })
 }

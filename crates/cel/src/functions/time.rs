@@ -65,8 +65,8 @@ fn in_zone(time: Timestamp, zone: &str) -> Result<Zoned, EvalError> {
     zone.map(|zone| time.to_zoned(zone)).map_err(|error| EvalError::new(error.to_string()))
 }
 
-/// As Go reads it: numbers with units, `1h30m`, `1.5s`.
-pub(crate) fn parse_duration(text: &str) -> Option<SignedDuration> {
+/// A length of time as Go reads it: numbers with units, `1h30m`, `1.5s`; `None` for other text.
+pub fn parse_duration(text: &str) -> Option<SignedDuration> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
