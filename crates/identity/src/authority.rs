@@ -87,8 +87,10 @@ pub struct Subject {
 
 /// The cluster's certificate authority.
 pub struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) certificate: String,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    /// The folder that it is kept in.
+    home: PathBuf,
 }
 
 impl Authority {
@@ -98,10 +100,24 @@ impl Authority {
     /// When a file cannot be read or written, only half of the pair is there, or it cannot be parsed. Nothing is
     /// overwritten then.
     pub fn open_or_create(dir: &Path) -> Result<Self, IdentityError> {
-        let (certificate_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+        Self::open(dir, "ca", "naru-ca")
+    }
+
+    /// The authority by which servers that extend the API recognise this cluster's API server when it speaks for others
+    /// (`front-proxy-ca.crt` and `.key` beside its own). It is another one, so that whoever trusts it takes no user's
+    /// certificate for the API server's.
+    ///
+    /// # Errors
+    /// As [`Authority::open_or_create`].
+    pub fn front_proxy(&self) -> Result<Self, IdentityError> {
+        Self::open(&self.home, "front-proxy-ca", "naru-front-proxy-ca")
+    }
+
+    fn open(dir: &Path, file: &str, common: &str) -> Result<Self, IdentityError> {
+        let (certificate_path, key_path) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
         match (certificate_path.exists(), key_path.exists()) {
             (true, true) => {}
-            (false, false) => Self::found(dir, &certificate_path, &key_path)?,
+            (false, false) => Self::found(dir, common, &certificate_path, &key_path)?,
             (true, false) => return Err(IdentityError::HalfAuthority { present: certificate_path, missing: key_path }),
             // The key is written first, so this is also what a power cut at the first start leaves; no certificate of
             // this key can have been issued, hence founding again is safe only when it never was complete. That cannot
@@ -120,10 +136,10 @@ impl Authority {
             .map_err(|source| IdentityError::Certificate { what: key_path.display().to_string(), source })?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)
             .map_err(|source| IdentityError::Certificate { what: certificate_path.display().to_string(), source })?;
-        Ok(Self { certificate, issuer })
+        Ok(Self { certificate, issuer, home: dir.to_owned() })
     }
 
-    fn found(dir: &Path, certificate_path: &Path, key_path: &Path) -> Result<(), IdentityError> {
+    fn found(dir: &Path, common: &str, certificate_path: &Path, key_path: &Path) -> Result<(), IdentityError> {
         files::private_dir(dir).map_err(|source| IdentityError::File {
             action: "create",
             path: dir.to_owned(),
@@ -132,7 +148,7 @@ impl Authority {
         let made = |source| IdentityError::Certificate { what: "a new authority".to_owned(), source };
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(made)?;
         let mut params = params(AUTHORITY_DAYS);
-        params.distinguished_name = name("naru-ca", &[""; 0])?;
+        params.distinguished_name = name(common, &[""; 0])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
@@ -304,6 +320,17 @@ mod tests {
         let error = Authority::open_or_create(dir.path()).err().expect("a refusal");
         assert!(error.to_string().contains("ca.key is not"), "{error}");
         assert!(!dir.path().join("ca.key").exists());
+    }
+
+    #[test]
+    fn the_authority_of_the_front_proxy_is_another_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let authority = Authority::open_or_create(dir.path()).expect("found");
+        let front = authority.front_proxy().expect("found");
+        assert_ne!(front.certificate(), authority.certificate());
+        let again = Authority::open_or_create(dir.path()).expect("open").front_proxy().expect("open");
+        assert_eq!(again.certificate(), front.certificate());
+        assert!(dir.path().join("front-proxy-ca.key").exists());
     }
 
     #[test]

@@ -2,11 +2,15 @@
 //! a sealed value copied to another object does not open there.
 //!
 //! Envelope: `"ns1"`, the key's identifier (4 bytes), the nonce (12 bytes), ciphertext and tag. The key file lists
-//! keys, newest last: the last one seals, all open, so that a rotation re-seals at leisure.
+//! keys, newest last: the last one seals, all open, so that a rotation re-seals at leisure. Which places hold values of
+//! older keys is remembered as they are opened, and every value is opened when the store is: so that is known after a
+//! crash, too, without writing it down anywhere.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -44,16 +48,58 @@ pub enum SealError {
     /// The value was altered, cut short, or sealed for another place.
     #[error("the sealed value of {0} was altered or belongs elsewhere")]
     Damaged(String),
+    /// Keys cannot be taken away yet.
+    #[error("{0} values are still sealed with older keys: wait until they are sealed again")]
+    Stale(usize),
     /// The system's random source failed.
     #[error("the system's random source failed")]
     Random,
 }
 
+/// One key, with the line of the file that it came from.
+struct SealKey {
+    id: [u8; ID_LEN],
+    key: LessSafeKey,
+    line: String,
+}
+
+/// Keys, the newest last. Never empty.
+type Ring = Arc<[Arc<SealKey>]>;
+
 /// Seals and opens stored values.
 pub struct Sealer {
-    keys: Vec<([u8; ID_LEN], LessSafeKey)>,
+    path: PathBuf,
+    ring: RwLock<Ring>,
+    /// Where values lie that older keys than the newest sealed.
+    stale: Mutex<BTreeSet<String>>,
     random: SystemRandom,
 }
+
+// === impl SealKey ===
+
+impl SealKey {
+    fn generate(random: &SystemRandom) -> Result<SealKey, SealError> {
+        let (mut id, mut key) = ([0; ID_LEN], [0; 32]);
+        random.fill(&mut id).map_err(|_| SealError::Random)?;
+        random.fill(&mut key).map_err(|_| SealError::Random)?;
+        let line = format!("{} {}", name(&id), BASE64.encode(key));
+        SealKey::read(&line).ok_or(SealError::Random)
+    }
+
+    fn read(line: &str) -> Option<SealKey> {
+        let (id, key) = line.split_once(' ')?;
+        let id = u32::from_str_radix(id, 16).ok().filter(|_| id.len() == 2 * ID_LEN)?.to_be_bytes();
+        let key = UnboundKey::new(&AES_256_GCM, &BASE64.decode(key).ok()?).ok()?;
+        Some(SealKey { id, key: LessSafeKey::new(key), line: line.to_owned() })
+    }
+}
+
+/// A key's identifier as people see it.
+fn name(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+// === impl Sealer ===
 
 impl Sealer {
     /// Opens the key file at `path`, or makes one with a fresh key.
@@ -63,30 +109,80 @@ impl Sealer {
     pub fn open_or_create(path: &Path) -> Result<Self, SealError> {
         let random = SystemRandom::new();
         let file = |source| SealError::File { path: path.to_owned(), source };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let ring = match read(path) {
+            Ok(ring) => ring,
+            Err(SealError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 if let Some(dir) = path.parent() {
                     files::private_dir(dir).map_err(file)?;
                 }
-                let (mut id, mut key) = ([0; ID_LEN], [0; 32]);
-                random.fill(&mut id).map_err(|_| SealError::Random)?;
-                random.fill(&mut key).map_err(|_| SealError::Random)?;
-                let text = format!("{:08x} {}\n", u32::from_be_bytes(id), BASE64.encode(key));
-                files::write(path, text.as_bytes(), 0o600).map_err(file)?;
-                text
+                let ring = Ring::from([Arc::new(SealKey::generate(&random)?)]);
+                write(path, &ring)?;
+                ring
             }
-            Err(error) => return Err(file(error)),
+            Err(error) => return Err(error),
         };
-        let keys = text
-            .lines()
-            .enumerate()
-            .map(|(at, line)| parse(line).ok_or_else(|| SealError::KeyFile { path: path.to_owned(), line: at + 1 }))
-            .collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() {
-            return Err(SealError::KeyFile { path: path.to_owned(), line: 1 });
+        Ok(Self { path: path.to_owned(), ring: RwLock::new(ring), stale: Mutex::default(), random })
+    }
+
+    fn ring(&self) -> Ring {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stale_places(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identifiers of the keys, the newest last.
+    pub fn key_names(&self) -> Vec<String> {
+        self.ring().iter().map(|key| name(&key.id)).collect()
+    }
+
+    /// Makes a new key, which seals from now on; those before it open. It is durable before it seals. `places` are where
+    /// sealed values lie, which are stale by that.
+    ///
+    /// # Errors
+    /// When the key file cannot be written: nothing has changed then.
+    pub fn rotate(&self, places: impl IntoIterator<Item = String>) -> Result<String, SealError> {
+        let made = Arc::new(SealKey::generate(&self.random)?);
+        let mut present = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        // What another process added meanwhile stays.
+        let newest = read(&self.path)?;
+        let ring: Ring = newest.iter().cloned().chain([made.clone()]).collect();
+        write(&self.path, &ring)?;
+        *present = ring;
+        // Before the new key is let go of: whoever renews a place must not take it for renewed by this one.
+        self.stale_places().extend(places);
+        Ok(name(&made.id))
+    }
+
+    /// Takes away all keys but the newest, and tells how many went.
+    ///
+    /// # Errors
+    /// When values are there that they sealed, or the key file cannot be written: nothing has changed then.
+    pub fn drop_old(&self) -> Result<usize, SealError> {
+        let mut present = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let stale = self.stale_places().len();
+        if stale > 0 {
+            return Err(SealError::Stale(stale));
         }
-        Ok(Self { keys, random })
+        let newest: Ring = present.last().cloned().into_iter().collect();
+        let gone = present.len() - newest.len();
+        write(&self.path, &newest)?;
+        *present = newest;
+        Ok(gone)
+    }
+
+    /// Where values lie that are to be sealed again: older keys sealed them.
+    pub fn stale(&self) -> Vec<String> {
+        self.stale_places().iter().cloned().collect()
+    }
+
+    /// Says that what lies at a place was sealed again while the key `by` was the newest, or is gone.
+    pub fn renewed(&self, place: &str, by: &str) {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        if ring.last().is_some_and(|newest| name(&newest.id) == by) {
+            self.stale_places().remove(place);
+        }
     }
 
     /// Whether `value` is a sealed envelope.
@@ -99,7 +195,8 @@ impl Sealer {
     /// # Errors
     /// When the system's random source fails.
     pub fn seal(&self, context: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (id, key) = self.keys.last().ok_or(SealError::Random)?;
+        let ring = self.ring();
+        let SealKey { id, key, .. } = &**ring.last().ok_or(SealError::Random)?;
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce).map_err(|_| SealError::Random)?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + plain.len() + AES_256_GCM.tag_len());
@@ -124,24 +221,36 @@ impl Sealer {
         }
         let (header, body) = sealed.split_at(HEADER_LEN);
         let (id, nonce) = header[MAGIC.len()..].split_at(ID_LEN);
-        let (_, key) = self
-            .keys
-            .iter()
-            .find(|(known, _)| known == id)
-            .ok_or_else(|| SealError::UnknownKey(id.iter().map(|b| format!("{b:02x}")).collect()))?;
+        let mut ring = self.ring();
+        if !ring.iter().any(|key| key.id == id) {
+            // Another process may have made it.
+            ring = read(&self.path)?;
+            *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring.clone();
+        }
+        let key = ring.iter().find(|key| key.id == id).ok_or_else(|| SealError::UnknownKey(name(id)))?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
         let mut body = body.to_vec();
-        let length = key.open_in_place(nonce, Aad::from(context.as_bytes()), &mut body).map_err(|_| damaged())?.len();
+        let opened = key.key.open_in_place(nonce, Aad::from(context.as_bytes()), &mut body);
+        let length = opened.map_err(|_| damaged())?.len();
         body.truncate(length);
+        if ring.last().is_some_and(|newest| newest.id != id) {
+            self.stale_places().insert(context.to_owned());
+        }
         Ok(body)
     }
 }
 
-fn parse(line: &str) -> Option<([u8; ID_LEN], LessSafeKey)> {
-    let (id, key) = line.split_once(' ')?;
-    let id = u32::from_str_radix(id, 16).ok().filter(|_| id.len() == 2 * ID_LEN)?.to_be_bytes();
-    let key = UnboundKey::new(&AES_256_GCM, &BASE64.decode(key).ok()?).ok()?;
-    Some((id, LessSafeKey::new(key)))
+fn read(path: &Path) -> Result<Ring, SealError> {
+    let text = fs::read_to_string(path).map_err(|source| SealError::File { path: path.to_owned(), source })?;
+    let broken = |at: usize| SealError::KeyFile { path: path.to_owned(), line: at + 1 };
+    let keys = text.lines().enumerate().map(|(at, line)| SealKey::read(line).map(Arc::new).ok_or_else(|| broken(at)));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() { Err(broken(0)) } else { Ok(keys.into()) }
+}
+
+fn write(path: &Path, ring: &Ring) -> Result<(), SealError> {
+    let text: String = ring.iter().map(|key| format!("{}\n", key.line)).collect();
+    files::write(path, text.as_bytes(), 0o600).map_err(|source| SealError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -188,6 +297,37 @@ mod tests {
         let rotated = Sealer::open_or_create(&path).expect("again");
         assert_eq!(rotated.open("a", &old).expect("open"), b"x");
         assert_eq!(rotated.seal("a", b"x").expect("seal")[3..7], [0, 0, 0, 0xff]);
+    }
+
+    #[test]
+    fn a_rotation_leaves_nothing_unreadable_and_ends_with_one_key() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("seal.key");
+        let sealer = Sealer::open_or_create(&path).expect("a sealer");
+        let other = Sealer::open_or_create(&path).expect("another process");
+        let old = sealer.seal("a", b"x").expect("seal");
+        let name = sealer.rotate(["a".to_owned()]).expect("a key");
+        assert_eq!(sealer.key_names().last(), Some(&name));
+        assert!(matches!(sealer.drop_old(), Err(SealError::Stale(1))));
+        // After a crash here: what is stale shows when it is opened.
+        let restarted = Sealer::open_or_create(&path).expect("a sealer");
+        assert_eq!(restarted.stale(), [""; 0]);
+        assert_eq!(restarted.open("a", &old).expect("open"), b"x");
+        assert_eq!(restarted.stale(), ["a"]);
+        let new = restarted.seal("a", b"x").expect("seal");
+        assert_eq!(other.open("a", &new).expect("a key that it did not know"), b"x");
+        restarted.renewed("a", "00000000");
+        assert_eq!(restarted.stale(), ["a"], "not by the newest");
+        restarted.renewed("a", &name);
+        assert_eq!(restarted.open("a", &new).expect("open"), b"x");
+        assert_eq!(restarted.stale(), [""; 0], "sealed by the newest");
+        assert_eq!(restarted.drop_old().expect("nothing needs it"), 1);
+        let last = Sealer::open_or_create(&path).expect("a sealer");
+        assert_eq!(last.key_names(), [name]);
+        assert_eq!(last.open("a", &new).expect("open"), b"x");
+        assert!(matches!(last.open("a", &old), Err(SealError::UnknownKey(_))));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).expect("a file").permissions());
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
