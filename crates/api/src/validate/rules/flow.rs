@@ -1,9 +1,12 @@
 //! Rules of whose turn it is: flow schemas and priority levels.
 
+use serde_json::Value;
+
 use super::super::error::FieldError;
 use super::super::names;
 use super::super::spot::Spot;
 use super::check;
+use crate::{flow, meta};
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 /// The lowest precedence that a schema can have.
@@ -31,6 +34,26 @@ pub(in super::super) fn schema(root: &Spot<'_>, errors: &mut Vec<FieldError>) {
         errors.push(name.required("must reference a priority level"));
     }
     check::subdomain(&name, errors);
+    fixed(metadata.field("name").text(), &spec, &flow::schemas(), errors);
+}
+
+/// What the server needs to be reachable at all stays as it is.
+fn fixed(name: &str, spec: &Spot<'_>, known: &[Value], errors: &mut Vec<FieldError>) {
+    if !flow::is_mandatory(name) {
+        return;
+    }
+    let own = |spec: &Value| {
+        let mut spec = spec.clone();
+        // How much the exempt get of the others' seats is the cluster's own matter.
+        let exempt = spec.as_object_mut().and_then(|spec| spec.remove("exempt")).is_some();
+        (spec, exempt)
+    };
+    let Some(known) = known.iter().find(|known| meta::name(known) == name) else { return };
+    let ((wanted, exempt), (present, _)) = (own(&known["spec"]), own(spec.value));
+    if wanted != present {
+        let but = if exempt { " except the 'spec.exempt' field" } else { "" };
+        errors.push(spec.invalid(format!("spec of '{name}'{but} must equal the fixed value")));
+    }
 }
 
 /// Whose requests a schema means, and which.
@@ -175,6 +198,7 @@ pub(in super::super) fn level(root: &Spot<'_>, errors: &mut Vec<FieldError>) {
             errors.push(borrowed.invalid("if specified, must be a non-negative integer"));
         }
     }
+    fixed(metadata.field("name").text(), &spec, &flow::levels(), errors);
 }
 
 /// What happens to requests that must wait.
