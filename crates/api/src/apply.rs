@@ -19,6 +19,8 @@ use crate::status::{Cause, Details, Reason, Status};
 use set::FieldSet;
 use tree::Node;
 
+pub use tree::overlay;
+
 /// Who owns what an object held before it was applied for the first time.
 pub const BEFORE: &str = "before-first-apply";
 

@@ -75,13 +75,11 @@ pub fn decode(kind: &Kind, body: &[u8], format: Format, mode: FieldValidation) -
 /// writer could not own it.
 pub fn applied(kind: &Kind, body: &[u8], mode: FieldValidation) -> Result<Decoded, Status> {
     let (object, odd) = read(kind, body, Format::Yaml)?;
-    let unknown: Vec<String> = odd
-        .iter()
-        .filter(|finding| finding.what == Oddity::Unknown)
-        .map(|finding| format!(".{}: field not declared in schema", finding.path))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(undeclared(kind, &object, &unknown));
+    if let Some(why) = undeclared(&odd) {
+        let (namespace, name) = (meta::namespace(&object), meta::name(&object));
+        let what = format!("{}/{}, Kind={}", kind.group, kind.version, kind.kind);
+        let text = format!("failed to create typed patch object ({namespace}/{name}; {what}): {why}");
+        return Err(Status::bad_request(text));
     }
     if mode == FieldValidation::Strict
         && !odd.is_empty()
@@ -94,14 +92,24 @@ pub fn applied(kind: &Kind, body: &[u8], mode: FieldValidation) -> Result<Decode
     judge(kind, object, &odd, mode)
 }
 
-fn undeclared(kind: &Kind, object: &Value, fields: &[String]) -> Status {
-    let why = match fields {
-        [one] => one.clone(),
-        several => format!("errors:\n  {}", several.join("\n  ")),
-    };
-    let (namespace, name) = (meta::namespace(object), meta::name(object));
-    let what = format!("{}/{}, Kind={}", kind.group, kind.version, kind.kind);
-    Status::bad_request(format!("failed to create typed patch object ({namespace}/{name}; {what}): {why}"))
+/// Reads a part of an object that is in memory: all its fields must be known to the schema.
+///
+/// # Errors
+/// What is wrong with it, by paths.
+pub fn part(kind: &Kind, object: Value) -> Result<Value, String> {
+    let (object, odd) = walk(kind, object).map_err(|status| status.message)?;
+    undeclared(&odd).map_or(Ok(object), Err)
+}
+
+/// The fields that the schema does not know, if there are any.
+fn undeclared(odd: &[Finding]) -> Option<String> {
+    let unknown = odd.iter().filter(|finding| finding.what == Oddity::Unknown);
+    let fields: Vec<String> = unknown.map(|found| format!(".{}: field not declared in schema", found.path)).collect();
+    match fields.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => Some(format!("errors:\n  {}", several.join("\n  "))),
+    }
 }
 
 /// Reads an object and what is odd about it.
@@ -122,11 +130,16 @@ fn read(kind: &Kind, body: &[u8], format: Format) -> Result<(Value, Vec<Finding>
 
 /// Checks and prunes an object that is already in memory, such as the result of a patch.
 pub fn value(kind: &Kind, object: Value, mode: FieldValidation) -> Result<Decoded, Status> {
+    let (object, odd) = walk(kind, object)?;
+    judge(kind, object, &odd, mode)
+}
+
+/// As `read`, for what is already in memory.
+fn walk(kind: &Kind, object: Value) -> Result<(Value, Vec<Finding>), Status> {
     let schema = kind.schema();
     let context = Context::new(schema.types(), kind.custom().is_some());
     let parsed = TypeSeed::root(&context, schema.root_id()).deserialize(object);
-    let (object, odd) = finish(kind, context, parsed.map_err(|e| e.to_string()))?;
-    judge(kind, object, &odd, mode)
+    finish(kind, context, parsed.map_err(|e| e.to_string()))
 }
 
 /// Reads JSON or YAML without a schema (patches, options).

@@ -11,9 +11,11 @@
 
 pub mod admit;
 pub mod apply;
+pub mod cel;
 pub mod convert;
 pub mod decode;
 pub mod discovery;
+pub mod flow;
 pub mod kind;
 pub mod meta;
 pub mod naru;

@@ -32,6 +32,43 @@ pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), Status> {
     })
 }
 
+/// Applies the operations of a JSON patch one after another, as admission policies do: a `replace` adds what is not there,
+/// and a `test` that does not hold ends it without a change (`false`). On an error the object is as it was.
+///
+/// # Errors
+/// With the first operation that cannot be done.
+pub fn operations(object: &mut Value, operations: &[Value]) -> Result<bool, String> {
+    let mut changed = object.clone();
+    for operation in operations {
+        let mut operation = operation.clone();
+        let path = operation["path"].as_str().unwrap_or_default().to_owned();
+        let absent = changed.pointer(&path).is_none() && parent(&changed, &path).is_some_and(Value::is_object);
+        match operation["op"].as_str() {
+            Some("replace") if absent => operation["op"] = "add".into(),
+            Some("test") if absent && operation["value"].is_null() => continue,
+            Some("test") if absent => return Ok(false),
+            _ => {}
+        }
+        // What has no value sets none.
+        if matches!(operation["op"].as_str(), Some("add" | "replace" | "test")) && operation.get("value").is_none() {
+            operation["value"] = Value::Null;
+        }
+        let step: json_patch::PatchOperation = serde_json::from_value(operation).map_err(|error| error.to_string())?;
+        match json_patch::patch(&mut changed, std::slice::from_ref(&step)) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind, json_patch::PatchErrorKind::TestFailed) => return Ok(false),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    *object = changed;
+    Ok(true)
+}
+
+/// What a path leads into.
+fn parent<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
+    object.pointer(path.rsplit_once('/')?.0)
+}
+
 /// Applies a merge patch (RFC 7386).
 pub fn merge(object: &mut Value, patch: &Value) -> Result<(), Status> {
     if !patch.is_object() {

@@ -3,6 +3,8 @@
 //! Objects of built-in kinds follow the table of types; those of kinds that users define follow their own schema, below
 //! metadata of a type of the table; what neither speaks of is shared field by field, and its lists as a whole.
 
+mod overlay;
+
 use std::sync::Arc;
 
 use naru_crd::{Schema as OwnSchema, Sharing};
@@ -11,6 +13,8 @@ use serde_json::{Map, Value};
 use super::set::FieldSet;
 use crate::kind::{Kind, Str};
 use crate::schema::{Field, ListKind, Schema, Shape, TypeId};
+
+pub use overlay::overlay;
 
 /// How writers share a value.
 pub(super) enum Node<'t> {

@@ -224,3 +224,34 @@ proptest! {
         prop_assert_eq!(names(&result["spec"]["containers"]), names(&order));
     }
 }
+
+#[test]
+fn operations_of_policies_add_what_they_replace_and_stop_at_tests() {
+    let object = json!({"spec": {"replicas": 1, "list": [1]}, "labels": {"x": "1"}});
+    for (steps, expected) in [
+        (json!([{"op": "replace", "path": "/labels/y", "value": "2"}]), Ok(Some(json!({"x": "1", "y": "2"})))),
+        (json!([{"op": "copy", "from": "/labels/x", "path": "/labels/a~1b"}]), Ok(Some(json!({"x": "1", "a/b": "1"})))),
+        (
+            json!([{"op": "test", "path": "/spec/replicas", "value": 1}, {"op": "remove", "path": "/labels/x"}]),
+            Ok(Some(json!({}))),
+        ),
+        (json!([{"op": "test", "path": "/spec/none"}, {"op": "remove", "path": "/labels/x"}]), Ok(Some(json!({})))),
+        (
+            json!([{"op": "remove", "path": "/labels/x"}, {"op": "test", "path": "/spec/replicas", "value": 2}]),
+            Ok(None),
+        ),
+        (json!([{"op": "test", "path": "/spec/none", "value": 2}]), Ok(None)),
+        (json!([{"op": "remove", "path": "/labels/y"}]), Err(())),
+        (json!([{"op": "add", "path": "/none/y", "value": 1}]), Err(())),
+        (json!([{"op": "replace", "path": "/spec/list/1", "value": 1}]), Err(())),
+        (json!([{"op": "grow", "path": "/labels/y"}]), Err(())),
+    ] {
+        let mut changed = object.clone();
+        let done = operations(&mut changed, steps.as_array().expect("a list"));
+        let found = done.map(|done| done.then(|| changed["labels"].clone())).map_err(drop);
+        assert_eq!(found, expected, "{steps}");
+        if !matches!(found, Ok(Some(_))) {
+            assert_eq!(changed, object, "{steps}");
+        }
+    }
+}

@@ -7,6 +7,14 @@ use naru_cel::{ObjectType, Type as CelType, escape};
 
 use crate::schema::{Additional, Schema, Type};
 
+impl Schema {
+    /// The type of whole objects of this schema, as expressions know it; none when the schema says too little. `name` names
+    /// it, and those of its fields below.
+    pub fn declared(&self, name: &str) -> Option<CelType> {
+        declared(self, name, true)
+    }
+}
+
 /// The type of values of a schema; none for values of which the schema says too little. `name` names its object types,
 /// `root` says that it is a whole object, whose kind and name are known.
 pub(super) fn declared(schema: &Schema, name: &str, root: bool) -> Option<CelType> {
