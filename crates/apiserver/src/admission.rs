@@ -16,6 +16,7 @@ pub(crate) mod pod_security;
 pub(crate) mod policy;
 pub(crate) mod quota;
 pub(crate) mod request;
+mod rights;
 pub(crate) mod service;
 pub(crate) mod webhook;
 

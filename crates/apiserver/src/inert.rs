@@ -20,10 +20,6 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
             "its certificate will be valid for a year, whatever expirationSeconds says"
         }
         "horizontalpodautoscalers.autoscaling" => "nothing is scaled by it: set the number of replicas (kubectl scale)",
-        "mutatingadmissionpolicies.admissionregistration.k8s.io"
-        | "mutatingadmissionpolicybindings.admissionregistration.k8s.io" => {
-            "policies change nothing in this version: use a webhook"
-        }
         "flowschemas.flowcontrol.apiserver.k8s.io" | "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => {
             "no request waits for its sake in this version"
         }
@@ -77,8 +73,6 @@ mod tests {
             ("networking.k8s.io", "v1", "ipaddresses"),
             ("autoscaling", "v2", "horizontalpodautoscalers"),
             ("autoscaling", "v1", "horizontalpodautoscalers"),
-            ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies"),
-            ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings"),
             ("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
             ("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"),
             ("apiregistration.k8s.io", "v1", "apiservices"),

@@ -3,7 +3,7 @@
 //!
 //! Both are asked anew for every attempt to write, since each is about the state it was made from.
 
-use naru_api::{FieldValidation, Status, admit, decode};
+use naru_api::{FieldError, FieldValidation, Status, admit, decode, meta};
 use naru_store::Snapshot;
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ use crate::user::User;
 use crate::verbs::WriteOptions;
 use crate::verbs::delete::DeleteOptions;
 use crate::versions;
+
+/// How often all who change objects are asked: once, and once more those who want to see what others did after them.
+const ROUNDS: usize = 2;
 
 /// What is to be done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,15 @@ pub(crate) struct Review<'a> {
     pub(crate) old: Option<&'a Value>,
     pub(crate) options: Options<'a>,
     pub(crate) notes: Option<&'a Notes>,
+}
+
+/// The object of a request, in the form in which the request names it.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    /// As it was.
+    pub(crate) old: Option<&'a Value>,
+    /// As it is to be; `None`: it is removed.
+    pub(crate) new: Option<&'a Value>,
 }
 
 /// How it is asked for.
@@ -126,6 +138,11 @@ impl Review<'_> {
         self.notes.is_none() || webhook::exempt(self.route)
     }
 
+    /// Whether it is not the object itself that is shown, but the options of a stream.
+    pub(crate) fn is_about_another_kind(&self) -> bool {
+        self.operation == Operation::Connect
+    }
+
     /// Says something to the client.
     pub(crate) fn warn(&self, warning: impl Into<String>) {
         if let Some(notes) = self.notes {
@@ -135,25 +152,60 @@ impl Review<'_> {
 }
 
 /// Completes `object`, which is in the form in which it is stored and has the defaults of its kind. Also tells whether
-/// others than the server itself changed it.
+/// others than the server itself changed it: then all are asked once more who want to see what came after them.
 ///
 /// # Errors
 /// When the cluster's state, or who was asked, forbids it.
 pub(crate) async fn mutate(review: &Review<'_>, object: &mut Value) -> Result<(Effects, bool), Status> {
-    let effects = built_in(review, object)?;
+    let mut effects = built_in(review, object)?;
+    let policies = policy::Policies::of(review.core, review.snapshot);
     let hooks = webhook::Hooks::of(review.core, review.snapshot);
-    if hooks.mutating().is_empty() || review.is_exempt() {
+    if (policies.changes_nothing() && hooks.mutating().is_empty()) || review.is_exempt() {
         return Ok((effects, false));
     }
-    let shown = versions::shown(review.route, object);
-    let Some(changed) = webhook::mutate(review, &hooks, &shown).await? else { return Ok((effects, false)) };
-    *object = versions::to_stored(review.route, changed);
-    // What others added has types to keep and defaults to get, like everything that is written.
+    let old = review.old.map(|old| versions::shown(review.route, old));
+    let (mut by_policies, mut by_hooks) = (policy::Progress::default(), webhook::Progress::default());
+    // What happened since the last of each: to the object by hooks, and by what the server itself adds.
+    let (mut hooked, mut moved) = (false, false);
+    let mut changed = false;
+    for _ in 0..ROUNDS {
+        let mut shown = versions::shown(review.route, object).into_owned();
+        let old = old.as_deref();
+        let done = policy::mutate(review, &policies, old, &mut shown, &mut by_policies, hooked || moved).await?;
+        let seen = Seen { old, new: Some(&shown) };
+        let other = webhook::mutate(review, &hooks, seen, &mut by_hooks, done.changed || moved).await?;
+        hooked = other.is_some();
+        if !hooked && !done.ran {
+            break;
+        }
+        *object = settled(review, other.unwrap_or(shown))?;
+        let left = object.clone();
+        effects = built_in(review, object)?;
+        moved = *object != left;
+        changed = true;
+    }
+    Ok((effects, changed))
+}
+
+/// What others made of an object has types to keep and defaults to get, like everything that is written.
+fn settled(review: &Review<'_>, shown: Value) -> Result<Value, Status> {
+    if review.is_about_another_kind() {
+        return Ok(shown); // whoever takes it reads it
+    }
     let kind = review.route.stored_kind();
-    *object = decode::value(kind, std::mem::take(object), FieldValidation::Ignore)?.object;
-    admit::default(kind, object);
-    object::tidy(object);
-    Ok((built_in(review, object)?, true))
+    let object = versions::to_stored(review.route, shown);
+    let mut object = decode::value(kind, object, FieldValidation::Ignore)?.object;
+    let places =
+        [("name", meta::name(&object), review.name), ("namespace", meta::namespace(&object), review.namespace)];
+    for (field, found, fixed) in places {
+        if found != fixed {
+            let fault = FieldError::invalid(format!("metadata.{field}"), &found.into(), "field is immutable");
+            return Err(Status::invalid(kind, review.name, vec![fault]));
+        }
+    }
+    admit::default(kind, &mut object);
+    object::tidy(&mut object);
+    Ok(object)
 }
 
 /// Says whether the object may be written (`None`: removed), after all rules of its kind, and what is charged for it.
@@ -174,11 +226,13 @@ pub(crate) async fn validate(review: &Review<'_>, object: Option<&Value>) -> Res
     }
     let policies = policy::Policies::of(review.core, review.snapshot);
     let hooks = webhook::Hooks::of(review.core, review.snapshot);
-    let anybody = !policies.is_empty() || !hooks.validating().is_empty();
+    let anybody = !policies.judges_nothing() || !hooks.validating().is_empty();
     if anybody && !review.is_exempt() {
         let shown = object.map(|object| versions::shown(review.route, object));
-        policy::judge(review, &policies, shown.as_deref())?;
-        webhook::validate(review, &hooks, shown.as_deref()).await?;
+        let old = review.old.map(|old| versions::shown(review.route, old));
+        let seen = Seen { old: old.as_deref(), new: shown.as_deref() };
+        policy::judge(review, &policies, seen).await?;
+        webhook::validate(review, &hooks, seen).await?;
     }
     // Last: what is refused otherwise is not charged for.
     object.map_or(Ok(Vec::new()), |object| quota::charge(review, object))
@@ -189,6 +243,7 @@ fn built_in(review: &Review<'_>, object: &mut Value) -> Result<Effects, Status> 
     let Review { core, snapshot, route, .. } = *review;
     let kind = route.stored_kind();
     limits::complete(review, object);
+    policy::check(review, object);
     match (review.operation, review.old) {
         _ if !review.subresource.is_empty() => Ok(Effects::default()),
         (Operation::Create, _) => super::create(core, snapshot, kind, object),

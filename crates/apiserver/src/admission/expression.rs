@@ -1,26 +1,43 @@
 //! Expressions about requests: the conditions of webhooks and policies, and what they may name.
 
-use std::cell::OnceCell;
+mod scope;
+
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use naru_api::{FieldError, Kind};
-use naru_cel::{Bindings, Budget, Env, Program, Type, Value as Cel};
+use naru_cel::{Bindings, Budget, Env, EvalError, Key as CelKey, Map as CelMap, Program, Question, Type, Value as Cel};
 use naru_store::Key;
 use serde_json::{Value, json};
 
-use super::chain::Review;
+use super::chain::{Review, Seen};
+use super::rights::Rights;
 use crate::object;
-use crate::versions;
+
+pub(super) use scope::{VARIABLES, composed, scope};
 
 /// What all conditions of one webhook or policy may cost.
 const CONDITIONS_COST: u64 = 2_500_000;
 /// The most conditions that one may have.
 const CONDITIONS: usize = 64;
-/// What every expression may name.
-const NAMES: [&str; 3] = ["object", "oldObject", "request"];
 
 /// An expression, or why it cannot be used.
 pub(super) type Compiled = Result<Program, String>;
+
+/// Compiles an expression in an environment; it gives one of `types`, or anything where none is named.
+pub(super) fn compile(text: &str, env: &Env, types: &[Type]) -> Compiled {
+    let program = env.compile(text).map_err(|error| format!("compilation failed: {error}"))?;
+    let result = program.result();
+    if types.is_empty() || types.iter().any(|of| of.accepts(result)) {
+        return Ok(program);
+    }
+    let wanted: Vec<String> = types.iter().map(ToString::to_string).collect();
+    Err(match wanted.as_slice() {
+        [one] => format!("must evaluate to {one} but got {result}"),
+        several => format!("must evaluate to one of [{}] but got {result}", several.join(" ")),
+    })
+}
 
 /// A condition under which somebody is asked.
 #[derive(Debug)]
@@ -29,38 +46,23 @@ pub(super) struct Condition {
     program: Compiled,
 }
 
-/// Compiles an expression that may name `more` besides the request and its objects, and gives one of `types`, or of any
-/// where none is named.
-pub(super) fn compile(text: &str, more: &[&str], types: &[Type]) -> Compiled {
-    let env = NAMES.iter().chain(more).fold(Env::new(), |env, name| env.with(*name, Type::Dyn));
-    match env.compile(text.trim()) {
-        Ok(program) if types.is_empty() || *program.result() == Type::Dyn || types.contains(program.result()) => {
-            Ok(program)
-        }
-        Ok(program) => {
-            let wanted: Vec<String> = types.iter().map(ToString::to_string).collect();
-            Err(format!("must evaluate to {} but got {}", wanted.join(" or "), program.result()))
-        }
-        Err(error) => Err(format!("compilation failed: {error}")),
-    }
-}
-
 // === impl Condition ===
 
 impl Condition {
     /// Reads a list of conditions, which may name `more`.
     pub(super) fn read(list: &Value, more: &[&str]) -> Vec<Condition> {
-        let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+        let env = scope(more);
+        let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().trim().to_owned();
         let one = |condition: &Value| Condition {
             name: text(condition, "name"),
-            program: compile(&text(condition, "expression"), more, &[Type::Bool]),
+            program: compile(&text(condition, "expression"), &env, &[Type::Bool]),
         };
         list.as_array().into_iter().flatten().map(one).collect()
     }
 
     /// What is wrong with a list of conditions at `path`.
     pub(super) fn faults(list: &Value, path: &str, more: &[&str]) -> Vec<FieldError> {
-        let mut faults = Vec::new();
+        let (mut faults, env) = (Vec::new(), scope(more));
         let conditions = list.as_array().into_iter().flatten();
         let count = conditions.clone().count();
         if count > CONDITIONS {
@@ -76,19 +78,19 @@ impl Condition {
                 }
                 Some(name) => names.push(name),
             }
-            faults.extend(fault(&condition["expression"], &format!("{path}.expression"), more, &[Type::Bool]));
+            faults.extend(fault(&condition["expression"], &format!("{path}.expression"), &env, &[Type::Bool]));
         }
         faults
     }
 }
 
 /// What is wrong with an expression at `path`.
-pub(super) fn fault(expression: &Value, path: &str, more: &[&str], types: &[Type]) -> Option<FieldError> {
+pub(super) fn fault(expression: &Value, path: &str, env: &Env, types: &[Type]) -> Option<FieldError> {
     let text = expression.as_str().unwrap_or_default();
     if text.trim().is_empty() {
         return Some(FieldError::required(path, ""));
     }
-    compile(text, more, types).err().map(|why| FieldError::invalid(path, expression, why))
+    compile(text, env, types).err().map(|why| FieldError::invalid(path, expression, why))
 }
 
 /// Whether all conditions hold. One that does not is enough, whatever became of the others.
@@ -120,23 +122,62 @@ pub(super) fn evaluate(program: &Compiled, variables: &Variables<'_>, budget: &m
 /// A request as expressions see it. What they name is made once, for all webhooks and policies that name it.
 pub(super) struct Asked<'a> {
     pub(super) review: &'a Review<'a>,
-    /// The object in the form in which the request names it; `None`: it is removed.
-    pub(super) object: Option<&'a Value>,
-    made: [OnceCell<Cel>; 4],
+    /// The form in which it is seen, which may be another than the request names.
+    kind: &'a Kind,
+    pub(super) seen: Seen<'a>,
+    made: [OnceCell<Cel>; 6],
 }
 
 /// What expressions may name.
 pub(super) struct Variables<'a> {
     asked: &'a Asked<'a>,
-    /// Names of one's own.
-    pub(super) own: BTreeMap<&'static str, Cel>,
+    /// The parameters, for those who have any.
+    pub(super) params: Option<Cel>,
+    /// Named expressions. Each may name those before it, and is evaluated when it is named.
+    pub(super) composed: &'a [(String, Compiled)],
+    known: RefCell<BTreeMap<usize, Result<Cel, EvalError>>>,
 }
 
 // === impl Asked ===
 
 impl<'a> Asked<'a> {
-    pub(super) fn new(review: &'a Review<'a>, object: Option<&'a Value>) -> Asked<'a> {
-        Asked { review, object, made: Default::default() }
+    pub(super) fn new(review: &'a Review<'a>, seen: Seen<'a>) -> Asked<'a> {
+        Asked::of_kind(review, &review.route.kind, seen)
+    }
+
+    /// As [`Asked::new`], seen as an object of another version.
+    pub(super) fn of_kind(review: &'a Review<'a>, kind: &'a Kind, seen: Seen<'a>) -> Asked<'a> {
+        Asked { review, kind, seen, made: Default::default() }
+    }
+
+    /// What everybody may name.
+    fn get(&self, name: &str) -> Option<Cel> {
+        let Asked { review, kind, seen, made } = self;
+        let json = |value: Option<&Value>| value.map_or(Cel::Null, Cel::from_json);
+        let once = |at: usize, make: &dyn Fn() -> Cel| Some(made[at].get_or_init(make).clone());
+        match name {
+            "object" => once(0, &|| json(seen.new)),
+            "oldObject" => once(1, &|| json(seen.old)),
+            "request" => once(2, &|| Cel::from_json(&request(review, kind, seen.new))),
+            "namespaceObject" => once(3, &|| {
+                let key = Key::new("namespaces", "", review.namespace);
+                let entry = review.snapshot.get(&key).filter(|_| !review.namespace.is_empty());
+                entry.map_or(Cel::Null, |entry| scope::namespace(object::parse(&entry.served)))
+            }),
+            "authorizer" => once(4, &|| Cel::authorizer(Arc::new(Rights::of(review)))),
+            "authorizer.requestResource" => once(5, &|| {
+                let question = Question {
+                    group: review.route.kind.group.to_string(),
+                    resource: review.route.kind.plural.to_string(),
+                    subresource: review.subresource.to_owned(),
+                    namespace: review.namespace.to_owned(),
+                    name: review.name.to_owned(),
+                    ..Question::default()
+                };
+                Cel::resource_check(Arc::new(Rights::of(review)), question)
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -144,26 +185,45 @@ impl<'a> Asked<'a> {
 
 impl<'a> Variables<'a> {
     pub(super) fn of(asked: &'a Asked<'a>) -> Variables<'a> {
-        Variables { asked, own: BTreeMap::new() }
+        Variables { asked, params: None, composed: &[], known: RefCell::default() }
+    }
+
+    /// Evaluates a named expression, once.
+    fn compose(&self, at: usize, budget: &mut Budget) -> Result<Cel, EvalError> {
+        if let Some(known) = self.known.borrow().get(&at) {
+            return known.clone();
+        }
+        let (name, program) = &self.composed[at];
+        let made = match program {
+            Ok(program) => program.eval(self, budget).map_err(|error| match error {
+                EvalError::TooExpensive => error,
+                error => EvalError::Failed(format!("composited variable {name:?} fails to evaluate: {error}")),
+            }),
+            Err(why) => Err(EvalError::Failed(format!("composited variable {name:?} fails to compile: {why}"))),
+        };
+        self.known.borrow_mut().insert(at, made.clone());
+        made
     }
 }
 
 impl Bindings for Variables<'_> {
     fn get(&self, name: &str) -> Option<Cel> {
-        let Asked { review, object, made } = self.asked;
-        let json = |value: Option<&Value>| value.map_or(Cel::Null, Cel::from_json);
-        let once = |at: usize, make: &dyn Fn() -> Cel| Some(made[at].get_or_init(make).clone());
         match name {
-            "object" => once(0, &|| json(*object)),
-            "oldObject" => once(1, &|| json(review.old.map(|old| versions::shown(review.route, old)).as_deref())),
-            "request" => once(2, &|| Cel::from_json(&request(review, &review.route.kind, *object))),
-            "namespaceObject" => once(3, &|| {
-                let key = Key::new("namespaces", "", review.namespace);
-                let entry = review.snapshot.get(&key).filter(|_| !review.namespace.is_empty());
-                json(entry.map(|entry| object::parse(&entry.served)).as_ref())
-            }),
-            name => self.own.get(name).cloned(),
+            "params" => self.params.clone(),
+            // Only asked for what it has: its fields are variables of their own.
+            VARIABLES => {
+                let names = self.composed.iter().map(|(name, _)| (CelKey::String(name.as_str().into()), Cel::Null));
+                Some(Cel::Map(Arc::new(names.collect::<CelMap>())))
+            }
+            name => self.asked.get(name),
         }
+    }
+
+    fn make(&self, name: &str, budget: &mut Budget) -> Result<Option<Cel>, EvalError> {
+        let composed = name.strip_prefix(VARIABLES).and_then(|rest| rest.strip_prefix('.'));
+        let Some(composed) = composed else { return Ok(self.get(name)) };
+        let at = self.composed.iter().position(|(name, _)| name == composed);
+        at.map(|at| self.compose(at, budget)).transpose()
     }
 }
 

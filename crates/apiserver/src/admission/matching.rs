@@ -41,6 +41,15 @@ pub(super) struct Match {
     pub(super) other: Option<Arc<Kind>>,
 }
 
+// === impl Match ===
+
+impl Match {
+    /// The version in which the object is meant, if it is another one than the request names.
+    pub(super) fn form(&self, review: &Review<'_>) -> Option<Arc<Kind>> {
+        self.other.clone().filter(|_| !review.is_about_another_kind())
+    }
+}
+
 // === impl Constraints ===
 
 impl Constraints {

@@ -11,11 +11,12 @@ use futures_util::future::BoxFuture;
 use naru_api::Status;
 use serde_json::Value;
 
-use super::chain::Review;
+use super::chain::{Review, Seen};
 use super::expression::{Asked, Variables, all_hold};
 use super::matching::Match;
 use crate::routes::Route;
 
+pub(super) use call::converted;
 use config::Hook;
 pub(crate) use config::{Cache, Hooks, faults};
 
@@ -32,53 +33,69 @@ pub(crate) fn exempt(route: &Route) -> bool {
     )
 }
 
-/// Asks those that change objects. `object` has the form in which the request names it. `None`: nobody changes it.
+/// How far those that change objects came with one of them.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// How often all were asked before.
+    rounds: usize,
+    /// How often the object had changed when each was last asked.
+    seen: Vec<Option<usize>>,
+    changes: usize,
+}
+
+/// Asks those that change objects; from the second time on, those who want to know what others did after them. `moved`
+/// says that somebody else changed the object since the last time. `None`: nobody changes it.
 ///
 /// # Errors
 /// When one refuses, or cannot be asked and must not be passed over.
-pub(crate) async fn mutate(review: &Review<'_>, hooks: &Hooks, object: &Value) -> Result<Option<Value>, Status> {
+pub(crate) async fn mutate(
+    review: &Review<'_>,
+    hooks: &Hooks,
+    seen: Seen<'_>,
+    progress: &mut Progress,
+    moved: bool,
+) -> Result<Option<Value>, Status> {
+    let Some(object) = seen.new.filter(|_| !hooks.mutating().is_empty()) else { return Ok(None) };
+    let round = progress.rounds;
+    progress.rounds += 1;
+    progress.seen.resize(hooks.mutating().len(), None);
+    progress.changes += usize::from(moved);
     let mut changed = None;
-    // How often the object had changed when each was last asked.
-    let mut seen: Vec<Option<usize>> = vec![None; hooks.mutating().len()];
-    let mut changes = 0;
-    for round in 0..2 {
-        for (hook, seen) in hooks.mutating().iter().zip(&mut seen) {
-            // Asked once, and once more if it wants to know what others did after it.
-            let due = match (round, *seen) {
-                (0, _) => true,
-                (_, Some(then)) => hook.reinvoked && then < changes,
-                (_, None) => false,
-            };
-            if !due {
-                continue;
-            }
-            let object = changed.as_ref().unwrap_or(object);
-            let Some(ask) = ask(hook, &Asked::new(review, Some(object)))? else { continue };
-            if let Some(other) = call::mutate(review, hook, &ask, object, round).await? {
-                changes += 1;
-                changed = Some(other);
-            }
-            *seen = Some(changes);
+    for (hook, asked) in hooks.mutating().iter().zip(&mut progress.seen) {
+        let due = match (round, *asked) {
+            (0, _) => true,
+            (_, Some(then)) => hook.reinvoked && then < progress.changes,
+            (_, None) => false,
+        };
+        if !due {
+            continue;
         }
+        let object = changed.as_ref().unwrap_or(object);
+        let Some(ask) = ask(hook, &Asked::new(review, Seen { new: Some(object), ..seen }))? else { continue };
+        if let Some(other) = call::mutate(review, hook, &ask, object, round).await? {
+            progress.changes += 1;
+            changed = Some(other);
+        }
+        *asked = Some(progress.changes);
     }
     Ok(changed)
 }
 
-/// Asks those that only judge. `object` has the form in which the request names it; `None`: it is removed.
+/// Asks those that only judge.
 ///
 /// # Errors
 /// The first refusal, in the order of the configurations.
-pub(crate) async fn validate(review: &Review<'_>, hooks: &Hooks, object: Option<&Value>) -> Result<(), Status> {
+pub(crate) async fn validate(review: &Review<'_>, hooks: &Hooks, seen: Seen<'_>) -> Result<(), Status> {
     let mut answers: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::new();
-    for (hook, ask) in chosen(review, hooks, object)? {
-        answers.push(Box::pin(async move { call::validate(review, hook, &ask, object).await }));
+    for (hook, ask) in chosen(review, hooks, seen)? {
+        answers.push(Box::pin(async move { call::validate(review, hook, &ask, seen.new).await }));
     }
     futures_util::future::join_all(answers).await.into_iter().collect()
 }
 
 /// Those that are to be asked for their judgement.
-fn chosen<'h>(review: &Review<'_>, hooks: &'h Hooks, object: Option<&Value>) -> Result<Vec<(&'h Hook, Match)>, Status> {
-    let asked = Asked::new(review, object);
+fn chosen<'h>(review: &Review<'_>, hooks: &'h Hooks, seen: Seen<'_>) -> Result<Vec<(&'h Hook, Match)>, Status> {
+    let asked = Asked::new(review, seen);
     let mut chosen = Vec::new();
     for hook in hooks.validating() {
         chosen.extend(ask(hook, &asked)?.map(|ask| (hook, ask)));
@@ -91,8 +108,8 @@ fn chosen<'h>(review: &Review<'_>, hooks: &'h Hooks, object: Option<&Value>) -> 
 /// # Errors
 /// When a condition fails and the webhook must not be passed over.
 fn ask(hook: &Hook, asked: &Asked<'_>) -> Result<Option<Match>, Status> {
-    let Asked { review, object, .. } = *asked;
-    let Some(ask) = hook.constraints.matches(review, object).filter(|_| hook.constraints.has_rules()) else {
+    let Asked { review, seen, .. } = *asked;
+    let Some(ask) = hook.constraints.matches(review, seen.new).filter(|_| hook.constraints.has_rules()) else {
         return Ok(None);
     };
     match all_hold(&hook.conditions, &Variables::of(asked)) {

@@ -13,6 +13,7 @@ mod kinds;
 mod kubectl;
 mod limits;
 mod listing;
+mod mutating;
 mod nodes;
 mod policies;
 mod published;

@@ -365,3 +365,34 @@ async fn streams_into_pods_are_judged() {
     // Others are not its business; this one fails for the node's absence.
     assert_ne!(root.send(Method::POST, &format!("{PODS}/web/exec?command=ls&stdout=true"), "").await.code, 403);
 }
+
+#[tokio::test]
+async fn policies_change_objects_before_webhooks_do_and_see_what_those_did() {
+    let world = World::start().await;
+    let root = world.root();
+    let hook = Hook::start(&world, |request| match &request["object"]["data"]["by-hook"] {
+        Value::Null => patched(&json!([{"op": "add", "path": "/data/by-hook", "value": "1"}])),
+        _ => allowed(),
+    })
+    .await;
+    hook.changes(&world, "adds", &json!({"reinvocationPolicy": "IfNeeded"})).await;
+    let expression = "'by-hook' in object.data ? [JSONPatch{op: 'add', path: '/data/saw-hook', value: '1'}] \
+                      : [JSONPatch{op: 'add', path: '/data/by-policy', value: '1'}]";
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]});
+    let of = |kind: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "looks"}, "spec": spec});
+    let policy = json!({"matchConstraints": {"resourceRules": [rule]}, "reinvocationPolicy": "IfNeeded",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}]});
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let path = format!("{group}/mutatingadmissionpolicies");
+    root.post(&path, &of("MutatingAdmissionPolicy", policy)).await.expect(201);
+    let binding = of("MutatingAdmissionPolicyBinding", json!({"policyName": "looks"}));
+    root.post(&format!("{group}/mutatingadmissionpolicybindings"), &binding).await.expect(201);
+    let made = root.post(MAPS, &config_map("a", &[("own", "1")])).await.expect(201);
+    assert_eq!(made["data"], json!({"own": "1", "by-policy": "1", "by-hook": "1", "saw-hook": "1"}));
+    let seen: Vec<Value> = hook.asked().iter().map(|asked| asked["object"]["data"].clone()).collect();
+    assert_eq!(
+        seen,
+        [json!({"own": "1", "by-policy": "1"}), made["data"].clone()],
+        "it is told what the policy did since"
+    );
+}

@@ -4,32 +4,44 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use naru_api::{FieldError, Reason};
-use naru_cel::Type;
+use naru_cel::Env;
 use naru_store::{Prefix, Revision, Snapshot};
 use serde_json::Value;
 
-use crate::admission::expression::{Compiled, Condition, compile, fault};
+use super::changes::Changes;
+use super::rules::Rules;
+use crate::admission::expression::{Compiled, Condition, composed, scope};
 use crate::admission::matching::Constraints;
 use crate::object;
 use crate::state::Core;
 
-const POLICIES: &str = "validatingadmissionpolicies.admissionregistration.k8s.io";
-const BINDINGS: &str = "validatingadmissionpolicybindings.admissionregistration.k8s.io";
+/// Where policies lie that judge, and where those that change.
+pub(super) const JUDGING: &str = "validatingadmissionpolicies.admissionregistration.k8s.io";
+pub(super) const CHANGING: &str = "mutatingadmissionpolicies.admissionregistration.k8s.io";
+const JUDGING_BINDINGS: &str = "validatingadmissionpolicybindings.admissionregistration.k8s.io";
+const CHANGING_BINDINGS: &str = "mutatingadmissionpolicybindings.admissionregistration.k8s.io";
 
-/// All policies of a state, each with its bindings.
+/// All policies of a state that are bound to anything, in the order of their names.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    pub(super) all: Vec<(Policy, Vec<Binding>)>,
+    pub(super) validating: Vec<Bound<Rules>>,
+    pub(super) mutating: Vec<Bound<Changes>>,
 }
 
 /// The newest policies that were read, and the state they were read from.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(ArcSwap<([Revision; 2], Arc<Policies>)>);
+pub(crate) struct Cache(ArcSwap<([Revision; 4], Arc<Policies>)>);
+
+/// One policy with its bindings.
+#[derive(Debug)]
+pub(super) struct Bound<D> {
+    pub(super) policy: Policy<D>,
+    pub(super) bindings: Vec<Binding>,
+}
 
 /// One policy.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub(super) struct Policy<D> {
     pub(super) name: String,
     pub(super) constraints: Constraints,
     pub(super) conditions: Vec<Condition>,
@@ -37,20 +49,17 @@ pub(super) struct Policy {
     pub(super) params: Option<(String, String)>,
     /// In the order in which they may name one another.
     pub(super) variables: Vec<(String, Compiled)>,
-    pub(super) validations: Vec<Validation>,
-    pub(super) annotations: Vec<(String, Compiled)>,
-    /// A request is refused when it cannot be judged.
+    /// A request is refused when the policy cannot do its work.
     pub(super) required: bool,
+    pub(super) demands: D,
 }
 
-/// One rule.
-#[derive(Debug)]
-pub(super) struct Validation {
-    pub(super) text: String,
-    pub(super) program: Compiled,
-    pub(super) message: Option<String>,
-    pub(super) message_program: Option<Compiled>,
-    pub(super) reason: Reason,
+/// What a policy demands of objects.
+pub(super) trait Demands: Sized {
+    /// What its expressions may name and make, besides what all may.
+    fn scope(env: Env) -> Env;
+    /// Reads it out of the spec of a policy.
+    fn read(spec: &Value, env: &Env) -> Self;
 }
 
 /// One binding.
@@ -70,86 +79,66 @@ pub(super) struct Binding {
 impl Policies {
     /// The policies of a state.
     pub(crate) fn of(core: &Core, snapshot: &Snapshot) -> Arc<Policies> {
-        let at = [snapshot.changed(POLICIES), snapshot.changed(BINDINGS)];
+        let at = [JUDGING, JUDGING_BINDINGS, CHANGING, CHANGING_BINDINGS].map(|name| snapshot.changed(name));
         let known = core.policies.0.load();
         if known.0 == at {
             return known.1.clone();
         }
-        let policies = Arc::new(Policies::read(snapshot));
+        let policies = Arc::new(Policies {
+            validating: read(snapshot, JUDGING, JUDGING_BINDINGS),
+            mutating: read(snapshot, CHANGING, CHANGING_BINDINGS),
+        });
         core.policies.0.store(Arc::new((at, policies.clone())));
         policies
     }
 
     /// Whether nobody is bound to judge anything.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.all.iter().all(|(_, bindings)| bindings.is_empty())
+    pub(crate) fn judges_nothing(&self) -> bool {
+        self.validating.is_empty()
     }
 
-    fn read(snapshot: &Snapshot) -> Policies {
-        let mut bindings: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
-        for entry in snapshot.range(&Prefix::collection(BINDINGS)) {
-            let binding = object::parse(&entry.served);
-            let policy = binding["spec"]["policyName"].as_str().unwrap_or_default().to_owned();
-            bindings.entry(policy).or_default().push(Binding::read(entry.key.name(), &binding["spec"]));
+    /// Whether nobody is bound to change anything.
+    pub(crate) fn changes_nothing(&self) -> bool {
+        self.mutating.is_empty()
+    }
+}
+
+fn read<D: Demands>(snapshot: &Snapshot, policies: &str, bindings: &str) -> Vec<Bound<D>> {
+    let mut bound: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
+    for entry in snapshot.range(&Prefix::collection(bindings)) {
+        let binding = object::parse(&entry.served);
+        let policy = binding["spec"]["policyName"].as_str().unwrap_or_default().to_owned();
+        bound.entry(policy).or_default().push(Binding::read(entry.key.name(), &binding["spec"]));
+    }
+    let mut read = Vec::new();
+    for entry in snapshot.range(&Prefix::collection(policies)) {
+        let name = entry.key.name();
+        if let Some(bindings) = bound.remove(name) {
+            let policy = Policy::read(name, &object::parse(&entry.served)["spec"]);
+            read.push(Bound { policy, bindings });
         }
-        let prefix = Prefix::collection(POLICIES);
-        let policies = snapshot.range(&prefix).map(|entry| {
-            let policy = Policy::read(entry.key.name(), &object::parse(&entry.served)["spec"]);
-            let bindings = bindings.remove(&policy.name).unwrap_or_default();
-            (policy, bindings)
-        });
-        Policies { all: policies.collect() }
     }
+    read
 }
 
-/// What expressions of a policy may name besides the request.
-fn names(spec: &Value) -> Vec<&'static str> {
-    let mut names = vec!["namespaceObject", "variables"];
-    if spec["paramKind"].is_object() {
-        names.push("params");
-    }
-    names
+/// What expressions of a policy may name besides what all may.
+pub(super) fn names(spec: &Value) -> &'static [&'static str] {
+    if spec["paramKind"].is_object() { &["params"] } else { &[] }
 }
 
-impl Policy {
-    fn read(name: &str, spec: &Value) -> Policy {
-        let names = names(spec);
-        let list = |field: &str| spec[field].as_array().into_iter().flatten();
+impl<D: Demands> Policy<D> {
+    fn read(name: &str, spec: &Value) -> Policy<D> {
         let text = |of: &Value, field: &str| of[field].as_str().unwrap_or_default().to_owned();
-        let kind = &spec["paramKind"];
+        let (names, kind) = (names(spec), &spec["paramKind"]);
+        let (env, variables) = composed(scope(names), &spec["variables"]);
         Policy {
             name: name.to_owned(),
             constraints: Constraints::read(&spec["matchConstraints"], "resourceRules"),
-            conditions: Condition::read(&spec["matchConditions"], &names),
+            conditions: Condition::read(&spec["matchConditions"], names),
             params: kind.is_object().then(|| (text(kind, "apiVersion"), text(kind, "kind"))),
-            variables: list("variables")
-                .map(|variable| (text(variable, "name"), compile(&text(variable, "expression"), &names, &[])))
-                .collect(),
-            validations: list("validations").map(|validation| Validation::read(validation, &names)).collect(),
-            annotations: list("auditAnnotations")
-                .map(|said| (text(said, "key"), compile(&text(said, "valueExpression"), &names, &TEXT)))
-                .collect(),
+            variables,
             required: spec["failurePolicy"] != "Ignore",
-        }
-    }
-}
-
-const TEXT: [Type; 2] = [Type::String, Type::Null];
-
-impl Validation {
-    fn read(validation: &Value, names: &[&str]) -> Validation {
-        let text = |field: &str| validation[field].as_str().map(str::trim).filter(|text| !text.is_empty());
-        Validation {
-            text: text("expression").unwrap_or_default().to_owned(),
-            program: compile(text("expression").unwrap_or_default(), names, &[Type::Bool]),
-            message: text("message").map(str::to_owned),
-            message_program: text("messageExpression").map(|text| compile(text, names, &[Type::String])),
-            reason: match text("reason") {
-                Some("Unauthorized") => Reason::Unauthorized,
-                Some("Forbidden") => Reason::Forbidden,
-                Some("RequestEntityTooLarge") => Reason::RequestEntityTooLarge,
-                _ => Reason::Invalid,
-            },
+            demands: D::read(spec, &D::scope(env)),
         }
     }
 }
@@ -174,64 +163,11 @@ impl Binding {
     }
 }
 
-/// What is wrong with the expressions of a policy: nothing else tells before they are needed.
-pub(crate) fn faults(collection: &str, policy: &Value) -> Vec<FieldError> {
-    if collection != POLICIES {
-        return Vec::new();
-    }
-    let spec = &policy["spec"];
-    let names = names(spec);
-    let list = |field: &str| spec[field].as_array().into_iter().flatten().enumerate();
-    let mut faults = Condition::faults(&spec["matchConditions"], "spec.matchConditions", &names);
-    for (at, variable) in list("variables") {
-        let path = format!("spec.variables[{at}].expression");
-        faults.extend(fault(&variable["expression"], &path, &names, &[]));
-    }
-    for (at, validation) in list("validations") {
-        let path = format!("spec.validations[{at}]");
-        faults.extend(fault(&validation["expression"], &format!("{path}.expression"), &names, &[Type::Bool]));
-        if validation["messageExpression"].as_str().is_some_and(|text| !text.trim().is_empty()) {
-            let path = format!("{path}.messageExpression");
-            faults.extend(fault(&validation["messageExpression"], &path, &names, &[Type::String]));
-        }
-    }
-    for (at, said) in list("auditAnnotations") {
-        let path = format!("spec.auditAnnotations[{at}].valueExpression");
-        faults.extend(fault(&said["valueExpression"], &path, &names, &TEXT));
-    }
-    faults
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn expressions_that_mean_nothing_are_refused() {
-        let policy = json!({"spec": {
-            "variables": [{"name": "names", "expression": "object.spec.containers.map(c, c.name)"}, {"name": "x", "expression": "1 +"}],
-            "validations": [
-                {"expression": "variables.names.all(n, n != params.name)"},
-                {"expression": "size(object.metadata.name) < 5", "messageExpression": "1"},
-            ],
-        }});
-        let paths =
-            |policy: &Value| -> Vec<String> { faults(POLICIES, policy).into_iter().map(|fault| fault.path).collect() };
-        assert_eq!(
-            paths(&policy),
-            ["spec.variables[1].expression", "spec.validations[0].expression", "spec.validations[1].messageExpression"]
-        );
-        let mut with = policy.clone();
-        with["spec"]["paramKind"] = json!({"apiVersion": "v1", "kind": "ConfigMap"});
-        assert_eq!(
-            paths(&with)[1],
-            "spec.validations[1].messageExpression",
-            "parameters may be named where there are any"
-        );
-        assert!(faults(BINDINGS, &policy).is_empty());
-    }
 
     #[test]
     fn a_binding_says_what_is_done() {

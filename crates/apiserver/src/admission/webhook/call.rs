@@ -69,6 +69,16 @@ fn shown(review: &Review<'_>, ask: &Match, object: &Value) -> Value {
     }
 }
 
+/// An object of one version in another.
+pub(in crate::admission) async fn converted(
+    _: &Review<'_>,
+    from: &Kind,
+    to: &Kind,
+    object: Value,
+) -> Result<Value, Status> {
+    Ok(naru_api::convert::convert(from, to, object))
+}
+
 /// An object under another version's name.
 fn named(kind: &Kind, mut object: Value) -> Value {
     object["apiVersion"] = kind.api_version().into();
