@@ -214,3 +214,35 @@ async fn a_policy_or_a_log_that_cannot_be_used_is_told() {
     assert!(world.root().get("/metrics").await.text().contains("apiserver_audit_error_total{plugin=\"log\"} "));
     assert_eq!(std::fs::read_to_string(log.folder.path().join("audit.log")).expect("a log"), text);
 }
+
+#[tokio::test]
+async fn admission_policies_say_what_they_found() {
+    let world = World::start().await;
+    let (root, log) = (world.root(), Log::of(&world, POLICY));
+    for (name, most) in [("limit-a", "1"), ("limit-b", "2")] {
+        let mut limit = config_map(name, &[("most", most)]);
+        limit["metadata"]["labels"] = json!({"limit": "yes"});
+        root.post(MAPS, &limit).await.expect(201);
+    }
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]});
+    let policy = json!({"metadata": {"name": "small"}, "spec": {
+        "matchConstraints": {"resourceRules": [rule]}, "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+        "validations": [{"expression": "true"}, {"expression": "size(object.data) <= 1", "message": "too large"}],
+        "auditAnnotations": [{"key": "limit", "valueExpression": "params.data.most"}, {"key": "none", "valueExpression": "null"}]}});
+    root.post(&format!("{group}/validatingadmissionpolicies"), &policy).await.expect(201);
+    let params = json!({"selector": {"matchLabels": {"limit": "yes"}}, "parameterNotFoundAction": "Deny"});
+    let binding = json!({"metadata": {"name": "bound"},
+        "spec": {"policyName": "small", "validationActions": ["Audit"], "paramRef": params}});
+    root.post(&format!("{group}/validatingadmissionpolicybindings"), &binding).await.expect(201);
+    root.post(MAPS, &config_map("large", &[("a", "1"), ("b", "2")])).await.expect(201);
+    let large = |event: &Value| event["objectRef"]["name"] == "large" && event["stage"] == "ResponseComplete";
+    let events = log.until(large).await;
+    let said = &events.iter().find(|event| large(event)).expect("written")["annotations"];
+    assert_eq!((&said["small/limit"], said.get("small/none")), (&json!("1, 2"), None), "{said}");
+    let found = said["validation.policy.admission.k8s.io/validation_failure"].as_str().expect("a text");
+    let found: Value = serde_json::from_str(found).expect("JSON");
+    let expected = json!([{"message": "too large", "policy": "small", "binding": "bound", "expressionIndex": 1,
+        "validationActions": ["Audit"]}]);
+    assert_eq!(found, expected);
+}

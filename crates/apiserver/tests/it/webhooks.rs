@@ -396,3 +396,24 @@ async fn policies_change_objects_before_webhooks_do_and_see_what_those_did() {
         "it is told what the policy did since"
     );
 }
+
+#[tokio::test]
+async fn conditions_ask_who_may_do_what() {
+    let world = World::start().await;
+    let root = world.root();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    for (user, verbs) in [("kim", json!(["create", "break-glass"])), ("lee", json!(["create"]))] {
+        let role = json!({"metadata": {"name": user}, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]});
+        root.post(&format!("{rbac}/roles"), &role).await.expect(201);
+        let binding = json!({"metadata": {"name": user}, "subjects": [{"kind": "User", "name": user}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}});
+        root.post(&format!("{rbac}/rolebindings"), &binding).await.expect(201);
+    }
+    let hook = Hook::start(&world, |_| json!({"allowed": false, "status": {"message": "closed"}})).await;
+    let conditions = json!({"matchConditions": [
+        {"name": "glass", "expression": "!authorizer.requestResource.check('break-glass').allowed()"}]});
+    hook.judges(&world, "closes", &conditions).await;
+    world.user("kim", &[]).post(MAPS, &config_map("kim", &[])).await.expect(201);
+    assert!(hook.asked().is_empty());
+    assert!(world.user("lee", &[]).post(MAPS, &config_map("lee", &[])).await.refused(403).contains("closed"));
+}
