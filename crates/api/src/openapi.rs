@@ -69,35 +69,47 @@ pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Bytes> {
     out.push_str(&format!("\"info\":{},\"paths\":", info()));
     out.push_str(&Value::Object(paths).to_string());
     out.push_str(",\"components\":{\"schemas\":{");
-    write_types(&kinds, Dialect::V3, |name, value| push_type(&mut out, name, value));
+    write_types(&kinds, Dialect::V3, &[], |name, value| push_type(&mut out, name, value));
     out.push_str("}}}");
     Some(Bytes::from(out))
 }
 
+/// What another server says of its own resources, to be told in one document with ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Foreign<'a> {
+    /// Its paths.
+    pub paths: &'a Map<String, Value>,
+    /// The types that these need. One that goes by the name of one of ours is taken for the same.
+    pub definitions: &'a Map<String, Value>,
+}
+
 /// The document at `/openapi/v2`, as JSON.
-pub fn v2(registry: &Registry) -> Bytes {
+pub fn v2(registry: &Registry, others: &[Foreign<'_>]) -> Bytes {
     let kinds: Vec<&Kind> = registry.iter().map(AsRef::as_ref).collect();
-    let paths = v2_paths(&kinds);
+    let paths = v2_paths(&kinds, others);
     let mut out = String::from("{\"swagger\":\"2.0\",");
     out.push_str(&format!("\"info\":{},\"paths\":", info()));
     out.push_str(&Value::Object(paths).to_string());
     out.push_str(",\"definitions\":{");
-    write_types(&kinds, Dialect::V2, |name, value| push_type(&mut out, name, value));
+    write_types(&kinds, Dialect::V2, others, |name, value| push_type(&mut out, name, value));
     out.push_str("}}");
     Bytes::from(out)
 }
 
 /// The document at `/openapi/v2`, in the protobuf form that Go clients ask for.
-pub fn v2_protobuf(registry: &Registry) -> Bytes {
+pub fn v2_protobuf(registry: &Registry, others: &[Foreign<'_>]) -> Bytes {
     let kinds: Vec<&Kind> = registry.iter().map(AsRef::as_ref).collect();
-    let mut document = gnostic::Document::new(&info(), &v2_paths(&kinds));
-    write_types(&kinds, Dialect::V2, |name, value| document.define(name, value));
+    let mut document = gnostic::Document::new(&info(), &v2_paths(&kinds, others));
+    write_types(&kinds, Dialect::V2, others, |name, value| document.define(name, value));
     Bytes::from(document.finish())
 }
 
-fn v2_paths(kinds: &[&Kind]) -> Map<String, Value> {
+fn v2_paths(kinds: &[&Kind], others: &[Foreign<'_>]) -> Map<String, Value> {
     let mut paths = Map::new();
     kinds.iter().for_each(|k| paths::of(k, Dialect::V2, &mut paths));
+    for (path, item) in others.iter().flat_map(|other| other.paths) {
+        paths.entry(path.as_str()).or_insert_with(|| item.clone());
+    }
     paths
 }
 
@@ -114,7 +126,7 @@ fn push_type(out: &mut String, name: &str, value: &Value) {
 }
 
 /// Writes every type that the kinds and their subresources use, one by one, so that only what is written grows.
-fn write_types(kinds: &[&Kind], dialect: Dialect, mut write: impl FnMut(&str, &Value)) {
+fn write_types(kinds: &[&Kind], dialect: Dialect, others: &[Foreign<'_>], mut write: impl FnMut(&str, &Value)) {
     let prose = Prose::of(kinds);
     let mut written = BTreeSet::new();
     let mut add = |name: &str, value: &Value| {
@@ -144,6 +156,9 @@ fn write_types(kinds: &[&Kind], dialect: Dialect, mut write: impl FnMut(&str, &V
     }
     for kind in kinds.iter().filter(|k| k.storage != Storage::Review) {
         add(&types::list_name(kind), &types::list(kind, dialect));
+    }
+    for (name, value) in others.iter().flat_map(|other| other.definitions) {
+        add(name, value);
     }
 }
 

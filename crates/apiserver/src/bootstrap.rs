@@ -8,6 +8,7 @@ use naru_api::{Status, meta};
 use naru_store::Snapshot;
 use serde_json::Value;
 
+use crate::aggregate;
 use crate::state::Core;
 use crate::user::User;
 use crate::verbs::update::{Part, update};
@@ -22,6 +23,8 @@ pub(crate) async fn ensure(core: &Core) -> Result<(), Status> {
     // Everything else lies in these.
     ensure_all(core, &user, objects::namespaces()).await?;
     let (roles, objects) = (roles::all(), objects::all(&core.settings));
+    let objects = objects.into_iter().chain([roles::introduction()]);
+    let objects = objects.chain(aggregate::introduction(core)).chain(aggregate::builtin(&core.serving().registry));
     ensure_all(core, &user, roles.iter().cloned().chain(objects).collect()).await?;
     try_join_all(roles.iter().map(|role| extend(core, &user, role))).await?;
     for object in objects::endpoints(&core.settings) {

@@ -7,6 +7,7 @@ use naru_api::{Format, Status, decode};
 use serde_json::Value;
 
 use crate::admission::notes::Notes;
+use crate::passage::Passage;
 use crate::routes::Route;
 use crate::state::Core;
 use crate::user::User;
@@ -32,6 +33,8 @@ pub(crate) struct Call<'a> {
     pub(crate) accepted: Accepted,
     /// What admission has to say.
     pub(crate) notes: Notes,
+    /// Those who watch the request go by.
+    pub(crate) passage: &'a Passage,
 }
 
 // === impl Call ===

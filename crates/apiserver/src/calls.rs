@@ -70,11 +70,11 @@ struct Pool {
 }
 
 /// One way to whom is called.
-struct Way {
+pub(crate) struct Way {
     /// `https://10.42.0.7:8443`
-    address: String,
+    pub(crate) address: String,
     /// The name that the certificate must carry.
-    name: String,
+    pub(crate) name: String,
 }
 
 // === impl ClientConfig ===
@@ -135,8 +135,11 @@ impl ClientConfig {
     }
 }
 
-/// The ways to a service's port: its ready endpoints, in another order each time.
-fn service(snapshot: &Snapshot, namespace: &str, name: &str, port: u16) -> Result<Vec<Way>, CallError> {
+/// The ways to a service's port: its ready endpoints, in another order each time; never none.
+///
+/// # Errors
+/// When there is no such service, port or endpoint.
+pub(crate) fn service(snapshot: &Snapshot, namespace: &str, name: &str, port: u16) -> Result<Vec<Way>, CallError> {
     let nobody = |why: String| Err(CallError::Nobody(why));
     let Some(entry) = snapshot.get(&Key::new("services", namespace, name)) else {
         return nobody(format!("service \"{name}\" not found"));

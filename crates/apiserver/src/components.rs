@@ -25,6 +25,26 @@ const NAMES: [&str; 3] = ["controller-manager", "etcd-0", "scheduler"];
 pub trait Components: Send + Sync + 'static {
     /// What keeps a part (`scheduler`, `controller-manager`) from working; `None` when it works.
     fn fault(&self, component: &str) -> Option<String>;
+
+    /// What they have to do, for the counters; nothing where nobody counts.
+    fn queues(&self) -> Vec<Queue> {
+        Vec::new()
+    }
+}
+
+/// What one part has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// The part's name.
+    pub name: &'static str,
+    /// How many keys wait.
+    pub waiting: usize,
+    /// How many are worked on.
+    pub running: usize,
+    /// How many were worked on since the start.
+    pub done: u64,
+    /// How many failed when they were last worked on.
+    pub failing: usize,
 }
 
 /// Answers a request for one part or all.

@@ -4,7 +4,7 @@
 //! place. Every road into the server (TLS, unix socket, this process) ends here.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -12,13 +12,15 @@ use hyper::upgrade::OnUpgrade;
 use naru_api::{Reason, Status};
 
 use crate::admission::notes::Notes;
+use crate::aggregate::{self, Asked};
 use crate::authentication::bootstrap::BOOTSTRAPPERS;
-use crate::authentication::{Peer, authenticate, member};
+use crate::authentication::{Peer, authenticate, impersonation, member};
 use crate::authorization::{Attributes, nodes};
 use crate::backup;
 use crate::call::Call;
 use crate::dataplanes;
 use crate::extension;
+use crate::passage::Passage;
 use crate::plain;
 use crate::resource;
 use crate::skew;
@@ -44,16 +46,17 @@ pub(crate) async fn handle(
     body: RequestBody,
     upgrade: Option<OnUpgrade>,
 ) -> Response<Payload> {
-    let started = Instant::now();
-    let (verb, result) = route(core, peer, &parts, body, upgrade).await;
-    let mut response = result.unwrap_or_else(|status| respond::refusal(&status));
+    let passage = Passage::new(core, &parts);
+    let result = route(core, peer, &parts, body, upgrade, &passage).await;
+    let mut response = result.unwrap_or_else(|status| passage.refused(&status));
+    passage.answered(&parts, &mut response);
     if !peer.local {
         respond::compress(&parts.headers, &mut response).await;
     }
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::warn!(method = %parts.method, path = parts.uri.path(), "a request failed");
     }
-    core.metrics.answered(verb, response.status(), started.elapsed());
+    passage.over(response.status());
     response
 }
 
@@ -63,25 +66,18 @@ async fn route(
     parts: &Parts,
     body: RequestBody,
     upgrade: Option<OnUpgrade>,
-) -> (Option<Verb>, Result<Response<Payload>, Status>) {
+    passage: &Passage,
+) -> Result<Response<Payload>, Status> {
     let (raw, headers) = (parts.uri.path(), &parts.headers);
-    let parsed = Path::parse(raw).map_err(|e| Status::bad_request(e.to_string()));
-    let query = Query::parse(parts.uri.query());
-    let (path, query) = match (parsed, query) {
-        (Ok(path), Ok(query)) => (path, query),
-        (Err(status), _) | (_, Err(status)) => return (None, Err(status)),
-    };
+    let path = Path::parse(raw).map_err(|e| Status::bad_request(e.to_string()))?;
+    let query = Query::parse(parts.uri.query())?;
     let Path::Resource(path) = path else {
-        return (None, plain_path(core, peer, parts, &query, upgrade).await);
+        return plain_path(core, peer, parts, &query, upgrade, passage).await;
     };
-    let watch = match query.flag("watch") {
-        Ok(watch) => watch || path.watch,
-        Err(status) => return (None, Err(status)),
-    };
-    let verb = Verb::of(&parts.method, path.name.is_some() && !path.watch, watch);
-    let Some(verb) = verb else { return (None, Err(no_method(parts))) };
-    let request = Incoming { core, peer, parts, path: &path, query: &query, verb, headers };
-    (Some(verb), request.answer(body, upgrade).await)
+    let watch = query.flag("watch")? || path.watch;
+    let verb = Verb::of(&parts.method, path.name.is_some() && !path.watch, watch).ok_or_else(|| no_method(parts))?;
+    let request = Incoming { core, peer, parts, path: &path, query: &query, verb, headers, passage };
+    request.answer(body, upgrade).await
 }
 
 struct Incoming<'a> {
@@ -92,19 +88,25 @@ struct Incoming<'a> {
     query: &'a Query<'a>,
     verb: Verb,
     headers: &'a HeaderMap,
+    passage: &'a Passage,
 }
 
 impl Incoming<'_> {
     async fn answer(self, body: RequestBody, upgrade: Option<OnUpgrade>) -> Result<Response<Payload>, Status> {
         let Self { core, path, .. } = self;
-        let user = authenticate(core, self.peer, self.headers)?;
-        if user.groups.iter().any(|g| g == UNAUTHENTICATED) {
-            return Err(Status::unauthorized());
-        }
-        self.authorize(&user, upgrade.is_some())?;
+        let asked = self.attributes();
+        let user = identify(core, self.peer, self.parts, &asked, &path.version, self.passage)?;
+        let judged = self.authorize(&user, &asked, upgrade.is_some());
+        self.passage.judged(judged.is_ok(), || core.rbac.load().reason(&user, &asked));
+        judged?;
         let serving = core.serving();
-        let route = serving.routes.find(&path.group, &path.version, &path.resource);
-        let route = route.ok_or_else(respond::nothing_there)?;
+        let Some(route) = serving.routes.find(&path.group, &path.version, &path.resource) else {
+            let remote = aggregate::find(core, &serving, &path.group, &path.version);
+            let remote = remote.ok_or_else(respond::nothing_there)?;
+            let asked = Asked { core, peer: self.peer, user: &user, parts: self.parts, passage: self.passage };
+            return aggregate::forward(&asked, &remote, body, upgrade).await;
+        };
+        self.passage.found(route, path, self.verb, self.parts);
         // A right in a namespace reaches a cluster-wide object in one case only: the namespace itself.
         let itself = path.group.is_empty() && path.resource == "namespaces" && path.name == path.namespace;
         if !route.kind.is_namespaced() && path.namespace.is_some() && !itself {
@@ -122,10 +124,12 @@ impl Incoming<'_> {
             verb: self.verb,
             accepted: Accepted::offered(self.headers).unwrap_or(Accepted::JSON),
             notes: Notes::default(),
+            passage: self.passage,
         };
         let result = self.work(&call, body, upgrade).await;
+        self.passage.noted(&call.notes);
         let Some(deprecation) = extension::deprecation(&route.kind) else { return result };
-        let mut response = result.unwrap_or_else(|status| respond::refusal(&status));
+        let mut response = result.unwrap_or_else(|status| self.passage.refused(&status));
         respond::warn(&mut response, &[deprecation]);
         Ok(response)
     }
@@ -165,7 +169,8 @@ impl Incoming<'_> {
         let Ok(_room) = room else {
             return Err(Status::too_many_requests("the server works on too many requests at once; try again", 1));
         };
-        let _held = core.metrics.inflight.hold();
+        let _held = self.passage.inflight(self.verb).hold();
+        let body = self.passage.listen(body);
         if path.subresource.is_some() {
             subresource::answer(call, body, upgrade).await
         } else {
@@ -183,16 +188,14 @@ impl Incoming<'_> {
         }
     }
 
-    fn authorize(&self, user: &User, upgrade: bool) -> Result<(), Status> {
-        if user.is_master() {
-            return Ok(());
-        }
+    /// What is to be done to what.
+    fn attributes(&self) -> Attributes<'_> {
         let Self { path, query, .. } = self;
         let selector = query.get("fieldSelector").unwrap_or_default();
         // A list or watch of one name is judged as one of that object, so that rules with names can allow it.
         let single =
             selector.strip_prefix("metadata.name=").map(|n| n.trim_start_matches('=')).filter(|n| !n.contains(','));
-        let asked = Attributes {
+        Attributes {
             verb: self.verb.as_str(),
             group: &path.group,
             resource: &path.resource,
@@ -200,7 +203,14 @@ impl Incoming<'_> {
             namespace: path.namespace.as_deref().unwrap_or_default(),
             name: path.name.as_deref().or(single).unwrap_or_default(),
             path: None,
-        };
+        }
+    }
+
+    fn authorize(&self, user: &User, asked: &Attributes<'_>, upgrade: bool) -> Result<(), Status> {
+        if user.is_master() {
+            return Ok(());
+        }
+        let query = self.query;
         let rbac = self.core.rbac.load();
         let refuse = |asked: &Attributes<'_>| {
             let object = if asked.name.is_empty() { String::new() } else { format!(" {:?}", asked.name) };
@@ -215,11 +225,11 @@ impl Incoming<'_> {
             }));
             Err(status)
         };
-        if !rbac.allows(user, &asked) {
-            return refuse(&asked);
+        if !rbac.allows(user, asked) {
+            return refuse(asked);
         }
         if let Some(node) = member::node_of(user)
-            && let Err(why) = self.judge_node(node, &asked)
+            && let Err(why) = self.judge_node(node, asked)
         {
             let text = format!("{} {:?} is forbidden: {why}", asked.combined(), asked.name);
             return Err(Status::new(Reason::Forbidden, text));
@@ -227,7 +237,7 @@ impl Incoming<'_> {
         // Running something in a container is a write, also when a browser-like client asks for it with GET.
         let runs = matches!(asked.subresource, "exec" | "attach" | "portforward");
         if upgrade && runs && asked.verb == "get" {
-            let create = Attributes { verb: "create", ..asked };
+            let create = Attributes { verb: "create", ..*asked };
             if !rbac.allows(user, &create) {
                 return refuse(&create);
             }
@@ -235,7 +245,7 @@ impl Incoming<'_> {
         // To run as somebody else than the pod's author chose is more than Kubernetes' right to exec: a right of its own.
         let somebody_else = ["user", "privileged"].iter().any(|word| query.get(word).is_some());
         if asked.subresource == "exec" && somebody_else {
-            let other = Attributes { verb: "create", subresource: "exec-as", ..asked };
+            let other = Attributes { verb: "create", subresource: "exec-as", ..*asked };
             if !rbac.allows(user, &other) {
                 return refuse(&other);
             }
@@ -250,16 +260,21 @@ async fn plain_path(
     parts: &Parts,
     query: &Query<'_>,
     upgrade: Option<OnUpgrade>,
+    passage: &Passage,
 ) -> Result<Response<Payload>, Status> {
     let path = parts.uri.path();
-    if !plain::is_public(path) {
-        let user = authenticate(core, peer, &parts.headers)?;
-        if user.groups.iter().any(|g| g == UNAUTHENTICATED) {
-            return Err(Status::unauthorized());
-        }
-        let verb = parts.method.as_str().to_ascii_lowercase();
-        let asked = Attributes { verb: &verb, path: Some(path), ..Attributes::default() };
-        if !core.rbac.load().allows(&user, &asked) {
+    let verb = parts.method.as_str().to_ascii_lowercase();
+    let asked = Attributes { verb: &verb, path: Some(path), ..Attributes::default() };
+    let why = |user: &User| core.rbac.load().reason(user, &asked);
+    if plain::is_public(path) {
+        let anybody = User::anonymous();
+        passage.begin(peer, parts, &anybody, &asked, "");
+        passage.judged(true, || why(&anybody));
+    } else {
+        let user = identify(core, peer, parts, &asked, "", passage)?;
+        let allowed = core.rbac.load().allows(&user, &asked);
+        passage.judged(allowed, || why(&user));
+        if !allowed {
             return Err(Status::new(Reason::Forbidden, format!("forbidden: {}", asked.refusal(&user.name))));
         }
         if user.groups.iter().any(|group| group == BOOTSTRAPPERS) {
@@ -275,8 +290,32 @@ async fn plain_path(
         if path == dataplanes::PATH {
             return dataplanes::answer(core, &parts.method, query).await;
         }
+        if let Some(remote) = aggregate::find_path(core, path).filter(|_| plain::is_read(&parts.method)) {
+            let asked = Asked { core, peer, user: &user, parts, passage };
+            return aggregate::forward(&asked, &remote, RequestBody::Process(naru_client::empty_body()), None).await;
+        }
     }
-    plain::serve(core, peer, &parts.method, path, query, &parts.headers)
+    plain::serve(core, peer, &parts.method, path, query, &parts.headers).await
+}
+
+/// As whom a request is sent. Nobody in particular sends none here.
+fn identify(
+    core: &Arc<Core>,
+    peer: &Peer,
+    parts: &Parts,
+    asked: &Attributes<'_>,
+    version: &str,
+    passage: &Passage,
+) -> Result<Arc<User>, Status> {
+    let proved = authenticate(core, peer, &parts.headers)
+        .inspect_err(|status| passage.turned_away(peer, parts, asked, version, status))?;
+    passage.begin(peer, parts, &proved, asked, version);
+    let user = impersonation::apply(core, proved.clone(), &parts.headers)?;
+    passage.acts_as(&proved, &user);
+    if user.groups.iter().any(|group| group == UNAUTHENTICATED) {
+        return Err(Status::unauthorized());
+    }
+    Ok(user)
 }
 
 fn no_method(parts: &Parts) -> Status {

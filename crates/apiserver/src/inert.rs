@@ -23,9 +23,6 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
         "flowschemas.flowcontrol.apiserver.k8s.io" | "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => {
             "no request waits for its sake in this version"
         }
-        "apiservices.apiregistration.k8s.io" if object["spec"]["service"].is_object() => {
-            "requests are not passed on to other servers by this version"
-        }
         "runtimeclasses.node.k8s.io" => "every pod runs with the one runtime of its node",
         "deviceclasses.resource.k8s.io"
         | "resourceclaims.resource.k8s.io"
@@ -75,7 +72,6 @@ mod tests {
             ("autoscaling", "v1", "horizontalpodautoscalers"),
             ("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
             ("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"),
-            ("apiregistration.k8s.io", "v1", "apiservices"),
             ("node.k8s.io", "v1", "runtimeclasses"),
             ("resource.k8s.io", "v1", "deviceclasses"),
             ("resource.k8s.io", "v1", "resourceclaims"),

@@ -8,12 +8,15 @@
 //! a container goes to its node (`node_proxy`), for nodes on other machines over the connection which those keep to this
 //! server (`tunnel`); over the same, `dataplanes` hears how far their rules are. Which kinds there are changes while the
 //! server runs (`serving`), because users define some (`extension`). `backup` streams what its owner makes of
-//! the whole cluster. `encode` says how objects lie in the store.
+//! the whole cluster. What this server does not serve may be another's (`aggregate`). `passage` follows every request for those
+//! who only watch: `metrics`, and `audit`, which writes down who asked for what. `encode` says how objects lie in the store.
 //!
 //! This crate knows no controller, no agent and no container; it never computes an object's desired state.
 
 mod admission;
+mod aggregate;
 mod apply;
+mod audit;
 mod authentication;
 mod authorization;
 mod backup;
@@ -34,6 +37,7 @@ mod metrics;
 mod node_proxy;
 mod object;
 mod openapi;
+mod passage;
 mod plain;
 mod represent;
 mod resource;
@@ -52,8 +56,9 @@ mod wire;
 mod write;
 
 pub use apply::{Action, ApplyOptions, Change, LAST_APPLIED, Prune};
+pub use audit::{AuditError, AuditLog, AuditSettings};
 pub use backup::BackupSource;
-pub use components::Components;
+pub use components::{Components, Queue};
 pub use config::{Config, Listeners, Settings, StartError};
 pub use encode::StoreCodec;
 pub use listen::Bound;

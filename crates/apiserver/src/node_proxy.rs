@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use crate::admission::chain::{self, Operation, Options, Review};
 use crate::call::Call;
 use crate::object;
+use crate::passage::Held;
 use crate::wire::body::RequestBody;
 use crate::wire::payload::Payload;
 
@@ -27,7 +28,7 @@ use crate::wire::payload::Payload;
 const DIAL: Duration = Duration::from_secs(10);
 
 /// Headers about one connection, and such as are for this server only.
-const NOT_FORWARDED: [HeaderName; 11] = [
+pub(crate) const NOT_FORWARDED: [HeaderName; 11] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::HOST,
@@ -286,7 +287,7 @@ async fn forward(
             return Err(Status::unavailable(format!("{what}: answered with an upgrade nobody asked for")));
         };
         let server = hyper::upgrade::on(&mut response);
-        tokio::spawn(join(client, server, what));
+        tokio::spawn(join(client, server, what, call.passage.hold()));
         let mut answer = Response::new(Payload::empty());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *answer.headers_mut() = response.headers().clone();
@@ -322,7 +323,7 @@ fn request(call: &Call<'_>, target: &Target, body: RequestBody, upgrade: bool) -
 }
 
 /// The headers of a request without those that are this server's business: a node never sees a user's credential.
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let named_by_connection: Vec<String> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -359,7 +360,8 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Copies bytes both ways until both sides have ended.
-async fn join(client: OnUpgrade, server: OnUpgrade, what: String) {
+async fn join(client: OnUpgrade, server: OnUpgrade, what: String, held: Held) {
+    let _held = held;
     let (client, server) = match tokio::try_join!(client, server) {
         Ok(both) => both,
         Err(error) => {

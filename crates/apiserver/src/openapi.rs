@@ -3,6 +3,7 @@
 //! clients fetch each only once and no document has to be made to name it. Go clients ask for version 2 in protobuf and
 //! take nothing else.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -15,6 +16,7 @@ use naru_api::{Registry, Status, openapi};
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 
+use crate::aggregate::{self, Foreign};
 use crate::state::Core;
 use crate::wire::negotiate::{Accepted, Media};
 use crate::wire::payload::Payload;
@@ -27,6 +29,8 @@ const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 /// Where the protobuf form is kept among the documents.
 const V2_PROTOBUF: &str = "v2.pb";
+/// What stands between the name of a document and that of what others say in it.
+const OTHERS: char = '+';
 
 /// Documents that were asked for, compressed, by path.
 #[derive(Default)]
@@ -42,6 +46,10 @@ impl Documents {
             return Some(zipped.clone());
         }
         let zipped = respond::gzip(std::iter::once(make()?))?;
+        // Of those in which others have a say, the newest alone: they change without anything changing here.
+        if let Some((of, _)) = path.split_once(OTHERS) {
+            known.retain(|path, _| path.split_once(OTHERS).is_none_or(|(kept, _)| kept != of));
+        }
         known.insert(path.to_owned(), zipped.clone());
         Some(zipped)
     }
@@ -69,13 +77,19 @@ pub(crate) fn serve(
     let of = path.trim_start_matches("/openapi").trim_matches('/');
     let serving = core.serving();
     if of == "v3" {
-        return Ok(respond::value(StatusCode::OK, Media::Json, &openapi::v3_index(&serving.registry)));
+        let mut index = openapi::v3_index(&serving.registry);
+        aggregate::index(core, &serving, &mut index);
+        return Ok(respond::value(StatusCode::OK, Media::Json, &index));
     }
     let protobuf = of == "v2" && prefers_protobuf(headers);
     if !protobuf {
         Accepted::of(headers)?;
     }
-    let hash = hash(&serving.registry, of).ok_or_else(Status::no_such_path)?;
+    let foreign = if of == "v2" { aggregate::foreign(core, &serving) } else { Foreign::default() };
+    let mut hash = hash(&serving.registry, of).ok_or_else(Status::no_such_path)?;
+    if !foreign.is_empty() {
+        hash = foreign.hash(&hash);
+    }
     // Two forms of one document are two entities.
     let etag = if protobuf { format!("\"{hash}-pb\"") } else { format!("\"{hash}\"") };
     let of = if protobuf { V2_PROTOBUF } else { of };
@@ -84,8 +98,9 @@ pub(crate) fn serve(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let document = || document(&serving.registry, of);
-    let zipped = serving.documents.get(of, document).ok_or_else(Status::no_such_path)?;
+    let document = || document(&serving.registry, of, &foreign);
+    let kept = if foreign.is_empty() { Cow::Borrowed(of) } else { Cow::Owned(format!("{of}{OTHERS}{hash}")) };
+    let zipped = serving.documents.get(&kept, document).ok_or_else(Status::no_such_path)?;
     let form = HeaderValue::from_static(if protobuf { PROTOBUF } else { "application/json" });
     let mut response = if respond::accepts_gzip(headers) {
         let mut response = respond::typed(StatusCode::OK, form, zipped);
@@ -126,10 +141,10 @@ fn group_version(of: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn document(registry: &Registry, of: &str) -> Option<Bytes> {
+fn document(registry: &Registry, of: &str, foreign: &Foreign) -> Option<Bytes> {
     match of {
-        "v2" => return Some(openapi::v2(registry)),
-        V2_PROTOBUF => return Some(openapi::v2_protobuf(registry)),
+        "v2" => return Some(openapi::v2(registry, &foreign.parts())),
+        V2_PROTOBUF => return Some(openapi::v2_protobuf(registry, &foreign.parts())),
         _ => {}
     }
     let (group, version) = group_version(of)?;

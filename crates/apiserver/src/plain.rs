@@ -1,10 +1,14 @@
 //! Paths that are no resources: health, version, discovery, OpenAPI, metrics.
 
+mod health;
+
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use naru_api::{Registry, Status, discovery};
 use serde_json::{Value, json};
 
+use crate::aggregate;
 use crate::authentication::Peer;
+use crate::metrics;
 use crate::openapi;
 use crate::state::Core;
 use crate::wire::negotiate::{Accepted, Shape};
@@ -21,11 +25,16 @@ pub(crate) fn is_public(path: &str) -> bool {
     matches!(first, "healthz" | "livez" | "readyz" | "version")
 }
 
+/// Whether a method only reads.
+pub(crate) fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 /// Answers a plain path.
 ///
 /// # Errors
 /// 404 where nothing is, 405 for anything but reading.
-pub(crate) fn serve(
+pub(crate) async fn serve(
     core: &Core,
     peer: &Peer,
     method: &Method,
@@ -33,7 +42,7 @@ pub(crate) fn serve(
     query: &Query<'_>,
     headers: &HeaderMap,
 ) -> Result<Response<Payload>, Status> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+    if !is_read(method) {
         let mut status = Status::no_such_path();
         (status.code, status.message) = (405, format!("{method} is not supported on {path}: it can only be read"));
         return Err(status);
@@ -42,7 +51,7 @@ pub(crate) fn serve(
     let serving = core.serving();
     let registry = &serving.registry;
     match segments.as_slice() {
-        ["healthz" | "livez" | "readyz", check @ ..] => health(core, segments[0], check, query),
+        [which @ ("healthz" | "livez" | "readyz"), check @ ..] => health::answer(core, which, check, query).await,
         ["version"] => reply(headers, &version()),
         ["metrics"] => Ok(metrics(core)),
         ["naru", "v1", "cluster"] => reply(headers, &crate::membership::describe(core, peer)),
@@ -54,11 +63,9 @@ pub(crate) fn serve(
             || discovery::aggregated(registry, true),
             || discovery::api_versions(registry, &server(core)),
         ),
-        ["apis"] => {
-            discover(headers, || discovery::aggregated(registry, false), || discovery::api_group_list(registry))
-        }
+        ["apis"] => discover(headers, || aggregate::list(core, &serving), || aggregate::groups(core, &serving)),
         ["api", version] => found(headers, discovery::api_resource_list(registry, "", version)),
-        ["apis", group] => found(headers, discovery::api_group(registry, group)),
+        ["apis", group] => found(headers, aggregate::group(core, &serving, group)),
         ["apis", group, version] => found(headers, discovery::api_resource_list(registry, group, version)),
         [] => reply(headers, &json!({ "paths": paths(registry) })),
         _ => Err(Status::no_such_path()),
@@ -132,52 +139,8 @@ fn architecture() -> &'static str {
 }
 
 fn metrics(core: &Core) -> Response<Payload> {
-    let snapshot = core.store.snapshot();
-    let serving = core.serving();
-    let counts: Vec<(&str, usize)> = serving
-        .registry
-        .iter()
-        .filter(|k| k.is_stored() && k.stored_as.is_none())
-        .map(|k| (k.collection(), snapshot.count(&naru_store::Prefix::collection(k.collection()))))
-        .collect();
-    let body = core.metrics.text(snapshot.revision().0, &counts);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    respond::typed(StatusCode::OK, kind, body.into())
-}
-
-/// Named checks; `?verbose` lists them, `?exclude=` leaves some out, `/livez/<name>` asks one.
-fn health(core: &Core, which: &str, only: &[&str], query: &Query<'_>) -> Result<Response<Payload>, Status> {
-    let mut checks = vec![("ping", Ok(()))];
-    if which != "livez" {
-        let following = *core.rbac_revision.borrow() > 0;
-        let waiting = "roles and bindings are not read yet";
-        checks.push(("store", Ok(())));
-        checks.push(("rbac", if following { Ok(()) } else { Err(waiting) }));
-        let waiting = "definitions of kinds are not read yet";
-        checks.push(("definitions", if core.extensions.is_following() { Ok(()) } else { Err(waiting) }));
-    }
-    if let [name, rest @ ..] = only {
-        if !rest.is_empty() || !checks.iter().any(|(n, _)| n == name) {
-            return Err(Status::no_such_path());
-        }
-        checks.retain(|(n, _)| n == name);
-    }
-    checks.retain(|(name, _)| !query.all("exclude").any(|e| e == *name));
-    let healthy = checks.iter().all(|(_, result)| result.is_ok());
-    let code = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
-    let verbose = query.get("verbose").is_some() || query.flag("verbose")?;
-    if healthy && !verbose {
-        return Ok(respond::text(code, "ok"));
-    }
-    let mut lines: Vec<String> = checks
-        .iter()
-        .map(|(name, result)| match result {
-            Ok(()) => format!("[+]{name} ok"),
-            Err(why) => format!("[-]{name} failed: {why}"),
-        })
-        .collect();
-    lines.push(format!("{which} check {}\n", if healthy { "passed" } else { "failed" }));
-    Ok(respond::text(code, lines.join("\n")))
+    respond::typed(StatusCode::OK, kind, metrics::text(core).into())
 }
 
 fn paths(registry: &Registry) -> Vec<String> {

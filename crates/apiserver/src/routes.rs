@@ -6,6 +6,7 @@ use std::sync::Arc;
 use naru_api::{Kind, Registry};
 
 use crate::extension::{Custom, Customs};
+use crate::metrics::Meters;
 
 /// A served resource with everything that its answers repeat.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Route {
     pub(crate) custom: Option<Arc<Custom>>,
     /// How stored objects begin that lie in the store as they are served, up to the revision that follows.
     pub(crate) head: String,
+    /// What is counted of requests for it.
+    pub(crate) meters: Arc<Meters>,
 }
 
 /// All routes.
@@ -49,7 +52,16 @@ impl Route {
             stored,
             custom,
             kind,
+            meters: Arc::default(),
         }
+    }
+
+    /// The same, counting on where another one was.
+    fn after(mut self, other: Option<&Arc<Route>>) -> Route {
+        if let Some(other) = other {
+            self.meters = other.meters.clone();
+        }
+        self
     }
 
     /// Whether it leads to the same as a route that was made of these would.
@@ -84,7 +96,7 @@ impl Routes {
                     (_, Some(stored)) => registry.by_kind(&stored.group, &stored.version, &stored.kind).cloned(),
                     (_, None) => None,
                 };
-                Arc::new(Route::new(kind.clone(), stored, custom.cloned()))
+                Arc::new(Route::new(kind.clone(), stored, custom.cloned()).after(self.of_kind(kind)))
             });
             let versions = routes.groups.entry(kind.group.to_string()).or_default();
             versions.entry(kind.version.to_string()).or_default().insert(kind.plural.to_string(), route);
@@ -94,6 +106,16 @@ impl Routes {
 
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Route>> {
         self.groups.get(group)?.get(version)?.get(plural)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.groups.values().flat_map(HashMap::values).flat_map(HashMap::values)
+    }
+
+    /// Whether anything of a group and version is served.
+    pub(crate) fn serves(&self, group: &str, version: &str) -> bool {
+        self.groups.get(group).is_some_and(|versions| versions.contains_key(version))
     }
 
     pub(crate) fn of_kind(&self, kind: &Kind) -> Option<&Arc<Route>> {

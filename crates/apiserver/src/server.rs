@@ -7,7 +7,9 @@ use naru_store::{Prefix, WatchEnd};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admission::quota;
+use crate::aggregate;
 use crate::apply::{self, ApplyOptions, Change};
+use crate::audit::AuditLog;
 use crate::authorization;
 use crate::backup::BackupSource;
 use crate::bootstrap;
@@ -40,10 +42,12 @@ impl ApiServer {
     /// When those objects cannot be written.
     pub async fn new(config: Config) -> Result<ApiServer, StartError> {
         let core = Arc::new(Core::new(config));
+        core.aggregate.open(&core.authority)?;
         bootstrap::ensure(&core).await.map_err(StartError::Bootstrap)?;
         let ended = CancellationToken::new();
         authorization::follow(&core, &ended);
         extension::start(&core, &ended);
+        aggregate::start(&core, &ended);
         keep_own_service(&core, &ended);
         quota::keep(&core, &ended);
         Ok(ApiServer { core, _followers: Arc::new(ended.drop_guard()) })
@@ -95,6 +99,11 @@ impl ApiServer {
     /// first counts.
     pub fn has_components(&self, components: Arc<dyn Components>) {
         let _ = self.core.components.set(components);
+    }
+
+    /// Gives the server an audit log; without it nothing is written down. Only the first counts.
+    pub fn has_audit(&self, log: Arc<AuditLog>) {
+        let _ = self.core.audit.set(log);
     }
 
     /// Creates, updates and prunes a set of objects; see [`ApplyOptions`].

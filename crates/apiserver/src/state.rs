@@ -10,6 +10,8 @@ use naru_store::{Key, Store};
 use tokio::sync::{Semaphore, watch};
 
 use crate::admission::{policy, webhook};
+use crate::aggregate::Aggregate;
+use crate::audit::AuditLog;
 use crate::authentication::token::Authenticator;
 use crate::authorization::Rbac;
 use crate::backup::BackupSource;
@@ -51,6 +53,10 @@ pub(crate) struct Core {
     pub(crate) policies: policy::Cache,
     /// Calls webhooks and their likes.
     pub(crate) caller: Caller,
+    /// Further servers.
+    pub(crate) aggregate: Aggregate,
+    /// Where requests are written down, where the server's owner wants it.
+    pub(crate) audit: OnceLock<Arc<AuditLog>>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) room: Semaphore,
@@ -80,6 +86,8 @@ impl Core {
             hooks: webhook::Cache::default(),
             policies: policy::Cache::default(),
             caller: Caller::default(),
+            aggregate: Aggregate::default(),
+            audit: OnceLock::new(),
             metrics: Metrics::default(),
             room: Semaphore::new(AT_ONCE),
             swept: parking_lot::Mutex::default(),

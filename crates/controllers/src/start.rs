@@ -92,9 +92,9 @@ pub struct Controllers {
     cluster: Arc<Cluster>,
 }
 
-/// Tells which controllers have stopped.
+/// Tells which controllers have stopped, and how the others are.
 #[derive(Clone, Debug)]
-pub struct Pulse(Vec<(&'static str, tokio::task::AbortHandle)>);
+pub struct Pulse(Vec<(&'static str, tokio::task::AbortHandle, driver::Board)>);
 
 /// Starts the informers, waits until they know everything, and starts every controller. Ends when `shutdown` is
 /// cancelled and the turns under way are over.
@@ -178,7 +178,12 @@ impl Controllers {
 impl Pulse {
     /// The names of those that have stopped: of the scheduler alone, or of all others.
     pub fn stopped(&self, scheduler: bool) -> Vec<&'static str> {
-        let of = self.0.iter().filter(|(name, _)| (*name == "scheduler") == scheduler);
-        of.filter(|(_, task)| task.is_finished()).map(|(name, _)| *name).collect()
+        let of = self.0.iter().filter(|(name, ..)| (*name == "scheduler") == scheduler);
+        of.filter(|(_, task, _)| task.is_finished()).map(|(name, ..)| *name).collect()
+    }
+
+    /// How each is doing.
+    pub fn status(&self) -> Vec<ControllerStatus> {
+        self.0.iter().map(|(_, _, board)| board.read()).collect()
     }
 }

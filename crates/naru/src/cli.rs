@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+mod audit;
 mod backup;
 mod cluster;
 mod compose;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use audit::*;
 pub(crate) use backup::*;
 pub(crate) use cluster::*;
 pub(crate) use compose::*;

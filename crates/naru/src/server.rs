@@ -58,6 +58,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     }
     let schedule = schedule::Schedule::of(&options.backup)?;
     let eviction = options.eviction.settings()?;
+    let audit = options.audit.open()?;
     let before = settings::read(&place);
     settings::complete(&mut options, before.as_ref());
     let plan = network::plan(&options)?;
@@ -106,6 +107,9 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     })
     .await?;
     server.has_node(&node_name);
+    if let Some(log) = &audit {
+        server.has_audit(log.clone());
+    }
     let backups = backup::Backups { store: store.clone(), pki, settings: noted };
     server.has_backups(Arc::new(backups.clone()));
     let shutdown = CancellationToken::new();
@@ -191,6 +195,9 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
     shutdown.cancel();
     drop((controllers, agent, dataplane));
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), serving).await;
+    if let Some(log) = audit {
+        log.close();
+    }
     store.close().await;
     let _ = fs::remove_file(place.socket());
     if program.is_replaced() {

@@ -31,7 +31,7 @@ fn every_reference_leads_somewhere() {
             assert!(document["components"]["schemas"].get(name).is_some(), "{group}: {name}");
         }
     }
-    let document: Value = serde_json::from_slice(&v2(&registry)).expect("JSON");
+    let document: Value = serde_json::from_slice(&v2(&registry, &[])).expect("JSON");
     let mut found = Vec::new();
     references(&document, &mut found);
     for reference in found {
@@ -153,7 +153,7 @@ fn custom_kinds_are_described_like_others() {
 #[test]
 fn version_two_tells_custom_kinds_as_far_as_it_can() {
     let registry = fixture::registry();
-    let document: Value = serde_json::from_slice(&v2(&registry)).expect("JSON");
+    let document: Value = serde_json::from_slice(&v2(&registry, &[])).expect("JSON");
     let object = &document["definitions"]["com.example.v1.CronTab"];
     assert_eq!(object["properties"]["spec"]["properties"]["note"], json!({}));
     assert_eq!(
@@ -162,7 +162,7 @@ fn version_two_tells_custom_kinds_as_far_as_it_can() {
     );
     let create = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/crontabs"]["post"];
     assert_eq!(create["responses"]["200"]["schema"]["$ref"], "#/definitions/com.example.v1.CronTab");
-    let bytes = v2_protobuf(&registry);
+    let bytes = v2_protobuf(&registry, &[]);
     for name in ["com.example.v1.CronTab", "com.example.v1.CronTabs", "Work by the clock."] {
         assert!(memchr::memmem::find(&bytes, name.as_bytes()).is_some(), "{name}");
     }
@@ -184,10 +184,33 @@ fn where_anything_may_stand_version_two_names_nothing() {
         version["schema"]["openAPIV3Schema"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     });
     let registry = Registry::builtin().with(open).expect("a registry");
-    let document: Value = serde_json::from_slice(&v2(&registry)).expect("JSON");
+    let document: Value = serde_json::from_slice(&v2(&registry, &[])).expect("JSON");
     let object = &document["definitions"]["com.example.v1.CronTab"];
     assert!(object.get("properties").is_none() && object["type"] == "object");
     assert!(
         custom_v3(&registry)["components"]["schemas"]["com.example.v1.CronTab"]["properties"]["metadata"].is_object()
     );
+}
+
+#[test]
+fn what_others_say_is_told_beside_ours() {
+    let registry = Registry::builtin();
+    let theirs = json!({
+        "paths": {"/apis/far.example.com/v1/flunders": {"get": {"operationId": "listFlunders"}},
+            "/api/v1/pods": {"get": {"operationId": "theirs"}}},
+        "definitions": {"far.Flunder": {"type": "object"}, "io.k8s.api.core.v1.Pod": {"description": "theirs"}},
+    });
+    let part = |name: &str| theirs[name].as_object().expect("an object");
+    let foreign = Foreign { paths: part("paths"), definitions: part("definitions") };
+    let document: Value = serde_json::from_slice(&v2(&registry, &[foreign])).expect("JSON");
+    assert_eq!(
+        document["paths"]["/apis/far.example.com/v1/flunders"],
+        theirs["paths"]["/apis/far.example.com/v1/flunders"]
+    );
+    assert_eq!(document["definitions"]["far.Flunder"]["type"], "object");
+    assert_ne!(document["paths"]["/api/v1/pods"]["get"]["operationId"], "theirs");
+    assert_ne!(document["definitions"]["io.k8s.api.core.v1.Pod"]["description"], "theirs");
+    let protobuf = v2_protobuf(&registry, &[foreign]);
+    let told = |text: &[u8]| protobuf.windows(text.len()).any(|window| window == text);
+    assert!(told(b"far.Flunder") && told(b"listFlunders") && !told(b"theirs"));
 }

@@ -35,6 +35,11 @@ impl Notes {
         self.said.lock().annotations.entry(key.into()).or_insert_with(|| value.into());
     }
 
+    /// What was written down so far.
+    pub(crate) fn annotations(&self) -> BTreeMap<String, String> {
+        self.said.lock().annotations.clone()
+    }
+
     /// The warnings so far.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.said.lock().warnings.clone()

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::rules::{Attributes, Rule};
-use crate::user::User;
+use crate::user::{User, service_account_of};
 
 /// Where the objects of an index lie in the store.
 pub(crate) const COLLECTIONS: [&str; 4] = [
@@ -23,9 +23,18 @@ type Rules = Arc<[Rule]>;
 /// The compiled index.
 #[derive(Debug, Default)]
 pub(crate) struct Rbac {
-    cluster: HashMap<Subject, Vec<Rules>>,
-    namespaces: HashMap<String, HashMap<Subject, Vec<Rules>>>,
+    cluster: BySubject,
+    namespaces: HashMap<String, BySubject>,
     roles: HashMap<(String, String), Rules>,
+}
+
+type BySubject = HashMap<Subject, Vec<Granted>>;
+
+/// The rules that a binding gives, and by which binding that is, in the words of Kubernetes.
+#[derive(Debug, Clone)]
+struct Granted {
+    rules: Rules,
+    by: Arc<str>,
 }
 
 /// The objects the index is compiled from, as they stand.
@@ -122,7 +131,7 @@ impl Follower {
         for (key, role) in &self.roles {
             index.roles.insert(key.clone(), self.effective(&key.1, role, key.0.is_empty()).into());
         }
-        for ((namespace, _), binding) in &self.bindings {
+        for ((namespace, name), binding) in &self.bindings {
             let home = if binding.role.kind == "ClusterRole" { "" } else { namespace.as_str() };
             let Some(rules) = index.roles.get(&(home.to_owned(), binding.role.name.clone())) else { continue };
             let by_subject = if namespace.is_empty() {
@@ -130,8 +139,14 @@ impl Follower {
             } else {
                 index.namespaces.entry(namespace.clone()).or_default()
             };
+            let RoleRef { kind, name: role } = &binding.role;
+            let by: Arc<str> = match namespace.as_str() {
+                "" => format!("ClusterRoleBinding {name:?} of {kind} {role:?}").into(),
+                namespace => format!("RoleBinding \"{name}/{namespace}\" of {kind} {role:?}").into(),
+            };
             for subject in binding.subjects.iter().flatten().filter_map(|s| s.resolve(namespace)) {
-                by_subject.entry(subject).or_default().push(rules.clone());
+                let granted = Granted { rules: rules.clone(), by: by.clone() };
+                by_subject.entry(subject).or_default().push(granted);
             }
         }
         index
@@ -205,21 +220,53 @@ impl Rbac {
     /// Every rule that holds for `user` cluster-wide and in `namespace` (empty: only cluster-wide).
     pub(crate) fn rules_of<'s>(&'s self, user: &'s User, namespace: &str) -> impl Iterator<Item = &'s Rule> {
         let local = self.namespaces.get(namespace);
-        let subjects = std::iter::once(Subject::User(user.name.clone()))
-            .chain(user.groups.iter().map(|g| Subject::Group(g.clone())));
-        subjects
-            .flat_map(move |subject| {
-                let cluster = self.cluster.get(&subject);
-                let local = local.and_then(|l| l.get(&subject));
-                cluster.into_iter().chain(local).flatten()
-            })
-            .flat_map(|rules| rules.iter())
+        subjects(user).flat_map(move |subject| self.granted(&subject, local)).flat_map(|granted| granted.rules.iter())
+    }
+
+    /// By what `user` may do what is asked, in the words of Kubernetes; empty for those who may do everything, and for
+    /// those who may not.
+    pub(crate) fn reason(&self, user: &User, asked: &Attributes<'_>) -> String {
+        if user.is_master() {
+            return String::new();
+        }
+        let local = self.namespaces.get(asked.namespace);
+        for subject in subjects(user) {
+            let mut granted = self.granted(&subject, local);
+            let Some(granted) = granted.find(|granted| granted.rules.iter().any(|rule| rule.allows(asked))) else {
+                continue;
+            };
+            let whom = match &subject {
+                Subject::Group(name) => format!("Group {name:?}"),
+                Subject::User(name) => match service_account_of(name) {
+                    Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
+                    None => format!("User {name:?}"),
+                },
+            };
+            return format!("RBAC: allowed by {} to {whom}", granted.by);
+        }
+        String::new()
+    }
+
+    /// What bindings give to a subject, cluster-wide and in a namespace.
+    fn granted<'s>(
+        &'s self,
+        subject: &Subject,
+        local: Option<&'s BySubject>,
+    ) -> impl Iterator<Item = &'s Granted> + use<'s> {
+        let local = local.and_then(|local| local.get(subject));
+        self.cluster.get(subject).into_iter().chain(local).flatten()
     }
 
     /// The rules of a role; `namespace` is empty for cluster roles.
     pub(crate) fn role(&self, namespace: &str, name: &str) -> Option<&[Rule]> {
         self.roles.get(&(namespace.to_owned(), name.to_owned())).map(|r| &**r)
     }
+}
+
+/// As whom a user may be given rights.
+fn subjects(user: &User) -> impl Iterator<Item = Subject> {
+    let groups = user.groups.iter().map(|group| Subject::Group(group.clone()));
+    std::iter::once(Subject::User(user.name.clone())).chain(groups)
 }
 
 #[cfg(test)]
@@ -263,6 +310,26 @@ mod tests {
         assert!(!index.allows(&kim, &get("secrets", "shop")));
         assert!(index.allows(&User::service_account("shop", "bot", "u"), &get("pods", "shop")));
         assert!(!index.allows(&User::service_account("bank", "bot", "u"), &get("pods", "shop")));
+    }
+
+    #[test]
+    fn the_reason_names_the_binding_and_whom_it_is_for() {
+        let index = index(&[
+            ("clusterroles", "", "reader", json!({"rules": reading("pods")})),
+            (
+                "rolebindings",
+                "shop",
+                "b",
+                json!({"roleRef": {"kind": "ClusterRole", "name": "reader"},
+                "subjects": [{"kind": "User", "name": "kim"}, {"kind": "ServiceAccount", "name": "bot"}]}),
+            ),
+        ]);
+        let by = "RBAC: allowed by RoleBinding \"b/shop\" of ClusterRole \"reader\" to ";
+        let reason = |user: &User| index.reason(user, &get("pods", "shop"));
+        assert_eq!(reason(&User::new("kim", &[])), format!("{by}User \"kim\""));
+        assert_eq!(reason(&User::service_account("shop", "bot", "u")), format!("{by}ServiceAccount \"bot/shop\""));
+        assert_eq!(reason(&User::new("lee", &[])), "");
+        assert_eq!(reason(&User::master("root")), "");
     }
 
     #[test]

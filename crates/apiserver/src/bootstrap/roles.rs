@@ -73,6 +73,15 @@ pub(super) fn all() -> Vec<Value> {
     all
 }
 
+/// The role by which further servers read how to recognise this one.
+pub(super) fn introduction() -> Value {
+    let mut maps = rule(&[""], &["configmaps"], &READ);
+    maps["resourceNames"] = json!(["extension-apiserver-authentication"]);
+    let mut metadata = metadata("extension-apiserver-authentication-reader");
+    metadata["namespace"] = "kube-system".into();
+    json!({ "kind": "Role", "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata, "rules": [maps] })
+}
+
 fn metadata(name: &str) -> Value {
     json!({ "name": name, "labels": { "kubernetes.io/bootstrapping": "rbac-defaults" },
         "annotations": { "rbac.authorization.kubernetes.io/autoupdate": "true" } })

@@ -105,6 +105,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Payload>, Status> 
         over: false,
     };
     watching.core.metrics.watches.add(1);
+    watching.selection.route.meters.watches.add(1);
     let frames = stream::unfold(watching, |mut watching| async move {
         watching.next().await.map(|frame| (Ok::<_, BoxError>(frame), watching))
     });
@@ -287,6 +288,7 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         self.core.metrics.watches.add(-1);
+        self.selection.route.meters.watches.add(-1);
     }
 }
 

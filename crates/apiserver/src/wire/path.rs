@@ -50,6 +50,7 @@ pub(crate) struct BadSegment(pub(crate) String);
 // === impl Verb ===
 
 impl Verb {
+    #[cfg(test)]
     pub(crate) const ALL: [Verb; 8] = [
         Verb::Get,
         Verb::List,

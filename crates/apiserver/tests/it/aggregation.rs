@@ -1,6 +1,6 @@
 //! Further servers behind this one, with a real one that speaks HTTPS.
 
-mod sample;
+pub mod sample;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn available(object: &Value) -> Value {
     conditions.into_iter().find(|c| c["type"] == "Available").cloned().unwrap_or_default()
 }
 
-async fn becomes(root: &Caller, reason: &str) -> Value {
+pub async fn becomes(root: &Caller, reason: &str) -> Value {
     let object = until(root, OBJECT, |object| available(object)["reason"] == reason).await;
     available(&object)
 }

@@ -1,5 +1,7 @@
 //! The real kubectl.
 
+mod further;
+
 use std::process::Stdio;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};

@@ -84,7 +84,7 @@ async fn selectors_choose() {
     assert_eq!(list("fieldSelector=metadata.name!%3Dm2&labelSelector=even%3Dtrue").await, ["m0"]);
     assert_eq!(list("labelSelector=even%3Dtrue&limit=1").await, ["m0"]);
     let across = root.get("/api/v1/configmaps?fieldSelector=metadata.namespace%3Dkube-system").await.expect(200);
-    assert_eq!(names(&across), ["kube-root-ca.crt"]);
+    assert_eq!(names(&across), ["extension-apiserver-authentication", "kube-root-ca.crt"]);
     // What is asked for in one namespace never comes from another, whatever the selector says.
     assert!(list("fieldSelector=metadata.namespace%3Dkube-system").await.is_empty());
     assert!(list("fieldSelector=metadata.namespace%3Dkube-system,metadata.name%3Dkube-root-ca.crt").await.is_empty());

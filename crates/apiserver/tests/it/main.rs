@@ -1,12 +1,15 @@
 //! The server as clients meet it: real connections (TLS, unix socket) and the in-process transport, over a memory store.
 
 mod admission;
+mod aggregation;
 mod apply;
+mod audit;
 mod connections;
 mod crud;
 mod custom;
 mod families;
 mod field_validation;
+mod health;
 mod identity;
 mod joining;
 mod kinds;

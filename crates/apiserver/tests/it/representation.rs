@@ -94,7 +94,7 @@ async fn health_version_and_counters() {
     let world = World::start().await;
     let root = world.root();
     assert_eq!(root.get("/readyz").await.text(), "ok");
-    assert!(root.get("/readyz?verbose").await.text().contains("[+]rbac ok"));
+    assert!(root.get("/readyz?verbose").await.text().contains("[+]poststarthook/rbac/bootstrap-roles ok"));
     assert_eq!(root.get("/livez/ping").await.text(), "ok");
     root.get("/livez/nothing").await.refused(404);
     let version = root.get("/version").await.expect(200);

@@ -30,7 +30,7 @@ pub use status::{ControllerStatus, Failure, Iteration};
 use crate::cluster::{ApplyError, Cluster};
 use crate::plan::Plan;
 use queue::{Done, Queue};
-use status::Board;
+pub(crate) use status::Board;
 
 /// One kind of decision over one kind of key.
 pub trait Controller: Send + Sync + 'static {
@@ -116,9 +116,9 @@ impl Running {
         self.board.read()
     }
 
-    /// Its name, and what tells whether it still runs.
-    pub(crate) fn pulse(&self) -> (&'static str, tokio::task::AbortHandle) {
-        (self.board.read().name, self.task.abort_handle())
+    /// Its name, what tells whether it still runs, and where its status is.
+    pub(crate) fn pulse(&self) -> (&'static str, tokio::task::AbortHandle, Board) {
+        (self.board.read().name, self.task.abort_handle(), self.board.clone())
     }
 
     pub(crate) async fn ended(self) {

@@ -53,7 +53,7 @@ pub struct Failure {
 
 /// Where one controller writes its status and anyone may read it.
 #[derive(Debug, Clone)]
-pub(super) struct Board(Arc<Mutex<ControllerStatus>>);
+pub(crate) struct Board(Arc<Mutex<ControllerStatus>>);
 
 impl Board {
     pub(super) fn new(name: &'static str) -> Self {
@@ -62,7 +62,7 @@ impl Board {
         Board(Arc::new(Mutex::new(status)))
     }
 
-    pub(super) fn read(&self) -> ControllerStatus {
+    pub(crate) fn read(&self) -> ControllerStatus {
         self.0.lock().clone()
     }
 

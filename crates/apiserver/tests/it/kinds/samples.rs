@@ -141,7 +141,9 @@ fn extension(plural: &str) -> Parts {
         "apiservices" => {
             let spec = json!({"group": "far.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
                 "service": {"namespace": "default", "name": "far"}, "insecureSkipTLSVerify": true});
-            let available = json!([{"type": "Available", "status": "False", "reason": "ServiceNotFound"}]);
+            // As the server itself finds it: there is nothing for it to write.
+            let available = json!([{"type": "Available", "status": "False", "reason": "ServiceNotFound",
+                "message": "service/far in \"default\" is not present", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
             ("v1.far.example.com", json!({"spec": spec}), json!({"conditions": available}))
         }
         other => panic!("no sample of {other}"),
