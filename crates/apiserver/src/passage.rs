@@ -177,15 +177,18 @@ impl Passage {
         if let Some((body, is_object)) = self.sent(&parts.headers) {
             trail.sent(body, is_object);
         }
-        let goes_on = matches!(response.body(), Payload::Stream(_) | Payload::Boxed(_))
-            || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if goes_on {
-            trail.answered(response.status().as_u16(), None, true);
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return; // whoever copies its bytes holds it
+        let streams = matches!(response.body(), Payload::Stream(_) | Payload::Boxed(_));
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if streams || switched {
+            // What another server answers is a stream here, and may be as short as any.
+            let watches = parts.uri.query().is_some_and(|query| query.contains("watch="));
+            let goes_on = switched || self.route.get().is_some() || watches;
+            trail.answered(response.status().as_u16(), None, goes_on);
+            // Of a switched connection, whoever copies its bytes holds it.
+            if streams {
+                let body = std::mem::replace(response.body_mut(), Payload::empty());
+                *response.body_mut() = Payload::Boxed(until_end(body, self.hold()));
             }
-            let body = std::mem::replace(response.body_mut(), Payload::empty());
-            *response.body_mut() = Payload::Boxed(until_end(body, self.hold()));
             return;
         }
         let body = if trail.wants_answer() { whole(response) } else { in_words(response) };

@@ -11,6 +11,7 @@ use naru_client::{HttpTransport, TlsSettings, empty_body};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::audit::{Log, ended};
 use crate::support::{Caller, World, within};
 use sample::{FLUNDERS, GROUP, HOME, OBJECT, OBJECTS, Sample};
 
@@ -227,6 +228,26 @@ async fn a_server_is_recognised_by_the_authority_that_its_object_names() {
     let blind = json!({"spec": {"caBundle": null, "insecureSkipTLSVerify": true}});
     root.patch(OBJECT, "merge-patch", &blind).await.expect(200);
     until(&root, FLUNDERS, |list| list["kind"] == "FlunderList").await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_passed_on_goes_by_one_name_in_all_logs() {
+    let (world, sample) = world().await;
+    let root = world.root();
+    sample.is_reached(&root).await;
+    root.post(OBJECTS, &sample.object()).await.expect(201);
+    becomes(&root, "Passed").await;
+    let log = Log::of(&world, "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: RequestResponse}]}");
+    let kim = wardler(&world, "kim").await;
+    kim.with("audit-id", "one").get(FLUNDERS).await.expect(200);
+    assert_eq!(sample.heard()[0]["audit-id"], "one");
+    let events = log.until(ended(FLUNDERS)).await;
+    let of: Vec<&Value> = events.iter().filter(|event| event["requestURI"] == FLUNDERS).collect();
+    assert!(of.iter().all(|event| event["auditID"] == "one"), "{of:?}");
+    let stages: Vec<&str> = of.iter().filter_map(|event| event["stage"].as_str()).collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseComplete"]);
+    let about = json!({"resource": "flunders", "namespace": "default", "apiGroup": GROUP, "apiVersion": "v1alpha1"});
+    assert_eq!((&of[1]["objectRef"], of[1].get("responseObject")), (&about, None), "what it holds is not looked into");
 }
 
 #[tokio::test]

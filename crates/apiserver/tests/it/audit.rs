@@ -32,7 +32,7 @@ rules:
   verbs: [escalate, create]
 "#;
 
-struct Log {
+pub struct Log {
     folder: tempfile::TempDir,
     log: Arc<AuditLog>,
 }
@@ -43,7 +43,7 @@ fn settings(folder: &Path) -> AuditSettings {
 }
 
 impl Log {
-    fn of(world: &World, policy: &str) -> Log {
+    pub fn of(world: &World, policy: &str) -> Log {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("policy.yaml"), policy).expect("written");
         let log = Arc::new(AuditLog::open(&settings(folder.path())).expect("a log"));
@@ -52,7 +52,7 @@ impl Log {
     }
 
     /// Everything that was written when this is there, too.
-    async fn until(&self, is: impl Fn(&Value) -> bool) -> Vec<Value> {
+    pub async fn until(&self, is: impl Fn(&Value) -> bool) -> Vec<Value> {
         within(async {
             loop {
                 let text = std::fs::read_to_string(self.folder.path().join("audit.log")).expect("a log");
@@ -68,7 +68,7 @@ impl Log {
     }
 }
 
-fn ended(path: &str) -> impl Fn(&Value) -> bool {
+pub fn ended(path: &str) -> impl Fn(&Value) -> bool {
     move |event| event["requestURI"] == path && event["stage"] == "ResponseComplete"
 }
 
