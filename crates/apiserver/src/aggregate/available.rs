@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::remote::Spec;
 
 const CONDITION: &str = "Available";
+/// The reason of what this server answers itself.
+const LOCAL: &str = "Local";
 /// The reason of a server that does not answer as it should.
 pub(super) const SILENT: &str = "FailedDiscoveryCheck";
 
@@ -59,10 +61,23 @@ pub(super) fn judge(spec: &Spec, service: Option<&Value>, slices: &[Value]) -> R
 
 /// Writes into an object what was found. What others wrote into its status stays.
 pub(super) fn set(object: &mut Value, fault: Option<&Fault>, now: &str) {
-    let (status, reason, message) = match fault {
-        None => ("True", "Passed", "all checks passed"),
-        Some(fault) => ("False", fault.reason, fault.message.as_str()),
-    };
+    match fault {
+        None => put(object, ("True", "Passed", "all checks passed"), now),
+        Some(fault) => put(object, ("False", fault.reason, &fault.message), now),
+    }
+}
+
+/// Whether an object that asks for nobody says so.
+pub(super) fn is_local(object: &Value) -> bool {
+    is(object) && conditions(object).any(|condition| condition["type"] == CONDITION && condition["reason"] == LOCAL)
+}
+
+/// Writes into an object that this server answers itself.
+pub(super) fn set_local(object: &mut Value, now: &str) {
+    put(object, ("True", LOCAL, "Local APIServices are always available"), now);
+}
+
+fn put(object: &mut Value, (status, reason, message): (&str, &str, &str), now: &str) {
     let mut all: Vec<Value> = conditions(object).cloned().collect();
     let at = all.iter().position(|condition| condition["type"] == CONDITION);
     let since = at.map(|at| &all[at]).filter(|before| before["status"] == status);
@@ -126,6 +141,10 @@ mod tests {
         set(&mut object, None, "t4");
         assert!(is(&object));
         assert_eq!(of(&object)["lastTransitionTime"], "t4");
+        assert!(!is_local(&object));
+        set_local(&mut object, "t5");
+        assert!(is_local(&object) && is(&object));
+        assert_eq!(of(&object)["lastTransitionTime"], "t4", "it was there before");
         assert_eq!(object["status"]["conditions"][0]["type"], "Mine");
     }
 }

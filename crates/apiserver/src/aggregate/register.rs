@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use naru_api::{Registry, Status, meta};
 use naru_store::{Key, Prefix, Revision, Snapshot, WatchEnd};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{COLLECTION, priority, server};
+use super::{COLLECTION, available, priority, server};
 use crate::object;
 use crate::state::Core;
 use crate::verbs::delete::{By, DeleteOptions, delete};
@@ -42,6 +43,8 @@ enum Step {
     /// Gives it this label and this spec again.
     Mend(Value),
     Remove(String),
+    /// Says that what asks for nobody else is there.
+    Tell(String),
 }
 
 /// The objects of a registry's groups and versions.
@@ -114,6 +117,8 @@ fn plan(wanted: &BTreeMap<String, Value>, present: &BTreeMap<String, Value>, com
         complete && !wanted.contains_key(*name) && there["metadata"]["labels"][KEPT] == DEFINED
     });
     steps.extend(gone.map(|(name, _)| Step::Remove(name.clone())));
+    let untold = present.iter().filter(|(_, there)| there["spec"]["service"].is_null() && !available::is_local(there));
+    steps.extend(untold.map(|(name, _)| Step::Tell(name.clone())));
     steps
 }
 
@@ -146,18 +151,11 @@ async fn keep_services(core: &Core, after: Revision) {
             tokio::time::sleep(REST).await;
             continue;
         }
-        let is_ours = |key: &Key| wanted_name(&kinds, key.name());
-        match next(core, Prefix::collection(COLLECTION), after, is_ours, changed(kinds.clone())).await {
+        match next(core, Prefix::collection(COLLECTION), after, |_| true, changed(kinds.clone())).await {
             Some(revision) => after = revision,
             None => return,
         }
     }
-}
-
-/// Whether an object's name is that of a group and version that is served.
-fn wanted_name(kinds: &watch::Receiver<Arc<Registry>>, name: &str) -> bool {
-    let Some((version, group)) = name.split_once('.') else { return false };
-    kinds.borrow().of(group, version).next().is_some()
 }
 
 async fn changed(mut kinds: watch::Receiver<Arc<Registry>>) {
@@ -208,6 +206,11 @@ async fn settle(core: &Core, registry: &Registry) -> Result<(), Status> {
                 let by = By { user: &user, notes: None };
                 delete(core, by, &route, ("", &name), &DeleteOptions::default()).await.map(drop)
             }
+            Step::Tell(name) => {
+                let change = |present: &Value| Ok(told(present));
+                let options = WriteOptions { subresource: "status", ..WriteOptions::default() };
+                update(core, &user, &route, ("", &name), Part::Trusted, &change, options).await.map(drop)
+            }
         };
         match done {
             // Another server was faster: it does the same.
@@ -221,6 +224,15 @@ async fn settle(core: &Core, registry: &Registry) -> Result<(), Status> {
 fn present(snapshot: &Snapshot) -> BTreeMap<String, Value> {
     let prefix = Prefix::collection(COLLECTION);
     snapshot.range(&prefix).map(|entry| (entry.key.name().to_owned(), object::parse(&entry.served))).collect()
+}
+
+fn told(present: &Value) -> Value {
+    let mut new = present.clone();
+    meta::unset(&mut new, "resourceVersion");
+    if present["spec"]["service"].is_null() {
+        available::set_local(&mut new, &meta::time(Timestamp::now()));
+    }
+    new
 }
 
 fn mended(present: &Value, wanted: &Value) -> Value {
@@ -299,9 +311,13 @@ mod tests {
     #[test]
     fn what_is_changed_is_mended_and_what_is_gone_is_removed() {
         let (kinds, _) = fixture::served("v1");
-        let builtin = wanted(&Registry::builtin());
-        let more = wanted(&Registry::builtin().with(kinds[0].clone()).expect("free"));
+        let mut builtin = wanted(&Registry::builtin());
+        let mut more = wanted(&Registry::builtin().with(kinds[0].clone()).expect("free"));
+        let steps = plan(&more, &more, true);
+        assert_eq!((steps.len(), &steps[0]), (more.len(), &Step::Tell("v1.".to_owned())), "none says that it is there");
+        more.values_mut().for_each(|object| *object = told(object));
         assert_eq!(plan(&more, &more, true), []);
+        builtin.values_mut().for_each(|object| *object = told(object));
         assert_eq!(plan(&more, &builtin, true), [Step::Create(more["v1.example.com"].clone())]);
         assert_eq!(plan(&builtin, &more, true), [Step::Remove("v1.example.com".to_owned())]);
         assert_eq!(plan(&builtin, &more, false), [], "not every definition is read yet");

@@ -272,7 +272,9 @@ async fn what_this_server_answers_itself_has_objects_that_stay_as_they_are() {
         "spec": {"service": {"namespace": "default", "name": "evil"}, "insecureSkipTLSVerify": true}});
     root.patch(&apps, "merge-patch", &taken).await.expect(200);
     root.get("/apis/apps/v1/deployments").await.expect(200);
-    until(&root, &apps, |object| object["spec"].get("service").is_none() && object["kind"] == "APIService").await;
+    let mended = |object: &Value| object["spec"].get("service").is_none() && available(object)["reason"] == "Local";
+    let object = until(&root, &apps, mended).await;
+    assert_eq!(available(&object)["status"], "True");
     let uid = root.get(&apps).await.expect(200)["metadata"]["uid"].clone();
     root.delete(&apps).await.expect(200);
     until(&root, &apps, |object| object["kind"] == "APIService" && object["metadata"]["uid"] != uid).await;
