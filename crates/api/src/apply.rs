@@ -1,13 +1,21 @@
 //! Server-side apply: a client says the fields it wants, and the server remembers who wants what.
 //!
-//! An object's `metadata.managedFields` names the fields of every writer. Applying sets the fields of the given
-//! configuration, takes away those that the same writer set before and no longer names (unless somebody else owns them),
-//! and refuses to change what another writer owns unless forced. Ownership is kept from the first apply on: an object that
-//! is never applied carries no such list, which would often be larger than the object. What was there before the first
-//! apply belongs to the writer [`BEFORE`], as in Kubernetes.
+//! An object's `metadata.managedFields` names the fields of every writer, from its creation on. Applying sets the fields
+//! of the given configuration, takes away those that the same writer set before and no longer names (unless somebody else
+//! owns them), and refuses to change what another writer owns unless forced. An ordinary write gives its writer what it
+//! changes. An object of which nobody is known to own anything is left so until it is applied; what was there before
+//! belongs to the writer [`BEFORE`], as in Kubernetes.
+//!
+//! What clients see is larger than most objects: [`Owners`] have a short form, in which they are kept and counted.
 
+mod code;
+mod entry;
+mod owners;
 mod set;
 mod tree;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,13 +24,19 @@ use crate::kind::{Kind, Subresource};
 use crate::meta;
 use crate::schema::Schema;
 use crate::status::{Cause, Details, Reason, Status};
+pub use code::{show, shown_len};
+use entry::Entry;
+pub use owners::Owners;
+use owners::{NOBODYS, changes, updated};
 use set::FieldSet;
 use tree::Node;
-
 pub use tree::overlay;
 
 /// Who owns what an object held before it was applied for the first time.
 pub const BEFORE: &str = "before-first-apply";
+
+/// An object in another version (`apps/v1`), with the kind of that version; `None` when there is none.
+pub type Versions<'v> = dyn Fn(&Value, &str) -> Option<(Arc<Kind>, Value)> + 'v;
 
 /// Who writes, and when.
 #[derive(Clone, Copy, Debug)]
@@ -35,17 +49,6 @@ pub struct Writer<'w> {
     pub now: Timestamp,
 }
 
-/// One entry of `managedFields`.
-#[derive(Clone, Debug, PartialEq)]
-struct Entry {
-    manager: String,
-    applied: bool,
-    api_version: String,
-    subresource: String,
-    time: String,
-    fields: FieldSet,
-}
-
 /// Applies `config`, which is decoded but not defaulted, to `live` (or to nothing). The answer is not defaulted or
 /// validated yet. Conflicts with other writers are refused unless `force` takes their fields over.
 pub fn apply(
@@ -54,6 +57,7 @@ pub fn apply(
     config: &Value,
     writer: Writer<'_>,
     force: bool,
+    versions: &Versions<'_>,
 ) -> Result<Value, Status> {
     if !meta::at(config, "metadata.managedFields").is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -61,7 +65,7 @@ pub fn apply(
     let schema = kind.schema();
     let node = Node::root(kind, &schema);
     let config = relevant(kind, config, writer.subresource);
-    let wanted = tree::fields(&schema, &node, &config).without(&ignored());
+    let wanted = tree::fields(&schema, &node, &config).without(&NOBODYS);
     let base = live.cloned().unwrap_or_else(|| json!({}));
     let mut entries = match live {
         None => Vec::new(),
@@ -70,120 +74,130 @@ pub fn apply(
     let mut result = base.clone();
     tree::merge(&schema, &node, &mut result, &config);
     let mine = |e: &Entry| e.applied && e.manager == writer.manager && e.subresource == writer.subresource;
-    let (changed, _) = tree::diff(&schema, &node, &base, &result);
-    let changed = changed.without(&ignored());
-    resolve(kind, &mut entries, mine, &changed, force)?;
+    let changes = Changes { kind, old: &base, new: &result, versions, known: BTreeMap::new() };
+    resolve(kind, &mut entries, mine, changes, force)?;
     let last = entries.iter().find(|e| mine(e)).cloned();
     entries.retain(|e| !mine(e));
     if let Some(last) = &last {
         let mut keep = wanted.clone();
-        entries.iter().for_each(|e| keep.add(&e.fields));
-        tree::remove(&schema, &node, &mut result, &last.fields.without(&wanted), &keep);
+        entries.iter().for_each(|e| keep.add(e.fields.clone()));
+        prune(kind, last, &wanted, &keep, &mut result, versions);
     }
-    let present = tree::fields(&schema, &node, &result);
-    for entry in &mut entries {
-        entry.fields = entry.fields.existing(&present);
-    }
-    let same = last.as_ref().is_some_and(|l| l.fields == wanted);
+    retain_existing(kind, &mut entries, &result, versions);
+    let same = last.as_ref().is_some_and(|l| l.fields == wanted && l.api_version == kind.api_version());
     let time = match last {
         Some(last) if same && without_managers(&result) == without_managers(&base) => last.time,
         _ => meta::time(writer.now),
     };
-    entries.push(Entry {
-        manager: writer.manager.to_owned(),
-        applied: true,
-        api_version: kind.api_version(),
-        subresource: writer.subresource.to_owned(),
-        time,
-        fields: wanted,
-    });
-    write(&mut result, entries);
+    let own = Entry { applied: true, time, ..updated(kind, writer.manager, writer.subresource, writer.now, wanted) };
+    entries.push(own);
+    let mut owners = Owners { entries };
+    owners.tidy();
+    match owners.is_empty() {
+        true => drop(meta::unset(&mut result, "managedFields")),
+        false => meta::set(&mut result, "managedFields", owners.to_json()),
+    }
     Ok(result)
 }
 
-/// Notes that an ordinary write turned `old` into `new`: its writer owns what it changed. Does nothing while the object was
-/// never applied.
-pub fn track(kind: &Kind, old: &Value, new: &mut Value, writer: Writer<'_>) {
-    let Some(mut entries) = read(old) else { return };
-    let schema = kind.schema();
-    let node = Node::root(kind, &schema);
-    let (changed, removed) = tree::diff(&schema, &node, old, new);
-    let (changed, removed) = (changed.without(&ignored()), removed.without(&ignored()));
-    if changed.is_empty() && removed.is_empty() {
-        return;
+/// What an apply changes, as each version of the object shows it.
+struct Changes<'c> {
+    kind: &'c Kind,
+    old: &'c Value,
+    new: &'c Value,
+    versions: &'c Versions<'c>,
+    known: BTreeMap<String, FieldSet>,
+}
+
+impl Changes<'_> {
+    /// What changes in a version; nothing in one that is no longer there.
+    fn of(&mut self, api_version: &str) -> &FieldSet {
+        let (kind, old, new, versions) = (self.kind, self.old, self.new, self.versions);
+        self.known.entry(api_version.to_owned()).or_insert_with(|| {
+            if api_version == kind.api_version() {
+                return changes(kind, old, new).0;
+            }
+            let both = versions(old, api_version).zip(versions(new, api_version));
+            both.map(|((kind, old), (_, new))| changes(&kind, &old, &new).0).unwrap_or_default()
+        })
     }
-    let mine = |e: &Entry| !e.applied && e.manager == writer.manager && e.subresource == writer.subresource;
-    for entry in entries.iter_mut() {
-        entry.fields = entry.fields.without(&removed);
-        if !mine(entry) {
-            entry.fields = entry.fields.without(&changed);
+}
+
+/// Takes away what a writer set the last time and does not want now, in the version in which it said so.
+fn prune(kind: &Kind, last: &Entry, wanted: &FieldSet, keep: &FieldSet, result: &mut Value, versions: &Versions<'_>) {
+    let gone = last.fields.without(wanted);
+    if last.api_version == kind.api_version() {
+        let schema = kind.schema();
+        return tree::remove(&schema, &Node::root(kind, &schema), result, &gone, keep);
+    }
+    let Some((older, mut object)) = versions(result, &last.api_version) else { return };
+    let schema = older.schema();
+    tree::remove(&schema, &Node::root(&older, &schema), &mut object, &gone, keep);
+    if let Some((_, object)) = versions(&object, &kind.api_version()) {
+        *result = object;
+    }
+}
+
+/// Takes from every writer what is no longer there, and the writers of versions that are no longer there.
+fn retain_existing(kind: &Kind, entries: &mut Vec<Entry>, result: &Value, versions: &Versions<'_>) {
+    let present = |kind: &Kind, object: &Value| {
+        let schema = kind.schema();
+        tree::fields(&schema, &Node::root(kind, &schema), object)
+    };
+    let here = present(kind, result);
+    entries.retain_mut(|entry| {
+        if entry.api_version == kind.api_version() {
+            entry.fields = entry.fields.existing(&here);
+            return true;
         }
-    }
-    if !changed.is_empty() {
-        let mut fields = changed;
-        if let Some(at) = entries.iter().position(mine) {
-            fields.add(&entries.remove(at).fields);
-        }
-        entries.push(Entry {
-            manager: writer.manager.to_owned(),
-            applied: false,
-            api_version: kind.api_version(),
-            subresource: writer.subresource.to_owned(),
-            time: meta::time(writer.now),
-            fields,
-        });
-    }
-    write(new, entries);
+        let Some((kind, object)) = versions(result, &entry.api_version) else { return false };
+        entry.fields = entry.fields.existing(&present(&kind, &object));
+        true
+    });
 }
 
 /// The part of a configuration that may be set through a path.
 fn relevant(kind: &Kind, config: &Value, subresource: &str) -> Value {
     let mut config = config.clone();
     let Some(map) = config.as_object_mut() else { return config };
-    if subresource == Subresource::Status.path() {
-        map.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
-        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "uid" | "resourceVersion"));
+    let narrow = Subresource::from_path(subresource).filter(|subresource| kind.has(*subresource));
+    let part = match narrow {
+        Some(Subresource::Status | Subresource::Approval) => "status",
+        Some(Subresource::EphemeralContainers | Subresource::Resize | Subresource::Finalize | Subresource::Scale) => {
+            "spec"
         }
-    } else if kind.has(Subresource::Status) {
-        map.remove("status");
+        _ => {
+            if kind.has(Subresource::Status) {
+                map.remove("status");
+            }
+            return config;
+        }
+    };
+    map.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata") || key == part);
+    if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "uid" | "resourceVersion"));
+    }
+    let Some(part) = map.get_mut(part).and_then(Value::as_object_mut) else { return config };
+    match narrow {
+        Some(Subresource::Approval) => part.retain(|key, _| key == "conditions"),
+        Some(Subresource::Finalize) => part.retain(|key, _| key == "finalizers"),
+        Some(Subresource::EphemeralContainers) => part.retain(|key, _| key == "ephemeralContainers"),
+        Some(Subresource::Resize) => {
+            part.retain(|key, _| matches!(key.as_str(), "containers" | "initContainers"));
+            let containers = part.values_mut().filter_map(Value::as_array_mut).flatten();
+            for container in containers.filter_map(Value::as_object_mut) {
+                container.retain(|key, _| matches!(key.as_str(), "name" | "resources"));
+            }
+        }
+        _ => {}
     }
     config
 }
 
-/// Fields that nobody owns.
-fn ignored() -> FieldSet {
-    let mut all = FieldSet::default();
-    all.insert(&["f:apiVersion"]);
-    all.insert(&["f:kind"]);
-    for field in [
-        "name",
-        "namespace",
-        "generateName",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-        "generation",
-        "selfLink",
-        "managedFields",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
-        all.insert(&["f:metadata", &format!("f:{field}")]);
-    }
-    all.insert(&["f:metadata"]);
-    all
-}
-
+/// What an object holds of which nobody is known to own anything.
 fn before(kind: &Kind, schema: &Schema, live: &Value, now: Timestamp) -> Vec<Entry> {
-    vec![Entry {
-        manager: BEFORE.to_owned(),
-        applied: false,
-        api_version: kind.api_version(),
-        subresource: String::new(),
-        time: meta::time(now),
-        fields: tree::fields(schema, &Node::root(kind, schema), live).without(&ignored()),
-    }]
+    let fields = tree::fields(schema, &Node::root(kind, schema), live).without(&NOBODYS);
+    vec![updated(kind, BEFORE, "", now, fields)]
 }
 
 /// Takes fields away from other writers, or tells whose they are.
@@ -191,13 +205,13 @@ fn resolve(
     kind: &Kind,
     entries: &mut Vec<Entry>,
     mine: impl Fn(&Entry) -> bool,
-    changed: &FieldSet,
+    mut changes: Changes<'_>,
     force: bool,
 ) -> Result<(), Status> {
     let mut causes = Vec::new();
     let mut conflicts = Vec::new();
     for entry in entries.iter_mut().filter(|e| !mine(e)) {
-        let taken = entry.fields.common(changed);
+        let taken = entry.fields.common(changes.of(&entry.api_version));
         if taken.is_empty() {
             continue;
         }
@@ -240,59 +254,15 @@ fn told(count: usize, mut conflicts: Vec<(String, Vec<String>)>) -> String {
     format!("Apply failed with {count} conflicts: {}", lines.collect::<Vec<_>>().join("\n"))
 }
 
-impl Entry {
-    /// The writer as conflicts name it. One that applies is known by its name alone, whatever version it applied.
-    fn whom(&self) -> String {
-        let mut whom = format!("{:?}", self.manager);
-        if !self.subresource.is_empty() {
-            whom.push_str(&format!(" with subresource {:?}", self.subresource));
-        }
-        if !self.applied {
-            whom.push_str(&format!(" using {}", self.api_version));
-        }
-        whom
-    }
-}
-
 fn without_managers(object: &Value) -> Value {
     let mut object = object.clone();
     meta::unset(&mut object, "managedFields");
     object
 }
 
-/// The entries of an object; `None` when it was never applied.
+/// The entries of an object; `None` when nobody is known to own anything.
 fn read(object: &Value) -> Option<Vec<Entry>> {
-    let list = meta::at(object, "metadata.managedFields").as_array().filter(|l| !l.is_empty())?;
-    let entry = |v: &Value| Entry {
-        manager: meta::text(v, "manager").to_owned(),
-        applied: meta::text(v, "operation") == "Apply",
-        api_version: meta::text(v, "apiVersion").to_owned(),
-        subresource: meta::text(v, "subresource").to_owned(),
-        time: meta::text(v, "time").to_owned(),
-        fields: FieldSet::read(meta::at(v, "fieldsV1")),
-    };
-    Some(list.iter().map(entry).collect())
-}
-
-fn write(object: &mut Value, entries: Vec<Entry>) {
-    let entries = entries.into_iter().filter(|e| !e.fields.is_empty());
-    let list: Vec<Value> = entries
-        .map(|e| {
-            let mut entry = json!({
-                "manager": e.manager, "operation": if e.applied { "Apply" } else { "Update" },
-                "apiVersion": e.api_version, "time": e.time, "fieldsType": "FieldsV1", "fieldsV1": e.fields.write(),
-            });
-            if !e.subresource.is_empty() {
-                entry["subresource"] = e.subresource.into();
-            }
-            entry
-        })
-        .collect();
-    if list.is_empty() {
-        meta::unset(object, "managedFields");
-    } else {
-        meta::set(object, "managedFields", list);
-    }
+    entry::read(meta::at(object, "metadata.managedFields"))
 }
 
 #[cfg(test)]

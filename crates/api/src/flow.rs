@@ -73,9 +73,9 @@ pub fn schemas() -> Vec<Value> {
         ),
         ("system-node-high", "node-high", 400, user, of_nodes),
         ("system-nodes", "system", 500, user, all(&groups(&NODES))),
-        ("kube-controller-manager", "workload-high", 800, namespace, all(&[controller.clone()])),
-        ("kube-scheduler", "workload-high", 800, namespace, all(&[scheduler.clone()])),
-        ("kube-system-service-accounts", "workload-high", 900, namespace, all(&[system_account.clone()])),
+        ("kube-controller-manager", "workload-high", 800, namespace, all(std::slice::from_ref(&controller))),
+        ("kube-scheduler", "workload-high", 800, namespace, all(std::slice::from_ref(&scheduler))),
+        ("kube-system-service-accounts", "workload-high", 900, namespace, all(std::slice::from_ref(&system_account))),
         ("service-accounts", "workload-low", 9_000, user, all(&groups(&["system:serviceaccounts"]))),
         ("global-default", "global-default", 9_900, user, all(&groups(&ANYBODY))),
     ]

@@ -165,6 +165,19 @@ impl Status {
             .about(kind, name)
     }
 
+    /// No name was found for an object that is named by the server; asking again may find one.
+    pub fn no_name_left(kind: &Kind, prefix: &str) -> Status {
+        let resource = kind.group_resource();
+        let text = format!(
+            "{resource} \"{prefix}\" already exists, the server was not able to generate a unique name for the object"
+        );
+        let mut status = Status::new(Reason::AlreadyExists, text).about(kind, prefix);
+        if let Some(details) = &mut status.details {
+            details.retry_after_seconds = 1;
+        }
+        status
+    }
+
     /// The object is no longer what the writer had read; `why` says more.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Status {
         let text = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.group_resource());
@@ -182,20 +195,33 @@ impl Status {
 
     /// The object breaks rules.
     pub fn invalid(kind: &Kind, name: &str, errors: Vec<FieldError>) -> Status {
+        Status::invalid_as(&kind.group, &kind.kind, name, errors)
+    }
+
+    /// The options of a request (`CreateOptions`) break rules.
+    pub fn invalid_options(options: &str, errors: Vec<FieldError>) -> Status {
+        Status::invalid_as("meta.k8s.io", options, "", errors)
+    }
+
+    /// What is called `kind` of `group` breaks rules.
+    pub fn invalid_as(group: &str, kind: &str, name: &str, errors: Vec<FieldError>) -> Status {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let mut status = Status::new(Reason::Invalid, format!("{} \"{name}\" is invalid: {list}", kind.group_kind()))
-            .about(kind, name);
-        if let Some(details) = &mut status.details {
-            details.kind = kind.kind.to_string();
-            details.causes = errors
+        let what = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let mut status = Status::new(Reason::Invalid, format!("{what} \"{name}\" is invalid: {list}"));
+        status.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            causes: errors
                 .into_iter()
                 .map(|e| Cause { reason: e.reason.as_str().to_owned(), message: e.body(), field: e.path })
-                .collect();
-        }
+                .collect(),
+            ..Details::default()
+        }));
         status
     }
 

@@ -171,7 +171,7 @@ async fn apply_one(core: &Core, by: By<'_>, object: Value, how: &ApplyOptions) -
     meta::unset(&mut desired, "resourceVersion");
     let applied = desired.to_string();
     meta::set_annotation(&mut desired, LAST_APPLIED, &applied);
-    let options = WriteOptions { dry_run: how.dry_run, notes, ..WriteOptions::default() };
+    let options = WriteOptions { dry_run: how.dry_run, notes, manager: "naru", ..WriteOptions::default() };
     let key = route.key(&namespace, &name);
     if core.store.snapshot().get(&key).is_none() {
         allowed(core, user, &route, "create", &namespace, &name)?;

@@ -85,7 +85,7 @@ async fn list(call: &Call<'_>, form: Form) -> Result<Bytes, Status> {
             json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
                 "items": items.iter().map(partial).collect::<Vec<_>>() })
         }
-        Shape::Whole | Shape::Discovery => {
+        Shape::Whole | Shape::Bare | Shape::Discovery => {
             json!({ "kind": kind.list_kind(), "apiVersion": kind.api_version(), "metadata": {}, "items": items })
         }
     };

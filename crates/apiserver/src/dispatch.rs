@@ -29,6 +29,7 @@ use crate::subresource;
 use crate::tunnel;
 use crate::user::{UNAUTHENTICATED, User};
 use crate::wire::body::RequestBody;
+use crate::wire::deadline;
 use crate::wire::negotiate::Accepted;
 use crate::wire::path::{Path, ResourcePath, Verb};
 use crate::wire::payload::Payload;
@@ -126,12 +127,21 @@ impl Incoming<'_> {
             notes: Notes::default(),
             passage: self.passage,
         };
-        let result = self.work(&call, body, upgrade).await;
+        let result = match self.time()? {
+            None => self.work(&call, body, upgrade).await,
+            Some(limit) => deadline::within(limit, self.work(&call, body, upgrade)).await,
+        };
         self.passage.noted(&call.notes);
         let Some(deprecation) = extension::deprecation(&route.kind) else { return result };
         let mut response = result.unwrap_or_else(|status| self.passage.refused(&status));
         respond::warn(&mut response, &[deprecation]);
         Ok(response)
+    }
+
+    /// How long the request may take; none for what lasts as long as somebody wants.
+    fn time(&self) -> Result<Option<Duration>, Status> {
+        let forwarded = self.path.subresource.as_deref().is_some_and(subresource::is_forwarded);
+        if self.verb == Verb::Watch || forwarded { Ok(None) } else { deadline::of(self.query).map(Some) }
     }
 
     /// Does what a request asks for that its user may.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::extension::COLLECTION as DEFINITIONS;
+use crate::kept::FIELD;
 
 /// Pods by the node they are bound to.
 pub(crate) const BY_NODE: IndexName = IndexName("pods.node");
@@ -127,7 +128,12 @@ pub(crate) fn plain(object: &Value) -> Vec<u8> {
     write(text(fields.get("apiVersion")).as_bytes());
     write(b",\"metadata\":{");
     let metadata = fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
-    write_fields(&mut out, metadata, &["resourceVersion", "selfLink"], true);
+    // First, where it is found without parsing.
+    let owners = metadata.get(FIELD).and_then(Value::as_str);
+    if let Some(code) = owners {
+        out.extend_from_slice(format!("\"{FIELD}\":\"{code}\"").as_bytes());
+    }
+    write_fields(&mut out, metadata, &["resourceVersion", "selfLink", FIELD], owners.is_none());
     out.push(b'}');
     write_fields(&mut out, fields, &["kind", "apiVersion", "metadata"], false);
     out.push(b'}');

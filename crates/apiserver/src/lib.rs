@@ -9,7 +9,8 @@
 //! server (`tunnel`); over the same, `dataplanes` hears how far their rules are. Which kinds there are changes while the
 //! server runs (`serving`), because users define some (`extension`). `backup` streams what its owner makes of
 //! the whole cluster. What this server does not serve may be another's (`aggregate`). `passage` follows every request for those
-//! who only watch: `metrics`, and `audit`, which writes down who asked for what. `encode` says how objects lie in the store.
+//! who only watch: `metrics`, and `audit`, which writes down who asked for what. `encode` says how objects lie in the store, `kept` how
+//! the owners of their fields do.
 //!
 //! This crate knows no controller, no agent and no container; it never computes an object's desired state.
 
@@ -31,6 +32,7 @@ mod encode;
 mod extension;
 mod follower;
 mod inert;
+mod kept;
 mod listen;
 mod membership;
 mod metrics;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use naru_api::{Status, table};
 use serde_json::{Value, json};
 
+use crate::kept;
 use crate::object;
 use crate::routes::Route;
 use crate::versions;
@@ -51,10 +52,11 @@ impl Form {
     /// One object. `columns`: whether a table says what its columns are (in a watch, only the first does).
     pub(crate) fn one(self, route: &Route, served: &Bytes, columns: bool) -> Bytes {
         match self.shape {
-            Shape::Whole | Shape::Discovery => versions::served(route, served),
-            Shape::Partial => partial(served).into(),
+            Shape::Whole | Shape::Discovery => versions::served(route, &kept::shown(served)),
+            Shape::Bare => versions::served(route, &kept::without(served)),
+            Shape::Partial => partial(&kept::shown(served)).into(),
             Shape::Table => {
-                let object = versions::to_served(route, object::parse(served));
+                let object = versions::to_served(route, object::parse(&kept::shown(served)));
                 let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
                 let row = self.row(route, &object, Timestamp::now());
                 table_head(route, columns, metadata, vec![row]).to_string().into()
@@ -62,7 +64,7 @@ impl Form {
         }
     }
 
-    /// A row of a table.
+    /// A row of a table. The object is as clients see it.
     pub(crate) fn row(self, route: &Route, object: &Value, now: Timestamp) -> Value {
         let cells = table::row(&route.kind, object, now);
         match self.include {

@@ -11,6 +11,7 @@ use crate::authorization::reviews;
 use crate::call::Call;
 use crate::components;
 use crate::inert;
+use crate::kept;
 use crate::object;
 use crate::represent::Form;
 use crate::subresource::binding;
@@ -25,6 +26,26 @@ use crate::wire::path::Verb;
 use crate::wire::payload::Payload;
 use crate::wire::respond;
 
+/// Collections whose objects are not replaced unseen.
+const CONDITIONAL: [&str; 16] = [
+    "apiservices.apiregistration.k8s.io",
+    "csidrivers.storage.k8s.io",
+    "csinodes.storage.k8s.io",
+    "csistoragecapacities.storage.k8s.io",
+    "customresourcedefinitions.apiextensions.k8s.io",
+    "leases.coordination.k8s.io",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "poddisruptionbudgets.policy",
+    "runtimeclasses.node.k8s.io",
+    "validatingadmissionpolicies.admissionregistration.k8s.io",
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "volumeattachments.storage.k8s.io",
+    "volumeattributesclasses.storage.k8s.io",
+];
+
 /// Answers a request for an object or a collection.
 ///
 /// # Errors
@@ -38,7 +59,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
             return Err(Status::method_not_allowed(kind, call.verb.as_str()));
         }
         // It has no metadata of which a row could be made.
-        Storage::Review if !matches!(call.accepted.shape, Shape::Whole | Shape::Discovery) => {
+        Storage::Review if !matches!(call.accepted.shape, Shape::Whole | Shape::Bare | Shape::Discovery) => {
             return Err(Status::not_acceptable(&["application/json", "application/yaml"]));
         }
         Storage::Review if kind.is("", "Binding") => return binding::post(call, body).await,
@@ -88,21 +109,26 @@ pub(crate) async fn put(call: &Call<'_>, body: RequestBody, part: Part) -> Resul
     create::place(call.route, call.namespace(), &mut object)?;
     let change = |_: &Value| match pinned(&call.route.kind, &object) {
         None => Ok(object.clone()),
-        Some(error) => Err(Status::invalid(&call.route.kind, call.name(), vec![error])),
+        Some(refusal) => Err(refusal),
     };
     let written = update(call.core, call.user, call.route, call.place(), part, &change, options).await?;
     written_response(call, StatusCode::OK, &written, &warnings)
 }
 
-/// Objects of kinds that users define, and their definitions, are only replaced by whoever says which state was seen.
-fn pinned(kind: &Kind, object: &Value) -> Option<FieldError> {
-    let needed = kind.custom().is_some() || kind.is_definition();
+/// Objects of some kinds are only replaced by whoever says which state was seen: those that users define, and the
+/// built-in ones of which Kubernetes asks the same.
+fn pinned(kind: &Kind, object: &Value) -> Option<Status> {
+    let needed = kind.custom().is_some() || CONDITIONAL.contains(&kind.collection());
     let given = !matches!(meta::resource_version(object), "" | "0");
-    (needed && !given).then(|| FieldError {
-        path: "metadata.resourceVersion".to_owned(),
-        reason: FieldReason::Invalid,
-        detail: "must be specified for an update".to_owned(),
-        value: "0x0".to_owned(),
+    (needed && !given).then(|| {
+        let fault = FieldError {
+            path: "metadata.resourceVersion".to_owned(),
+            reason: FieldReason::Invalid,
+            detail: "must be specified for an update".to_owned(),
+            value: "0x0".to_owned(),
+        };
+        // Kubernetes names the resource here, where it names the kind elsewhere.
+        Status::invalid_as(&kind.group, &kind.plural, meta::name(object), vec![fault])
     })
 }
 
@@ -178,7 +204,7 @@ async fn remove_all(call: &Call<'_>, body: RequestBody) -> Result<Response<Paylo
         let by = By { user: call.user, notes: Some(&call.notes) };
         match delete(call.core, by, call.route, (namespace, name), &options).await {
             Ok(Deleted::Gone(written) | Deleted::Marked(written)) => {
-                items.push(versions::to_served(call.route, object::parse(&written.served)));
+                items.push(versions::to_served(call.route, object::parse(&kept::shown(&written.served))));
             }
             // Someone else was faster: that is what was wanted.
             Err(status) if status.is_not_found() => {}

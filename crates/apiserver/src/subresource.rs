@@ -4,7 +4,7 @@ pub(crate) mod approval;
 pub(crate) mod binding;
 mod eviction;
 mod project;
-mod scale;
+pub(crate) mod scale;
 mod token;
 
 use http::{Method, Response, StatusCode};
@@ -15,9 +15,11 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::node_proxy;
 use crate::resource::{patch_part, put, written_response};
+use crate::verbs::apply::Configuration;
 use crate::verbs::update::{Part, raise_generation, update};
 use crate::verbs::{WriteOptions, create, get};
 use crate::wire::body::RequestBody;
+use crate::wire::negotiate::{PatchType, patch_type};
 use crate::wire::path::Verb;
 use crate::wire::payload::Payload;
 
@@ -111,6 +113,19 @@ async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) ->
         create::place(call.route, call.namespace(), &mut given)?;
         let change = |old: &Value| take(old, &given);
         update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?
+    } else if patch_type(call.headers)? == PatchType::Apply {
+        let read = Configuration::read(call, body, options).await?;
+        let change = |old: &Value| {
+            let mut given = read.merged(Some(old))?;
+            let mut new = take(old, &given)?;
+            // It says who owns what from now on.
+            match meta::unset(&mut given, "managedFields") {
+                Some(owners) => meta::set(&mut new, "managedFields", owners),
+                None => drop(meta::unset(&mut new, "managedFields")),
+            }
+            Ok(new)
+        };
+        update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, read.options).await?
     } else {
         let patch = crate::verbs::patch::Patch::read(call, body).await?;
         let change = |old: &Value| {

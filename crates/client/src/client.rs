@@ -19,6 +19,9 @@ pub struct Client {
     agent: HeaderValue,
 }
 
+/// JSON, without the owners of fields: they are for people and for other programs.
+const ACCEPTED: &str = "application/json;owners=none";
+
 /// What this program calls itself.
 fn agent_name() -> HeaderValue {
     HeaderValue::from_str(&format!("naru/{}", naru_api::version())).unwrap_or(HeaderValue::from_static("naru"))
@@ -129,11 +132,8 @@ impl Client {
         content_type: Option<&str>,
         body: Body,
     ) -> Result<Request<Body>, ClientError> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(USER_AGENT, self.agent.clone())
-            .header(ACCEPT, "application/json");
+        let mut request =
+            Request::builder().method(method).uri(path).header(USER_AGENT, self.agent.clone()).header(ACCEPT, ACCEPTED);
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }

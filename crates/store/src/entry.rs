@@ -69,7 +69,7 @@ pub struct FrameCache(OnceLock<Box<[OnceLock<Bytes>; FrameCache::SLOTS]>>);
 
 impl FrameCache {
     /// How many representations are remembered.
-    pub const SLOTS: usize = 8;
+    pub const SLOTS: usize = 9;
 
     /// The frame of this representation, encoded by the first caller; the others wait for it and share its bytes.
     /// Representations beyond [`FrameCache::SLOTS`] are encoded each time.

@@ -4,16 +4,20 @@
 //! by its keys, `v:"x"` for a value of a set. A step that ends belongs to the set; one with further steps belongs to it
 //! only when it says so (`.`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+
+/// One step of a path, as `fieldsV1` writes it.
+pub(super) type Step = Cow<'static, str>;
 
 /// A set of fields below one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FieldSet {
     /// Whether the place itself belongs to the set.
     pub(super) own: bool,
-    pub(super) below: BTreeMap<String, FieldSet>,
+    pub(super) below: BTreeMap<Step, FieldSet>,
 }
 
 impl FieldSet {
@@ -27,25 +31,41 @@ impl FieldSet {
     }
 
     /// Adds one place.
-    pub(super) fn insert(&mut self, steps: &[&str]) {
+    pub(super) fn insert(&mut self, steps: &[&'static str]) {
         match steps {
             [] => self.own = true,
-            [first, rest @ ..] => self.below.entry((*first).to_owned()).or_default().insert(rest),
+            [first, rest @ ..] => self.below.entry(Cow::Borrowed(*first)).or_default().insert(rest),
         }
     }
 
     /// Adds what lies below one step.
-    pub(super) fn put(&mut self, step: String, below: FieldSet) {
+    pub(super) fn put(&mut self, step: impl Into<Step>, below: FieldSet) {
         if !below.is_empty() {
-            self.below.entry(step).or_default().add(&below);
+            self.below.entry(step.into()).or_default().add(below);
         }
     }
 
     /// Adds every place of another set.
-    pub(super) fn add(&mut self, other: &FieldSet) {
+    pub(super) fn add(&mut self, other: FieldSet) {
+        if self.below.is_empty() {
+            self.below = other.below;
+        } else {
+            for (step, below) in other.below {
+                self.below.entry(step).or_default().add(below);
+            }
+        }
         self.own |= other.own;
-        for (step, below) in &other.below {
-            self.below.entry(step.clone()).or_default().add(below);
+    }
+
+    /// Takes every place of another set away.
+    pub(super) fn take_out(&mut self, other: &FieldSet) {
+        self.own &= !other.own;
+        for (step, theirs) in &other.below {
+            let Some(below) = self.below.get_mut(step) else { continue };
+            below.take_out(theirs);
+            if below.is_empty() {
+                self.below.remove(step);
+            }
         }
     }
 
@@ -121,7 +141,7 @@ impl FieldSet {
                 continue;
             }
             let leaf = below.as_object().is_none_or(Map::is_empty);
-            out.below.insert(step.clone(), if leaf { FieldSet::leaf() } else { FieldSet::read(below) });
+            out.below.insert(step.clone().into(), if leaf { FieldSet::leaf() } else { FieldSet::read(below) });
         }
         out
     }
@@ -133,7 +153,7 @@ impl FieldSet {
             map.insert(".".to_owned(), Value::Object(Map::new()));
         }
         for (step, below) in &self.below {
-            map.insert(step.clone(), below.write());
+            map.insert(step.clone().into_owned(), below.write());
         }
         Value::Object(map)
     }

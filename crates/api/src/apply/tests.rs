@@ -4,8 +4,26 @@ use serde_json::json;
 use super::*;
 use crate::kind::{Registry, fixture};
 
+mod kept;
+mod life;
+
 fn kind(name: &str) -> std::sync::Arc<Kind> {
     Registry::builtin().find(name).unwrap_or_else(|| panic!("{name}")).clone()
+}
+
+/// Objects of one version.
+fn only(_: &Value, _: &str) -> Option<(Arc<Kind>, Value)> {
+    None
+}
+
+fn apply(kind: &Kind, live: Option<&Value>, config: &Value, writer: Writer<'_>, force: bool) -> Result<Value, Status> {
+    super::apply(kind, live, config, writer, force, &only)
+}
+
+fn track(kind: &Kind, old: &Value, new: &mut Value, writer: Writer<'_>) {
+    let Some(mut owners) = Owners::from_json(&old["metadata"]["managedFields"]) else { return };
+    owners.track(kind, old, new, writer, &only);
+    meta::set(new, "managedFields", owners.to_json());
 }
 
 fn by(manager: &str) -> Writer<'_> {
@@ -114,7 +132,7 @@ fn conflicts_name_every_writer_and_the_way_it_wrote() {
 }
 
 #[test]
-fn ordinary_writes_are_tracked_after_the_first_apply() {
+fn ordinary_writes_are_tracked_where_owners_are_known() {
     let deployments = kind("deployments");
     let config = deployment(Some(2), json!([{"name": "a", "image": "x"}]));
     let mut never = config.clone();
@@ -222,7 +240,8 @@ fn ordinary_writes_of_custom_objects_are_tracked() {
     let ports = json!({".": {}, "f:port": {}, "f:protocol": {}});
     assert_eq!(
         owned(&changed, "editor")["f:spec"],
-        json!({"f:free": {"f:x": {"f:y": {}}}, "f:ports": {"k:{\"port\":1,\"protocol\":\"TCP\"}": ports}})
+        json!({"f:free": {"f:x": {"f:y": {}}},
+            "f:ports": {".": {}, "k:{\"port\":1,\"protocol\":\"TCP\"}": ports}})
     );
     assert_eq!(owned(&changed, "me")["f:spec"], json!({"f:image": {}}));
 }

@@ -124,6 +124,14 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// Whether an object has this field also when nobody gives it: a structure, empty, or the list that it cannot do
+    /// without.
+    fn always_has(&self, schema: &Schema, key: &str) -> bool {
+        let Node::Object(id) = self else { return false };
+        let field = schema.types().get(*id).field(key);
+        field.is_some_and(|field| field.fill || field.required && matches!(field.shape, Shape::List(_)))
+    }
+
     /// Whether its values are shared field by field.
     fn is_object(&self) -> bool {
         matches!(self, Node::Object(_) | Node::Map(_) | Node::Own(..) | Node::Free)
@@ -190,49 +198,75 @@ pub(super) fn fields(schema: &Schema, node: &Node<'_>, value: &Value) -> FieldSe
     out
 }
 
+/// The fields that a value brings where nothing was before. Unlike [`fields`], what holds others belongs to it as well:
+/// it was not there either. `there` says that it was all the same, empty: so is what every object of a built-in type has.
+pub(super) fn added(schema: &Schema, node: &Node<'_>, value: &Value, there: bool) -> FieldSet {
+    let mut out = FieldSet { own: !there, ..FieldSet::default() };
+    match value {
+        Value::Object(map) if node.is_object() => {
+            for (key, value) in map {
+                let there = there && node.always_has(schema, key);
+                out.put(field_step(key), added(schema, &node.below(schema, key), value, there));
+            }
+        }
+        Value::Array(list) if node.is_list() && !list.is_empty() => match node.steps(schema, list) {
+            Some(steps) => {
+                for (step, item) in steps.into_iter().zip(list) {
+                    out.put(step, added_item(schema, node, item));
+                }
+            }
+            None => out.own = true,
+        },
+        _ => out.own = true,
+    }
+    out
+}
+
+fn added_item(schema: &Schema, node: &Node<'_>, item: &Value) -> FieldSet {
+    match node {
+        Node::Set => FieldSet::leaf(),
+        _ => added(schema, &node.item(schema), item, false),
+    }
+}
+
 /// The fields that `new` has otherwise than `old`, and those that it lacks.
 pub(super) fn diff(schema: &Schema, node: &Node<'_>, old: &Value, new: &Value) -> (FieldSet, FieldSet) {
     let (mut changed, mut removed) = (FieldSet::default(), FieldSet::default());
-    let mut one = |step: String, node: &Node<'_>, old: Option<&Value>, new: Option<&Value>, item: bool| match (old, new)
-    {
-        (Some(old), Some(new)) => {
-            let (c, r) = diff(schema, node, old, new);
-            changed.put(step.clone(), c);
-            removed.put(step, r);
-        }
-        (None, Some(new)) => {
-            let mut below = fields(schema, node, new);
-            below.own |= item;
-            changed.put(step, below);
-        }
-        (Some(old), None) => {
-            let mut below = fields(schema, node, old);
-            below.own |= item;
-            removed.put(step, below);
-        }
-        (None, None) => {}
-    };
     match (old, new) {
         (Value::Object(before), Value::Object(after)) if node.is_object() => {
-            for key in before.keys().chain(after.keys().filter(|k| !before.contains_key(*k))) {
-                one(field_step(key), &node.below(schema, key), before.get(key), after.get(key), false);
+            for (key, old) in before {
+                match after.get(key) {
+                    // Most of an object stays: no step is made for it.
+                    Some(new) if new == old => {}
+                    Some(new) => {
+                        let (c, r) = diff(schema, &node.below(schema, key), old, new);
+                        changed.put(field_step(key), c);
+                        removed.put(field_step(key), r);
+                    }
+                    None => removed.put(field_step(key), added(schema, &node.below(schema, key), old, false)),
+                }
+            }
+            for (key, new) in after.iter().filter(|(key, _)| !before.contains_key(*key)) {
+                let there = node.always_has(schema, key);
+                changed.put(field_step(key), added(schema, &node.below(schema, key), new, there));
             }
             return (changed, removed);
         }
         (Value::Array(before), Value::Array(after)) if node.is_list() => {
             if let (Some(then), Some(now)) = (node.steps(schema, before), node.steps(schema, after)) {
-                let find = |steps: &[String], step: &String| steps.iter().position(|s| s == step);
-                for (i, step) in then.iter().enumerate() {
-                    one(
-                        step.clone(),
-                        &node.item(schema),
-                        before.get(i),
-                        find(&now, step).and_then(|j| after.get(j)),
-                        true,
-                    );
+                for (step, old) in then.iter().zip(before) {
+                    match now.iter().position(|s| s == step).and_then(|at| after.get(at)) {
+                        Some(new) if new == old => {}
+                        Some(new) => {
+                            let (c, r) = diff(schema, &node.item(schema), old, new);
+                            changed.put(step.clone(), c);
+                            removed.put(step.clone(), r);
+                        }
+                        None => removed.put(step.clone(), added_item(schema, node, old)),
+                    }
                 }
-                for (j, step) in now.iter().enumerate().filter(|(_, s)| find(&then, s).is_none()) {
-                    one(step.clone(), &node.item(schema), None, after.get(j), true);
+                for (step, new) in now.into_iter().zip(after).filter(|(step, _)| !then.contains(step)) {
+                    changed.put(step, added_item(schema, node, new));
                 }
                 return (changed, removed);
             }
@@ -290,8 +324,8 @@ pub(super) fn remove(schema: &Schema, node: &Node<'_>, value: &mut Value, gone: 
             let Some(steps) = node.steps(schema, list) else { return };
             let mut doomed = Vec::new();
             for (i, step) in steps.iter().enumerate() {
-                let Some(below) = gone.below.get(step) else { continue };
-                match keep.below.get(step) {
+                let Some(below) = gone.below.get(step.as_str()) else { continue };
+                match keep.below.get(step.as_str()) {
                     None if below.own => doomed.push(i),
                     kept => {
                         let nothing = FieldSet::default();

@@ -26,6 +26,24 @@ fn texts_are_the_ones_that_clients_match() {
 }
 
 #[test]
+fn options_are_refused_by_their_name_and_generated_names_can_run_out() {
+    let status = Status::invalid_options("PatchOptions", vec![FieldError::required("fieldManager", "is required")]);
+    assert_eq!(status.message, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required");
+    let details = status.details.expect("details");
+    assert_eq!((details.group.as_str(), details.kind.as_str()), ("meta.k8s.io", "PatchOptions"));
+    assert_eq!(
+        (details.causes[0].reason.as_str(), details.causes[0].field.as_str()),
+        ("FieldValueRequired", "fieldManager")
+    );
+    let status = Status::no_name_left(&kind("apps", "deployments"), "web-");
+    assert!(status.is_already_exists());
+    assert!(
+        status.message.starts_with("deployments.apps \"web-\" already exists, the server was not able to generate")
+    );
+    assert_eq!(status.details.map(|details| details.retry_after_seconds), Some(1), "asking again may help");
+}
+
+#[test]
 fn json_round_trips() {
     let pods = kind("", "pods");
     let errors = vec![FieldError::required("spec.containers", "give one")];

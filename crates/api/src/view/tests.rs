@@ -104,7 +104,7 @@ fn write(kind: &Kind, object: Value) {
     let fixed = errors.iter().any(|e| e.detail.contains("immutable"));
     assert!(!fixed, "{}: {errors:?}", kind.group_kind());
     let writer = apply::Writer { manager: "m", subresource: "", now: jiff::Timestamp::UNIX_EPOCH };
-    let _ = apply::apply(kind, Some(&object), &config, writer, true);
+    let _ = apply::apply(kind, Some(&object), &config, writer, true, &|_, _| None);
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Effects;
 use crate::encode::TERMINATING;
 use crate::state::Core;
+use crate::verbs::owners;
 
 /// The ConfigMap with the cluster's CA in every namespace, which token volumes mount.
 pub(crate) const ROOT_CA: &str = "kube-root-ca.crt";
@@ -63,6 +64,7 @@ fn contents(core: &Core, namespace: &str) -> Result<Vec<(Key, bytes::Bytes)>, St
             meta::set(&mut object, "namespace", namespace);
             let kind = &core.route("", "v1", collection)?.kind;
             crate::verbs::create::identify(kind, &mut object);
+            owners::give(kind, &mut object, owners::CONTROLLERS);
             let key = Key::new(collection, namespace, meta::name(&object));
             let stored = crate::encode::encode(&core.sealer, &key, &object).map_err(Status::internal)?;
             Ok((key, stored))

@@ -50,7 +50,14 @@ async fn assign(call: &Call<'_>, pods: &Route, name: &str, binding: &Value) -> R
 
 fn bind(pods: &Kind, pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
     let name = meta::name(pod);
-    let conflict = |why: String| Err(Status::conflict(pods, name, &why));
+    let conflict = |why: String| {
+        let mut status = Status::conflict(pods, name, &why);
+        status.message = format!("Operation cannot be fulfilled on pods/binding \"{name}\": {why}");
+        if let Some(details) = &mut status.details {
+            details.kind = "pods/binding".to_owned();
+        }
+        Err(status)
+    };
     let present = meta::text(pod, "spec.nodeName");
     if !present.is_empty() {
         return conflict(format!("pod {name} is already assigned to node {present:?}"));

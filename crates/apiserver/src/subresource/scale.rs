@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use crate::call::Call;
 use crate::object;
 use crate::verbs::WriteOptions;
+use crate::verbs::apply::Configuration;
 use crate::verbs::patch::Patch;
 use crate::verbs::update::{Part, update};
 use crate::versions;
 use crate::wire::body::RequestBody;
+use crate::wire::negotiate::{PatchType, patch_type};
 use crate::wire::path::Verb;
 use crate::wire::payload::Payload;
 use crate::wire::respond;
@@ -39,6 +41,11 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
             let scale = call.document(body).await?;
             let change = |present: &Value| rescaled(call, present, &scale);
             update(call.core, call.user, call.route, call.place(), Part::Main, &change, options).await?.served
+        }
+        Verb::Patch if patch_type(call.headers)? == PatchType::Apply => {
+            let read = Configuration::read_scale(call, body, options).await?;
+            let change = |present: &Value| read.merged(Some(present));
+            update(call.core, call.user, call.route, call.place(), Part::Main, &change, read.options).await?.served
         }
         Verb::Patch => {
             let patch = Patch::read(call, body).await?;
@@ -91,35 +98,43 @@ fn scale_of(kind: &Kind, object: &Value) -> Value {
         "spec": { "replicas": wanted }, "status": { "replicas": observed, "selector": selector } })
 }
 
-fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Value, Status> {
-    let kind = &call.route.kind;
+/// Gives the object `name` the number of replicas that a scale says.
+///
+/// # Errors
+/// 422 for a number that is none, 400 where there is no room for one.
+pub(crate) fn put(kind: &Kind, name: &str, object: &mut Value, scale: &Value) -> Result<(), Status> {
     let replicas = match &scale["spec"]["replicas"] {
         Value::Null => 0,
         value => value.as_i64().and_then(|r| i32::try_from(r).ok()).filter(|r| *r >= 0).ok_or_else(|| {
             let error =
                 naru_api::FieldError::invalid("spec.replicas", value, "must be a whole number from 0 to 2147483647");
-            Status::invalid(kind, call.name(), vec![error])
+            Status::invalid(kind, name, vec![error])
         })?,
     };
+    match kind.custom().and_then(|version| version.scale.as_ref()) {
+        Some(scale) if !scale.wanted.set(object, replicas.into()) => {
+            let text = format!("{} cannot be set: what it lies in is no object", scale.wanted.dotted());
+            return Err(Status::bad_request(text));
+        }
+        Some(_) => {}
+        None => object["spec"]["replicas"] = replicas.into(),
+    }
+    Ok(())
+}
+
+fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Value, Status> {
     let name = meta::name(scale);
     if !name.is_empty() && name != call.name() {
         let text = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name());
         return Err(Status::bad_request(text));
     }
     let mut new = present.clone();
+    put(&call.route.kind, call.name(), &mut new, scale)?;
     match scale["metadata"].get("resourceVersion").filter(|v| v.is_string()) {
         Some(version) => meta::set(&mut new, "resourceVersion", version.clone()),
         None => {
             meta::unset(&mut new, "resourceVersion");
         }
-    }
-    match kind.custom().and_then(|version| version.scale.as_ref()) {
-        Some(scale) if !scale.wanted.set(&mut new, replicas.into()) => {
-            let text = format!("{} cannot be set: what it lies in is no object", scale.wanted.dotted());
-            return Err(Status::bad_request(text));
-        }
-        Some(_) => {}
-        None => new["spec"]["replicas"] = replicas.into(),
     }
     Ok(new)
 }

@@ -4,12 +4,13 @@ use jiff::Timestamp;
 use naru_api::{Kind, Status, admit, meta, validate};
 use serde_json::Value;
 
-use super::{ATTEMPTS, WriteOptions, Written};
+use super::{ATTEMPTS, WriteOptions, Written, owners, warnings};
 use crate::admission::chain::{self, Operation, Options, Review};
 use crate::admission::{joining, namespace, request};
 use crate::authentication::member;
 use crate::authorization::{escalation, nodes};
 use crate::encode;
+use crate::kept;
 use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
@@ -30,10 +31,6 @@ pub(crate) async fn create(
     options: WriteOptions<'_>,
 ) -> Result<Written, Status> {
     let kind = &route.kind;
-    if !options.applied {
-        // Owners are known from the first apply on: what another object's were means nothing here.
-        meta::unset(&mut object, "managedFields");
-    }
     place(route, namespace, &mut object)?;
     if !meta::resource_version(&object).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -57,7 +54,7 @@ pub(crate) async fn create(
         }
     }
     Err(match last {
-        Refusal::Exists => Status::already_exists(kind, meta::generate_name(&object)),
+        Refusal::Exists => Status::no_name_left(kind, meta::generate_name(&object)),
         Refusal::Taken(key) => Status::timeout(format!("{key} was taken by someone else {ATTEMPTS} times; try again")),
         Refusal::Changed => Status::timeout("the namespace keeps changing; try again"),
     })
@@ -91,6 +88,8 @@ async fn attempt(
     if let Some(node) = member::node_of(user) {
         nodes::judge_create(node, kind.collection(), &object).map_err(|why| Status::forbidden(kind, &name, &why))?;
     }
+    let owners = owners::of_new(route, &mut object, options, options.writer());
+    owners::show_to_judges(core, &snapshot, options, &mut object, &owners);
     let review = Review {
         core,
         snapshot: &snapshot,
@@ -121,6 +120,9 @@ async fn attempt(
     }
     let charges = chain::validate(&review, Some(&object)).await?;
     let key = route.key(namespace, &name);
+    warnings::tell(route, options.notes, None, &object);
+    meta::unset(&mut object, "managedFields");
+    kept::put(&mut object, &owners);
     if options.dry_run {
         if snapshot.get(&key).is_some() {
             return Err(Failure::Refused(Refusal::Exists));

@@ -15,6 +15,7 @@ use crate::admission::chain::{self, Operation, Options, Review};
 use crate::admission::notes::Notes;
 use crate::encode;
 use crate::extension;
+use crate::kept;
 use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
@@ -94,6 +95,9 @@ pub(crate) async fn delete(
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?;
         let old = object::parse(&entry.served);
         options.check(&route.kind, name, &old)?;
+        // Who judges it sees it as clients do.
+        let mut shown = old.clone();
+        kept::show_in(&mut shown["metadata"]);
         let review = Review {
             core,
             snapshot: &snapshot,
@@ -103,7 +107,7 @@ pub(crate) async fn delete(
             subresource: "",
             namespace,
             name,
-            old: Some(&old),
+            old: Some(&shown),
             options: Options::Delete(options),
             notes: by.notes,
         };

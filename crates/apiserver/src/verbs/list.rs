@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::get::{reached, state};
 use super::selection::Selection;
 use crate::call::Call;
+use crate::kept;
 use crate::object;
 use crate::represent::{self, Form};
 use crate::routes::Route;
@@ -43,7 +44,7 @@ struct Token {
 struct Page {
     revision: Revision,
     entries: Vec<Arc<Entry>>,
-    /// The length of all served bytes together.
+    /// The length of all objects together, as clients see them.
     bytes: usize,
     more: Option<String>,
     remaining: Option<usize>,
@@ -64,7 +65,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     let payload = match form.shape {
         Shape::Table => Payload::from(table(call.route, form, &page)),
         Shape::Partial => partials(&page),
-        Shape::Whole | Shape::Discovery => whole(call.route, page, &metadata),
+        Shape::Whole | Shape::Bare | Shape::Discovery => whole(call.route, form, page, &metadata),
     };
     let mut response = Response::new(payload);
     if call.accepted.media == Media::Yaml {
@@ -150,7 +151,7 @@ impl Page {
         // Counted in the same walk that takes them: each object is somewhere else in memory.
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for entry in candidates.by_ref().take(limit.unwrap_or(usize::MAX)) {
-            bytes += entry.served.len();
+            bytes += kept::len(&entry.served);
             entries.push(entry);
         }
         let last = entries.last().and_then(|e| selection.prefix.rest(&e.key)).unwrap_or_default();
@@ -178,39 +179,53 @@ impl Page {
 
 fn table(route: &Route, form: Form, page: &Page) -> Bytes {
     let now = Timestamp::now();
-    let rows = page.entries.iter().map(|e| form.row(route, &versions::to_served(route, object::parse(&e.served)), now));
+    let shown = |entry: &Arc<Entry>| versions::to_served(route, object::parse(&kept::shown(&entry.served)));
+    let rows = page.entries.iter().map(|entry| form.row(route, &shown(entry), now));
     represent::table_head(route, true, page.metadata(), rows.collect()).to_string().into()
 }
 
 fn partials(page: &Page) -> Payload {
     let head = "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
-    let items: Vec<String> = page.entries.iter().map(|e| represent::partial(&e.served)).collect();
+    let items: Vec<String> = page.entries.iter().map(|e| represent::partial(&kept::shown(&e.served))).collect();
     Payload::from(Bytes::from(format!("{head}{},\"items\":[{}]}}", page.metadata(), items.join(","))))
 }
 
-fn whole(route: &Route, page: Page, metadata: &Value) -> Payload {
+fn whole(route: &Route, form: Form, page: Page, metadata: &Value) -> Payload {
     let head = format!("{}{metadata},\"items\":[", route.list_head);
-    if route.stored.is_some() || !page.entries.iter().all(|e| versions::is_as_served(route, &e.served)) {
-        let items: Vec<Bytes> = page.entries.iter().map(|e| versions::served(route, &e.served)).collect();
-        let bytes = items.iter().map(Bytes::len).sum();
-        return pieces(head, items.into_iter(), bytes);
+    let as_stored = || route.stored.is_none() && page.entries.iter().all(|e| versions::is_as_served(route, &e.served));
+    if form.shape != Shape::Bare && as_stored() {
+        let bytes = page.bytes;
+        return pieces(head, page.entries.into_iter().map(Served), bytes);
     }
-    pieces(head, page.entries.into_iter().map(Served), page.bytes)
+    let items: Vec<Bytes> = page.entries.iter().map(|entry| form.one(route, &entry.served, false)).collect();
+    let bytes = items.iter().map(Bytes::len).sum();
+    pieces(head, items.into_iter(), bytes)
 }
 
-/// An object as the bytes that are sent of it.
+/// Something that is sent in a list.
+trait Item {
+    fn put(&self, piece: &mut BytesMut);
+}
+
+impl Item for Bytes {
+    fn put(&self, piece: &mut BytesMut) {
+        piece.put_slice(self);
+    }
+}
+
+/// An object of the store as clients see it.
 struct Served(Arc<Entry>);
 
-impl AsRef<[u8]> for Served {
-    fn as_ref(&self) -> &[u8] {
-        &self.0.served
+impl Item for Served {
+    fn put(&self, piece: &mut BytesMut) {
+        kept::write(&self.0.served, &mut |part: &[u8]| piece.put_slice(part));
     }
 }
 
 /// Head, items (`bytes` together) with commas between, tail, in pieces made as they are asked for.
 fn pieces<I>(head: String, mut items: I, bytes: usize) -> Payload
 where
-    I: ExactSizeIterator<Item: AsRef<[u8]>> + Send + 'static,
+    I: ExactSizeIterator<Item: Item> + Send + 'static,
 {
     const TAIL: &[u8] = b"]}";
     let commas = items.len().saturating_sub(1);
@@ -233,7 +248,7 @@ where
             if !std::mem::take(&mut first) {
                 piece.put_u8(b',');
             }
-            piece.put_slice(item.as_ref());
+            item.put(&mut piece);
         }
         Some(piece.freeze())
     });

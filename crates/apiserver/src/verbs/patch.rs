@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use naru_api::{Reason, Status, decode, meta, patch};
+use memchr::memmem;
+use naru_api::{FieldError, Status, decode, meta, patch};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -36,9 +37,8 @@ impl Patch {
             return Err(Status::unsupported_media_type(&patch::CUSTOM_LANGUAGES));
         }
         if call.query.get("force").is_some() {
-            let text =
-                "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch";
-            return Err(Status::new(Reason::Invalid, text));
+            let fault = FieldError::forbidden("force", "may not be specified for non-apply patch");
+            return Err(Status::invalid_options("PatchOptions", vec![fault]));
         }
         let bytes = body.read(call.headers).await?;
         let parse = || {
@@ -63,6 +63,11 @@ impl Patch {
             Patch::Merge(value) => patch::merge(object, value),
             Patch::Strategic(value) => patch::strategic(kind, object, value),
         }
+    }
+
+    /// Whether it may look at the owners of fields, or change single ones. The other languages can only replace the list.
+    fn reads_owners(&self) -> bool {
+        matches!(self, Patch::Json(bytes) if memmem::find(bytes, b"managedFields").is_some())
     }
 
     /// Applies the patch to the present state. A patch is for whatever is there, unless it says for which state: then
@@ -93,10 +98,11 @@ pub(crate) async fn patch(
     part: Part,
     options: WriteOptions<'_>,
 ) -> Result<(StatusCode, Written, Vec<String>), Status> {
-    if patch_type(call.headers)? == PatchType::Apply && matches!(part, Part::Main | Part::Status) {
+    if patch_type(call.headers)? == PatchType::Apply {
         return apply(call, body, part, options).await;
     }
     let patch = Patch::read(call, body).await?;
+    let options = WriteOptions { sees_owners: patch.reads_owners(), ..options };
     let kind = &call.route.kind;
     let warnings = Mutex::new(Vec::new());
     let change = |present: &Value| {

@@ -1,21 +1,21 @@
 //! Changing an object: replacing it, or a part of it through a subresource.
 
-use jiff::Timestamp;
-use naru_api::apply::Writer;
+use naru_api::apply::Owners;
 use naru_api::{Status, admit, meta, validate};
 use naru_store::{Entry, Snapshot};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::owners::Owners;
-use super::{ATTEMPTS, WriteOptions, Written};
+use super::owners::{Said, show_to_judges};
+use super::{ATTEMPTS, WriteOptions, Written, warnings};
 use crate::admission::chain::{self, Operation, Options, Review};
 use crate::admission::quota::Charge;
 use crate::admission::{self, Effects};
 use crate::authentication::member;
 use crate::authorization::{escalation, nodes};
 use crate::encode;
+use crate::kept;
 use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
@@ -58,9 +58,11 @@ pub(crate) async fn update(
         // What is refused by this state must be so for everybody: another server may have written.
         let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?.clone();
-        let (old, outdated) = versions::to_current(route, object::parse(&entry.served));
-        let wanted = change(&versions::shown(route, &old))?;
-        let update = Update { core, user, route, namespace, name, part, options, outdated };
+        let mut present = object::parse(&entry.served);
+        let kept = kept::take(&mut present);
+        let (old, outdated) = versions::to_current(route, present);
+        let wanted = change(&presented(route, &old, &kept, options))?;
+        let update = Update { core, user, route, namespace, name, part, options, outdated, kept };
         match update.attempt(&snapshot, &entry, old, wanted).await {
             Ok(written) => return Ok(written),
             Err(Failure::Status(status)) => return Err(status),
@@ -68,6 +70,17 @@ pub(crate) async fn update(
         }
     }
     Err(Status::modified(&route.kind, name))
+}
+
+/// The object as whoever changes it sees it: without owners, unless they matter.
+fn presented<'o>(route: &Route, old: &'o Value, kept: &Owners, options: WriteOptions<'_>) -> Cow<'o, Value> {
+    let shown = versions::shown(route, old);
+    if !options.sees_owners || kept.is_empty() {
+        return shown;
+    }
+    let mut shown = shown.into_owned();
+    meta::set(&mut shown, "managedFields", kept.to_json());
+    Cow::Owned(shown)
 }
 
 struct Update<'a> {
@@ -80,6 +93,8 @@ struct Update<'a> {
     options: WriteOptions<'a>,
     /// What is stored has no longer the form of its kind: it is written also when nothing else changes.
     outdated: bool,
+    /// Who owned what until now.
+    kept: Owners,
 }
 
 impl Update<'_> {
@@ -87,21 +102,27 @@ impl Update<'_> {
         &self,
         snapshot: &Snapshot,
         entry: &Arc<Entry>,
-        old: Value,
+        mut old: Value,
         wanted: Value,
     ) -> Result<Written, Failure> {
         let Self { core, route, .. } = *self;
         let kind = route.stored_kind();
         let pinned = self.check_identity(&old, &wanted)?;
         let mut new = versions::to_stored(route, wanted);
-        let owners = Owners::take(&old, &mut new, self.options.applied);
+        let said = Said::take(&self.kept, &mut new, self.options);
         // Defaults first: a writer who leaves out what is the default changes nothing, also not the generation.
         admit::default(kind, &mut new);
         self.prepare(&old, &mut new);
         object::tidy(&mut new);
+        let owners = self.owners(said, &old, &new);
+        for (object, owners) in [(&mut old, &self.kept), (&mut new, &owners)] {
+            show_to_judges(core, snapshot, self.options, object, owners);
+        }
         let (effects, charges) = self.admit(snapshot, &old, &mut new).await?;
-        owners.settle(kind, &old, &mut new, self.writer());
-        if new == old && !self.outdated {
+        for object in [&mut old, &mut new] {
+            meta::unset(object, "managedFields");
+        }
+        if new == old && owners == self.kept && !self.outdated {
             return Ok(Written { served: entry.served.clone(), changed: false });
         }
         if let Err(why) = escalation::check(&core.rbac.load(), self.user, &route.collection, self.namespace, &new) {
@@ -111,6 +132,8 @@ impl Update<'_> {
             && meta::finalizers(&new).is_empty()
             && meta::deletion_grace_period(&new).unwrap_or(0) == 0
             && (kind.collection() != "namespaces" || finalized(&new));
+        warnings::tell(route, self.options.notes, Some(&old), &new);
+        kept::put(&mut new, &owners);
         if self.options.dry_run {
             let shown = encode::stamp(&encode::plain(&new), entry.modified);
             return Ok(Written { served: shown.unwrap_or_default(), changed: true });
@@ -195,10 +218,12 @@ impl Update<'_> {
         meta::unset(new, "selfLink");
     }
 
-    fn writer(&self) -> Writer<'_> {
-        let WriteOptions { manager, subresource, .. } = self.options;
-        let manager = if manager.is_empty() { &self.user.name } else { manager };
-        Writer { manager, subresource, now: Timestamp::now() }
+    /// Who owns what from now on. What the server decides by itself, such as where a pod runs, is nobody's.
+    fn owners(&self, said: Said, old: &Value, new: &Value) -> Owners {
+        if self.part == Part::Trusted && matches!(self.options.subresource, "" | "binding") {
+            return self.kept.clone();
+        }
+        said.settle(self.core, self.route, old, new, self.options.writer())
     }
 
     /// The request as admission sees it. What the server decides by itself is not asked about.

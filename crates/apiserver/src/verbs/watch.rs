@@ -250,6 +250,7 @@ impl Watching {
         let form = match self.form.shape {
             Shape::Whole | Shape::Discovery => 0,
             Shape::Partial => 3,
+            Shape::Bare => 6,
             Shape::Table => return None,
         };
         Some(form + event as usize)
@@ -268,7 +269,7 @@ impl Watching {
             meta::set_annotation(&mut object, "k8s.io/initial-events-end", "true");
         }
         match self.form.shape {
-            Shape::Whole | Shape::Discovery => frame("BOOKMARK", object.to_string().as_bytes()),
+            Shape::Whole | Shape::Bare | Shape::Discovery => frame("BOOKMARK", object.to_string().as_bytes()),
             Shape::Partial => {
                 object["kind"] = "PartialObjectMetadata".into();
                 object["apiVersion"] = "meta.k8s.io/v1".into();

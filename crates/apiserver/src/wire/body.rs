@@ -1,6 +1,4 @@
-//! Reading request bodies within limits of size and time.
-
-use std::time::Duration;
+//! Reading request bodies within a limit of size.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -13,8 +11,6 @@ use naru_client::Body;
 
 /// The largest body that is read, in bytes: Kubernetes' limit, twice the largest object that can be stored.
 pub(crate) const LIMIT: usize = 3 << 20;
-/// How long a client may take to send a body.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request's body, from the network or from this process.
 pub(crate) enum RequestBody {
@@ -28,7 +24,8 @@ impl RequestBody {
     /// Reads the whole body.
     ///
     /// # Errors
-    /// 413 above [`LIMIT`], 415 for a compressed body, 408 for a slow one, 400 for a broken one.
+    /// 413 above [`LIMIT`], 415 for a compressed body, 400 for a broken one. A slow one takes of the time that its
+    /// request has (`deadline`).
     pub(crate) async fn read(self, headers: &HeaderMap) -> Result<Bytes, Status> {
         if headers.get(CONTENT_ENCODING).is_some_and(|e| e != "identity") {
             return Err(Status::unsupported_media_type(&["application/json without Content-Encoding"]));
@@ -37,17 +34,10 @@ impl RequestBody {
         if announced.is_some_and(|length| length > LIMIT) {
             return Err(Status::too_large(LIMIT));
         }
-        let read = async {
-            match self {
-                RequestBody::Network(body) => collect(body).await,
-                RequestBody::Process(body) => collect(body).await,
-            }
-        };
-        tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| {
-            let mut status = Status::timeout(format!("the body did not arrive within {} s", PATIENCE.as_secs()));
-            status.code = 408;
-            Err(status)
-        })
+        match self {
+            RequestBody::Network(body) => collect(body).await,
+            RequestBody::Process(body) => collect(body).await,
+        }
     }
 
     /// The body as a stream, for requests that are forwarded.

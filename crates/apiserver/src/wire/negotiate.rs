@@ -19,6 +19,9 @@ pub(crate) enum Media {
 pub(crate) enum Shape {
     /// The objects themselves.
     Whole,
+    /// The objects without the owners of their fields, which make up most of some: for programs that never look at them
+    /// (`application/json;owners=none`, of which other servers know nothing).
+    Bare,
     /// `meta.k8s.io/v1 Table`: rows and columns, for people.
     Table,
     /// `meta.k8s.io/v1 PartialObjectMetadata`: only the metadata.
@@ -93,17 +96,19 @@ impl Accepted {
     fn parse(range: &str) -> Option<Accepted> {
         let mut parts = range.split(';').map(str::trim);
         let media = Media::of(parts.next()?)?;
-        let (mut shape, mut group, mut version) = ("", "", "");
+        let (mut shape, mut group, mut version, mut bare) = ("", "", "", false);
         for part in parts {
             match part.split_once('=') {
                 Some(("as", value)) => shape = value,
                 Some(("g", value)) => group = value,
                 Some(("v", value)) => version = value,
+                Some(("owners", "none")) => bare = true,
                 Some(("q", "0" | "0.0" | "0.00" | "0.000")) => return None,
                 _ => {}
             }
         }
         let shape = match (shape, group, version) {
+            ("", _, _) if bare => Shape::Bare,
             ("", _, _) => Shape::Whole,
             ("Table", "meta.k8s.io", "v1") => Shape::Table,
             ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Shape::Partial,
@@ -187,6 +192,8 @@ mod tests {
         assert_eq!(accept(table), Some(Accepted { media: Media::Json, shape: Shape::Table }));
         let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
         assert_eq!(accept(partial), Some(Accepted { media: Media::Json, shape: Shape::Partial }));
+        let bare = Some(Accepted { media: Media::Json, shape: Shape::Bare });
+        assert_eq!(accept("application/json;owners=none"), bare);
         assert_eq!(accept("application/yaml"), Some(Accepted { media: Media::Yaml, shape: Shape::Whole }));
     }
 

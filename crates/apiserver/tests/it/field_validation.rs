@@ -165,7 +165,7 @@ async fn only_a_state_that_was_seen_is_replaced() {
     let mut made = root.post(NOXUS, &object).await.expect(201);
     let message = root.put(&one, &object).await.refused(422);
     let why = "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
-    assert_eq!(message, format!("Noxu.fields.example.com \"a\" is invalid: {why}"));
+    assert_eq!(message, format!("noxus.fields.example.com \"a\" is invalid: {why}"));
     made["spec"]["foo"] = json!("b");
     root.put(&one, &made).await.expect(200);
     root.patch(&one, "merge-patch", &json!({"spec": {"foo": "c"}})).await.expect(200);
