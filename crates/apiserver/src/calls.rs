@@ -99,7 +99,7 @@ impl ClientConfig {
     }
 
     /// As messages name it.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match &self.to {
             To::Url(url) => url.clone(),
             To::Service { namespace, name, path, port } => {

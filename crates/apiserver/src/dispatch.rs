@@ -152,11 +152,10 @@ impl Incoming<'_> {
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Payload>, Status> {
         let Self { core, path, .. } = self;
-        if let Some(custom) = &call.route.custom {
-            custom.can_convert(&call.route.kind)?;
-            if self.verb == Verb::Create && path.subresource.is_none() {
-                custom.takes_objects()?;
-            }
+        if let Some(custom) = call.route.custom.as_ref().filter(|_| path.subresource.is_none())
+            && self.verb == Verb::Create
+        {
+            custom.takes_objects()?;
         }
         // What is forwarded to a node may ask for anything; it is the node that answers.
         let forwarded = path.subresource.as_deref().is_some_and(subresource::is_forwarded);

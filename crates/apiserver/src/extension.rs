@@ -4,22 +4,25 @@
 //! them and keeps what is served in step: [`kinds`] makes of one what the registry knows kinds by, [`Custom`] is what it
 //! cannot know. What the server has to say about a definition is decided in [`judge`], purely, and written by [`keeper`],
 //! which also brings those to an end that are to be deleted ([`ending`]). [`form`] gives stored objects the form of the
-//! present definition.
+//! present definition, [`convert`] brings them from one version to another, also by a webhook.
 //!
 //! Whoever writes a definition gets their answer when it is acted on ([`progress`]): what follows on the answer finds the
 //! kind served, or gone. Every server follows for itself and all write the same, so none of them leads.
 
 mod condition;
+pub(crate) mod convert;
 mod custom;
 mod definitions;
 pub(crate) mod ending;
 #[cfg(test)]
 pub(crate) mod fixture;
-pub(crate) mod form;
+mod form;
 mod judge;
 mod keeper;
 mod kinds;
+mod lately;
 mod progress;
+mod review;
 
 use std::sync::Arc;
 
@@ -36,6 +39,7 @@ use crate::user::{MASTERS, User};
 
 pub(crate) use custom::{Custom, Customs, refuse_new};
 use definitions::{Definitions, Following};
+pub(crate) use form::{lying, nearest};
 use progress::Progress;
 pub(crate) use progress::wait;
 

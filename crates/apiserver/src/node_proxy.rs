@@ -3,6 +3,8 @@
 //! The server judges the right, finds who answers, and from then on only copies: bytes of bodies, and after an upgrade
 //! bytes in both directions. WebSocket and SPDY are the node's business.
 
+mod options;
+
 use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -14,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use naru_api::{Status, Subresource, meta};
 use naru_client::{Body, BoxedIo};
 use naru_store::Snapshot;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::admission::chain::{self, Operation, Options, Review};
@@ -23,6 +25,7 @@ use crate::object;
 use crate::passage::Held;
 use crate::wire::body::RequestBody;
 use crate::wire::payload::Payload;
+use crate::wire::query::Query;
 
 /// How long reaching the other side may take.
 const DIAL: Duration = Duration::from_secs(10);
@@ -70,38 +73,28 @@ pub(crate) async fn answer(
     let key = call.route.key(call.namespace(), object_name(call, subresource));
     let snapshot = call.core.store.snapshot();
     let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, key.name()))?;
-    let target = target(call, subresource, &object::parse(&entry.served))?;
-    admit(call, subresource, &snapshot).await?;
+    let changed = admit(call, subresource, &snapshot).await?;
+    let query = Query::parse(changed.as_deref())?;
+    let asked = match &changed {
+        Some(changed) => Asked { query: &query, raw: Some(changed.as_str()) },
+        None => Asked { query: call.query, raw: call.raw_query },
+    };
+    let target = target(call, &asked, subresource, &object::parse(&entry.served))?;
     let io = dial(call, &target).await?;
     forward(call, target, io, body, upgrade).await
 }
 
-/// Asks admission about a stream into a pod, or a proxied request. Reading a log is no such thing.
-async fn admit(call: &Call<'_>, subresource: Subresource, snapshot: &Snapshot) -> Result<(), Status> {
-    let kind = match (subresource, &*call.route.collection) {
-        (Subresource::Exec, _) => "PodExecOptions",
-        (Subresource::Attach, _) => "PodAttachOptions",
-        (Subresource::PortForward, _) => "PodPortForwardOptions",
-        (Subresource::Proxy, "pods") => "PodProxyOptions",
-        (Subresource::Proxy, "services") => "ServiceProxyOptions",
-        (Subresource::Proxy, _) => "NodeProxyOptions",
-        _ => return Ok(()),
-    };
-    let mut options = json!({"kind": kind, "apiVersion": "v1"});
-    if matches!(subresource, Subresource::Exec | Subresource::Attach) {
-        for stream in ["stdin", "stdout", "stderr", "tty"] {
-            if call.query.flag(stream)? {
-                options[stream] = true.into();
-            }
-        }
-        if let Some(container) = call.query.get("container") {
-            options["container"] = container.into();
-        }
-        let command: Vec<&str> = call.query.all("command").collect();
-        if !command.is_empty() {
-            options["command"] = json!(command);
-        }
-    }
+/// What is asked of the other side, by the client or by those whom admission let change it.
+struct Asked<'q> {
+    query: &'q Query<'q>,
+    raw: Option<&'q str>,
+}
+
+/// Asks admission about a stream into a pod, or a proxied request. Reading a log is no such thing. The answer is the
+/// query, if it was changed.
+async fn admit(call: &Call<'_>, subresource: Subresource, snapshot: &Snapshot) -> Result<Option<String>, Status> {
+    let read = options::read(subresource, &call.route.collection, call.query, call.path.rest)?;
+    let Some(mut options) = read else { return Ok(None) };
     let review = Review {
         core: call.core,
         snapshot,
@@ -115,7 +108,14 @@ async fn admit(call: &Call<'_>, subresource: Subresource, snapshot: &Snapshot) -
         options: Options::None,
         notes: Some(&call.notes),
     };
-    chain::validate(&review, Some(&options)).await.map(drop)
+    let before = options.clone();
+    chain::mutate(&review, &mut options).await?;
+    chain::validate(&review, Some(&options)).await?;
+    if options == before {
+        return Ok(None);
+    }
+    let refuse = || Status::forbidden(&call.route.kind, review.name, "its options cannot be changed by admission");
+    options::written(call.raw_query, &options).map(Some).ok_or_else(refuse)
 }
 
 /// In a proxied request the name may be `scheme:name:port`.
@@ -131,7 +131,7 @@ fn split_name(name: &str) -> (&str, &str) {
     }
 }
 
-fn target(call: &Call<'_>, subresource: Subresource, object: &Value) -> Result<Target, Status> {
+fn target(call: &Call<'_>, asked: &Asked<'_>, subresource: Subresource, object: &Value) -> Result<Target, Status> {
     let rest = format!("/{}", call.path.rest);
     match (&*call.route.collection, subresource) {
         ("nodes", _) => {
@@ -140,11 +140,11 @@ fn target(call: &Call<'_>, subresource: Subresource, object: &Value) -> Result<T
         }
         ("services", _) => service(call, object, rest),
         (_, Subresource::Proxy) => pod_address(call, object, rest),
-        _ => pod(call, subresource, object),
+        _ => pod(call, asked, subresource, object),
     }
 }
 
-fn pod(call: &Call<'_>, subresource: Subresource, pod: &Value) -> Result<Target, Status> {
+fn pod(call: &Call<'_>, asked: &Asked<'_>, subresource: Subresource, pod: &Value) -> Result<Target, Status> {
     let (namespace, name) = call.place();
     let node = meta::text(pod, "spec.nodeName");
     if node.is_empty() {
@@ -158,12 +158,12 @@ fn pod(call: &Call<'_>, subresource: Subresource, pod: &Value) -> Result<Target,
     };
     let mut path = format!("/{verb}/{namespace}/{name}");
     if subresource != Subresource::PortForward {
-        path = format!("{path}/{}", container(call, pod)?);
+        path = format!("{path}/{}", container(call, asked, pod)?);
     }
-    let mut query = call.raw_query.unwrap_or_default().to_owned();
+    let mut query = asked.raw.unwrap_or_default().to_owned();
     // A kubelet knows the streams by other names than the API does; it gets both.
     for (ours, theirs) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error")] {
-        if matches!(subresource, Subresource::Exec | Subresource::Attach) && call.query.flag(ours)? {
+        if matches!(subresource, Subresource::Exec | Subresource::Attach) && asked.query.flag(ours)? {
             query = format!("{query}&{theirs}=1");
         }
     }
@@ -172,13 +172,13 @@ fn pod(call: &Call<'_>, subresource: Subresource, pod: &Value) -> Result<Target,
     Ok(Target { what, to: To::Node(node.to_owned()), path: with_query(path, query) })
 }
 
-fn container(call: &Call<'_>, pod: &Value) -> Result<String, Status> {
+fn container(call: &Call<'_>, asked: &Asked<'_>, pod: &Value) -> Result<String, Status> {
     let names = |list: &str| -> Vec<String> {
         let containers = pod["spec"][list].as_array().into_iter().flatten();
         containers.filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
     };
     let main = names("containers");
-    if let Some(wanted) = call.query.get("container") {
+    if let Some(wanted) = asked.query.get("container") {
         let known =
             ["containers", "initContainers", "ephemeralContainers"].iter().flat_map(|l| names(l)).any(|n| n == wanted);
         if known {

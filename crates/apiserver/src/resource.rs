@@ -96,7 +96,7 @@ async fn post(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, S
     }
     warnings.extend(inert::warning(&call.core.store.snapshot(), call.route, &object));
     let written = create::create(call.core, call.user, call.route, call.namespace(), object, options).await?;
-    written_response(call, StatusCode::CREATED, &written, &warnings)
+    written_response(call, StatusCode::CREATED, &written, &warnings).await
 }
 
 /// Replaces a part of an object.
@@ -112,7 +112,7 @@ pub(crate) async fn put(call: &Call<'_>, body: RequestBody, part: Part) -> Resul
         Some(refusal) => Err(refusal),
     };
     let written = update(call.core, call.user, call.route, call.place(), part, &change, options).await?;
-    written_response(call, StatusCode::OK, &written, &warnings)
+    written_response(call, StatusCode::OK, &written, &warnings).await
 }
 
 /// Objects of some kinds are only replaced by whoever says which state was seen: those that users define, and the
@@ -139,21 +139,22 @@ fn pinned(kind: &Kind, object: &Value) -> Option<Status> {
 pub(crate) async fn patch_part(call: &Call<'_>, body: RequestBody, part: Part) -> Result<Response<Payload>, Status> {
     let options = WriteOptions::of(call)?;
     let (code, written, warnings) = patch::patch(call, body, part, options).await?;
-    written_response(call, code, &written, &warnings)
+    written_response(call, code, &written, &warnings).await
 }
 
 /// The answer to a write.
 ///
 /// # Errors
-/// 400 for an unknown form.
-pub(crate) fn written_response(
+/// 400 for an unknown form, 500 for what cannot be converted to the version that was written.
+pub(crate) async fn written_response(
     call: &Call<'_>,
     code: StatusCode,
     written: &Written,
     warnings: &[String],
 ) -> Result<Response<Payload>, Status> {
     let form = Form::of(call.accepted.shape, call.query)?;
-    let body = form.one(call.route, &written.served, true);
+    let served = versions::bring_bytes(call.core, call.route, &written.served).await?;
+    let body = form.one(call.route, &served, true);
     let mut response = respond::document(code, call.accepted.media, body);
     respond::warn(&mut response, warnings);
     respond::warn(&mut response, &call.notes.warnings());
@@ -177,10 +178,10 @@ async fn remove(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>,
     let options = delete_options(call, body).await?;
     let by = By { user: call.user, notes: Some(&call.notes) };
     match delete(call.core, by, call.route, call.place(), &options).await? {
-        Deleted::Marked(written) => written_response(call, StatusCode::OK, &written, &[]),
+        Deleted::Marked(written) => written_response(call, StatusCode::OK, &written, &[]).await,
         Deleted::Gone(written) if &*call.route.collection == "pods" => {
             // Clients wait for a pod by the object they get back.
-            written_response(call, StatusCode::OK, &written, &[])
+            written_response(call, StatusCode::OK, &written, &[]).await
         }
         Deleted::Gone(written) => {
             let uid = meta::uid(&object::parse(&written.served)).to_owned();
@@ -196,21 +197,25 @@ async fn remove_all(call: &Call<'_>, body: RequestBody) -> Result<Response<Paylo
     let options = delete_options(call, body).await?;
     let selection = Selection::of(call.route, call.namespace(), call.query)?;
     let snapshot = call.core.store.snapshot();
-    let chosen: Vec<Arc<Entry>> =
-        selection.candidates(&snapshot, "").filter(|e| selection.matches(e)).cloned().collect();
-    let mut items = Vec::with_capacity(chosen.len());
+    let chosen: Vec<Arc<Entry>> = if call.route.custom.is_some() && selection.judges_contents() {
+        selection.chosen(call.core, &snapshot, "", usize::MAX).await?.entries
+    } else {
+        selection.candidates(&snapshot, "").filter(|e| selection.matches(e)).cloned().collect()
+    };
+    let mut left = Vec::with_capacity(chosen.len());
     for entry in chosen {
         let (_, namespace, name) = entry.key.parts();
         let by = By { user: call.user, notes: Some(&call.notes) };
         match delete(call.core, by, call.route, (namespace, name), &options).await {
-            Ok(Deleted::Gone(written) | Deleted::Marked(written)) => {
-                items.push(versions::to_served(call.route, object::parse(&kept::shown(&written.served))));
-            }
+            Ok(Deleted::Gone(written) | Deleted::Marked(written)) => left.push(written.served),
             // Someone else was faster: that is what was wanted.
             Err(status) if status.is_not_found() => {}
             Err(status) => return Err(status),
         }
     }
+    let left = versions::bring_all(call.core, call.route, left).await?;
+    let items: Vec<Value> =
+        left.iter().map(|bytes| versions::to_served(call.route, object::parse(&kept::shown(bytes)))).collect();
     let kind = &call.route.kind;
     let list = json!({ "kind": kind.list_kind(), "apiVersion": kind.api_version(),
         "metadata": { "resourceVersion": call.core.store.snapshot().revision().to_string() }, "items": items });

@@ -138,8 +138,9 @@ impl Route {
         Key::new(&self.collection, namespace, name)
     }
 
-    /// The kind whose form the stored bytes have.
+    /// The kind by whose rules an object is worked on: the one whose form the stored bytes have, or, of those that users
+    /// define, the version that is asked for.
     pub(crate) fn stored_kind(&self) -> &Arc<Kind> {
-        self.stored.as_ref().unwrap_or(&self.kind)
+        self.stored.as_ref().filter(|_| self.custom.is_none()).unwrap_or(&self.kind)
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod approval;
 pub(crate) mod binding;
 mod eviction;
+mod posted;
 mod project;
 pub(crate) mod scale;
 mod token;
@@ -135,7 +136,7 @@ async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) ->
         };
         update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?
     };
-    written_response(call, StatusCode::OK, &written, &[])
+    written_response(call, StatusCode::OK, &written, &[]).await
 }
 
 /// Takes over the resources of containers, by name, and nothing else.

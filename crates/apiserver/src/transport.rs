@@ -83,11 +83,16 @@ impl Transport for InProcess {
     fn follow(&self, follow: Follow) -> Option<BoxStream<'static, Result<Frame, TransportError>>> {
         let serving = self.core.serving();
         let route = serving.routes.find(&follow.group, &follow.version, &follow.plural)?;
-        if route.custom.as_ref().is_some_and(|custom| custom.can_convert(&route.kind).is_err()) {
-            return None;
-        }
         let namespace = follow.namespace.as_deref().unwrap_or_default();
         let selection = Selection::new(route, namespace, &follow.labels, &follow.fields).ok()?;
+        if let Some(custom) = &route.custom
+            && (selection.judges_contents() || custom.asks() && route.stored.is_some())
+        {
+            // Objects may have to be converted to be shown or selected: the long road does that. In the stored version
+            // they are followed as they are, also those of other versions while nobody is there to convert them: the
+            // controllers must know of every object.
+            return None;
+        }
         let rbac = self.core.rbac.load();
         let user = self.peer.user.as_ref()?;
         if member::node_of(user).is_some() {
@@ -140,7 +145,7 @@ impl Following {
             let Ok(watch) = self.core.store.watch(self.selection.prefix.clone(), snapshot.revision()) else { continue };
             self.watch = Some(watch);
             let chosen = self.selection.candidates(&snapshot, "").filter(|e| self.selection.matches(e));
-            let objects = chosen.map(|e| (reference(e), versions::served(&self.selection.route, &e.served))).collect();
+            let objects = chosen.map(|e| (reference(e), versions::followed(&self.selection.route, e))).collect();
             return Frame::Reset { revision: snapshot.revision().0, objects };
         }
     }
@@ -148,7 +153,7 @@ impl Following {
     fn delta(&self, change: &Change) -> Option<Delta> {
         let matched = |entry: &&Arc<Entry>| self.selection.matches(entry);
         if let Some(entry) = change.after.as_ref().filter(matched) {
-            return Some(Delta::Applied(reference(entry), versions::served(&self.selection.route, &entry.served)));
+            return Some(Delta::Applied(reference(entry), versions::followed(&self.selection.route, entry)));
         }
         change.before.as_ref().filter(matched).map(|entry| Delta::Deleted(reference(entry)))
     }

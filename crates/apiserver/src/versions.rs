@@ -1,23 +1,31 @@
-//! One stored object served as several versions: from the form in which it is stored to the one of a route, and back.
+//! One stored object served as several versions: from the form in which it is worked on to the one of a route, and back.
 //!
-//! What the forms are is `naru_api::convert`'s; here it is only done where a route has another one than the store.
+//! Built-in kinds are worked on in the form in which they are stored; what the forms are is `naru_api::convert`'s. Kinds
+//! that users define are worked on in the version that a request names, by the rules of that one: they are brought to it
+//! when they leave the store ([`bring`], [`open`]), and to the stored one when they enter it ([`close`]).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use naru_api::convert::convert;
+use naru_api::{Kind, Status};
+use naru_store::Entry;
 use serde_json::Value;
 
-use crate::extension::form;
+use crate::extension;
 use crate::object;
 use crate::routes::Route;
+use crate::state::Core;
 
-/// An object in the form in which its kind is stored.
+/// The form in which objects of a route are worked on, when it is another one than the route's.
+fn other(route: &Route) -> Option<&Arc<Kind>> {
+    route.stored.as_ref().filter(|_| route.custom.is_none())
+}
+
+/// An object of the route in the form in which it is worked on.
 pub(crate) fn to_stored(route: &Route, object: Value) -> Value {
-    if route.custom.is_some() {
-        return form::to_stored(route, object);
-    }
-    match &route.stored {
+    match other(route) {
         None => object,
         Some(stored) => convert(&route.kind, stored, object),
     }
@@ -25,10 +33,7 @@ pub(crate) fn to_stored(route: &Route, object: Value) -> Value {
 
 /// An object in the form in which the route serves it.
 pub(crate) fn to_served(route: &Route, object: Value) -> Value {
-    if let Some(custom) = &route.custom {
-        return form::to_served(route, custom, object);
-    }
-    match &route.stored {
+    match other(route) {
         None => object,
         Some(stored) => convert(stored, &route.kind, object),
     }
@@ -36,37 +41,99 @@ pub(crate) fn to_served(route: &Route, object: Value) -> Value {
 
 /// As [`to_served`], without copying where nothing changes.
 pub(crate) fn shown<'o>(route: &Route, object: &'o Value) -> Cow<'o, Value> {
-    let as_it_is = match &route.custom {
-        Some(custom) => form::is_served(route, custom, object),
-        None => route.stored.is_none(),
-    };
-    if as_it_is { Cow::Borrowed(object) } else { Cow::Owned(to_served(route, object.clone())) }
+    if is_as_served(route) { Cow::Borrowed(object) } else { Cow::Owned(to_served(route, object.clone())) }
 }
 
-/// Served bytes in the form in which the route serves them; the same bytes for almost every route.
+/// Bytes of an object in the form in which the route serves them; the same bytes for almost every route.
 pub(crate) fn served(route: &Route, bytes: &Bytes) -> Bytes {
-    if let Some(custom) = &route.custom {
-        return form::served(route, custom, bytes);
-    }
-    match &route.stored {
-        None => bytes.clone(),
-        Some(_) => to_served(route, object::parse(bytes)).to_string().into(),
+    if is_as_served(route) { bytes.clone() } else { to_served(route, object::parse(bytes)).to_string().into() }
+}
+
+/// Whether objects are served in the form in which they are worked on.
+pub(crate) fn is_as_served(route: &Route) -> bool {
+    other(route).is_none()
+}
+
+/// Entries of the store, as they are worked on from here: of kinds that users define, in the version of the route.
+///
+/// # Errors
+/// 500 when they cannot be converted to it.
+pub(crate) async fn bring(core: &Core, route: &Route, entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Status> {
+    match &route.custom {
+        None => Ok(entries),
+        Some(_) => extension::convert::bring(core, route, entries).await,
     }
 }
 
-/// Whether stored bytes are what the route serves of them.
-pub(crate) fn is_as_served(route: &Route, bytes: &[u8]) -> bool {
+/// As [`bring`], for one entry.
+///
+/// # Errors
+/// As [`bring`].
+pub(crate) async fn bring_one(core: &Core, route: &Route, entry: &Arc<Entry>) -> Result<Arc<Entry>, Status> {
     match &route.custom {
-        Some(custom) => form::is_as_served(route, custom, bytes),
-        None => route.stored.is_none(),
+        None => Ok(entry.clone()),
+        Some(_) => Ok(bring(core, route, vec![entry.clone()]).await?.pop().unwrap_or_else(|| entry.clone())),
     }
 }
 
-/// A stored object as it would be stored now, and whether that is something else: users change what their kinds are.
-pub(crate) fn to_current(route: &Route, object: Value) -> (Value, bool) {
+/// As [`bring`], for the bytes of one object.
+///
+/// # Errors
+/// As [`bring`].
+pub(crate) async fn bring_bytes(core: &Core, route: &Route, bytes: &Bytes) -> Result<Bytes, Status> {
     match &route.custom {
-        Some(custom) => form::to_current(route, custom, object),
-        None => (object, false),
+        None => Ok(bytes.clone()),
+        Some(_) => Ok(bring_all(core, route, vec![bytes.clone()]).await?.pop().unwrap_or_default()),
+    }
+}
+
+/// As [`bring`], for the bytes of many objects.
+///
+/// # Errors
+/// As [`bring`].
+pub(crate) async fn bring_all(core: &Core, route: &Route, all: Vec<Bytes>) -> Result<Vec<Bytes>, Status> {
+    match &route.custom {
+        None => Ok(all),
+        Some(_) => extension::convert::bring_bytes(core, route, all).await,
+    }
+}
+
+/// The object of an entry as it is worked on, and whether what lies in the store is out of date: then it is written also
+/// when nothing else changes.
+///
+/// # Errors
+/// As [`bring`].
+pub(crate) async fn open(core: &Core, route: &Route, entry: &Arc<Entry>) -> Result<(Value, bool), Status> {
+    match &route.custom {
+        None => Ok((object::parse(&entry.served), false)),
+        Some(custom) => extension::convert::open(core, route, custom, entry).await,
+    }
+}
+
+/// The object of an entry in the version in which it lies in the store, whatever version is asked for.
+pub(crate) fn lying(route: &Route, entry: &Entry) -> Value {
+    match &route.custom {
+        None => object::parse(&entry.served),
+        Some(custom) => extension::lying(custom, entry),
+    }
+}
+
+/// Served bytes of an entry of the store, for those who follow it within the process: nobody is asked for them.
+pub(crate) fn followed(route: &Route, entry: &Entry) -> Bytes {
+    match &route.custom {
+        None => served(route, &entry.served),
+        Some(custom) => extension::nearest(route, custom, &entry.served, entry.modified),
+    }
+}
+
+/// What is stored of an object that was worked on.
+///
+/// # Errors
+/// As [`bring`].
+pub(crate) async fn close(core: &Core, route: &Route, object: Value) -> Result<Value, Status> {
+    match &route.custom {
+        None => Ok(object),
+        Some(custom) => extension::convert::to_storage(core, custom, object).await,
     }
 }
 

@@ -96,7 +96,10 @@ impl Catalog {
         let before = self.collections();
         let mut next = Known { registry: registry.clone(), ..Known::default() };
         let mut new = Vec::new();
-        for kind in registry.iter().filter(|kind| kind.is_stored()) {
+        // The versions that objects are stored in come first: nobody has to be asked what an object is in them.
+        let (stored, converted): (Vec<_>, Vec<_>) =
+            registry.iter().filter(|kind| kind.is_stored()).partition(|kind| kind.stored_as.is_none());
+        for kind in stored.into_iter().chain(converted) {
             let resource = Resource {
                 group: kind.group.clone(),
                 version: kind.version.clone(),

@@ -25,6 +25,13 @@ impl Entry {
     pub fn indexes(&self) -> &[(IndexName, Arc<str>)] {
         &self.indexes
     }
+
+    /// The same state of the same object in other bytes: as another version of its kind shows it.
+    #[must_use]
+    pub fn shown_as(&self, served: Bytes) -> Entry {
+        let Entry { key, created, modified, indexes, .. } = self;
+        Entry { key: key.clone(), created: *created, modified: *modified, served, indexes: indexes.clone() }
+    }
 }
 
 /// What one transaction did to one object.

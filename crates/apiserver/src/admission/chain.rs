@@ -138,9 +138,9 @@ impl Review<'_> {
         self.notes.is_none() || webhook::exempt(self.route)
     }
 
-    /// Whether it is not the object itself that is shown, but the options of a stream.
+    /// Whether it is not the object itself that is shown, but a scale, or what is posted below the object.
     pub(crate) fn is_about_another_kind(&self) -> bool {
-        self.operation == Operation::Connect
+        matches!(self.subresource, "scale" | "binding" | "eviction" | "token") || self.operation == Operation::Connect
     }
 
     /// Says something to the client.

@@ -9,6 +9,10 @@ use naru_api::{Kind, Reason, Status};
 use naru_store::Revision;
 use tokio_util::sync::CancellationToken;
 
+use super::convert::Webhook;
+use super::kinds::Versions;
+use super::lately::Lately;
+
 /// What is known of every kind, by its collection.
 pub(crate) type Customs = HashMap<String, Arc<Custom>>;
 
@@ -17,12 +21,16 @@ pub(crate) type Customs = HashMap<String, Arc<Custom>>;
 pub(crate) struct Custom {
     /// The version that objects are stored in, whether it is served or not.
     pub(crate) storage: Arc<Kind>,
+    /// All versions, served or not, by `apiVersion`.
+    versions: HashMap<String, Arc<Kind>>,
+    /// How stored objects begin that have the stored version.
+    pub(super) stored_head: String,
     /// Objects that were written before may have the form of an earlier definition. Zero: there was none.
     pub(crate) since: Revision,
-    /// Only a webhook can make an object of one version one of another.
-    pub(crate) by_webhook: bool,
-    /// There may be objects in other versions than the one that is stored now.
-    pub(crate) mixed: bool,
+    /// Who makes objects of one version objects of another, where more than the name of the version changes.
+    pub(super) webhook: Option<Webhook>,
+    /// What was converted for watchers.
+    pub(super) lately: Lately,
     /// The definition is being deleted.
     ending: AtomicBool,
     /// Cancelled when the definition says something else, or is gone.
@@ -32,14 +40,39 @@ pub(crate) struct Custom {
 // === impl Custom ===
 
 impl Custom {
-    pub(crate) fn new(storage: Arc<Kind>, since: Revision, by_webhook: bool, mixed: bool) -> Custom {
-        let (ending, ended) = (AtomicBool::new(false), CancellationToken::new());
-        Custom { storage, since, by_webhook, mixed, ending, ended }
+    pub(crate) fn new(versions: Versions, since: Revision) -> Custom {
+        let Versions { all, storage, webhook } = versions;
+        Custom {
+            stored_head: format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", storage.kind, storage.api_version()),
+            versions: all.into_iter().map(|kind| (kind.api_version(), kind)).collect(),
+            storage,
+            since,
+            webhook,
+            lately: Lately::default(),
+            ending: AtomicBool::new(false),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// A version by its `apiVersion`.
+    pub(crate) fn version(&self, api_version: &str) -> Option<&Arc<Kind>> {
+        self.versions.get(api_version)
+    }
+
+    /// Whether others than this server are asked for what an object is in another version.
+    pub(crate) fn asks(&self) -> bool {
+        self.webhook.is_some()
     }
 
     /// Notes whether the definition is being deleted.
     pub(crate) fn set_ending(&self, ending: bool) {
         self.ending.store(ending, Ordering::Relaxed);
+    }
+
+    /// Notes that the definition says something else, or is gone.
+    pub(super) fn retire(&self) {
+        self.ended.cancel();
+        self.lately.clear();
     }
 
     /// Refuses new objects of a kind whose definition is being deleted.
@@ -48,24 +81,6 @@ impl Custom {
     /// 405, as Kubernetes says it.
     pub(crate) fn takes_objects(&self) -> Result<(), Status> {
         if self.ending.load(Ordering::Relaxed) { Err(refuse_new(self.storage.collection())) } else { Ok(()) }
-    }
-
-    /// Refuses requests about objects in a version that they can only be brought to by a webhook.
-    ///
-    /// # Errors
-    /// 500.
-    pub(crate) fn can_convert(&self, kind: &Kind) -> Result<(), Status> {
-        let (asked, stored) = (kind.api_version(), self.storage.api_version());
-        if !self.by_webhook || (asked == stored && !self.mixed) {
-            return Ok(());
-        }
-        let why = if asked == stored {
-            format!("some {} may be stored in other versions than {stored}", kind.plural)
-        } else {
-            format!("{} are stored as {stored} and were asked for as {asked}", kind.plural)
-        };
-        let way = if asked == stored { "" } else { "; ask for the stored version" };
-        Err(Status::internal(format!("{why}: this version of the server calls no conversion webhooks yet{way}")))
     }
 }
 
@@ -83,28 +98,17 @@ mod tests {
     use super::*;
     use crate::extension::fixture;
 
-    fn custom(by_webhook: bool, mixed: bool) -> Custom {
-        let (_, custom) = fixture::served("v1");
-        Custom::new(custom.storage.clone(), Revision(0), by_webhook, mixed)
-    }
-
     #[test]
-    fn what_only_a_webhook_converts_is_refused_with_a_reason() {
-        let (kinds, _) = fixture::served("v1");
-        let other = fixture::kind("v2", "v1");
-        for mixed in [false, true] {
-            custom(false, mixed).can_convert(&other).expect("only the version changes");
-        }
-        custom(true, false).can_convert(&kinds[0]).expect("as stored");
-        let refused = custom(true, false).can_convert(&other).expect_err("a webhook would have to");
-        assert_eq!(refused.code(), 500);
-        assert!(refused.message.contains("widgets are stored as example.com/v1 and were asked for as example.com/v2"));
-        custom(true, true).can_convert(&kinds[0]).expect_err("some are stored otherwise");
+    fn all_versions_are_known_also_those_that_are_not_served() {
+        let custom = Custom::new(fixture::versions(&["v1", "v2"]), Revision(0));
+        assert_eq!(custom.storage.version, "v1");
+        assert_eq!(custom.version("example.com/v2").map(|kind| kind.version.as_ref()), Some("v2"));
+        assert!(custom.version("example.com/v3").is_none() && !custom.asks());
     }
 
     #[test]
     fn a_kind_that_ends_takes_no_objects() {
-        let custom = custom(false, false);
+        let custom = Custom::new(fixture::versions(&["v1"]), Revision(0));
         custom.takes_objects().expect("not ending");
         custom.set_ending(true);
         let refused = custom.takes_objects().expect_err("ending");

@@ -58,7 +58,6 @@ struct Says {
     uid: String,
     generation: i64,
     accepted: Names,
-    stored: Vec<String>,
 }
 
 /// Keeps the definitions of a server in step with the store.
@@ -127,7 +126,7 @@ impl Picture for Following {
         if let Some(registry) = registry {
             self.core.serve(registry, &definitions.customs());
         }
-        changes.retired.iter().for_each(|custom| custom.ended.cancel());
+        changes.retired.iter().for_each(|custom| custom.retire());
         self.core.extensions.progress.send_modify(|progress| {
             progress.revision = progress.revision.max(revision.0).max(1);
             progress.unsettled = definitions.names(|known| !known.settled);
@@ -194,7 +193,6 @@ impl Definitions {
             uid: meta::uid(object).to_owned(),
             generation: meta::generation(object),
             accepted: known.accepted.clone(),
-            stored: versions(&object["status"]["storedVersions"]),
         };
         // What is being deleted is served as it was, so that whoever watches its objects sees them go.
         let ends = meta::is_deleting(object);
@@ -284,9 +282,8 @@ impl Changes {
 
 /// What a definition is served as.
 fn read(name: &str, object: &Value, says: Says, since: Revision) -> Result<Served, String> {
-    let Kinds { served, storage, by_webhook } = Kinds::of(name, Definition::read(object), &says.accepted)?;
-    let mixed = says.stored.iter().any(|version| *version != storage.version);
-    Ok(Served { says, kinds: served, custom: Arc::new(Custom::new(storage, since, by_webhook, mixed)) })
+    let Kinds { served, versions } = Kinds::of(name, Definition::read(object), &says.accepted)?;
+    Ok(Served { says, kinds: served, custom: Arc::new(Custom::new(versions, since)) })
 }
 
 /// The names of a kind that nobody defined.
@@ -299,8 +296,4 @@ fn names(kind: &Kind) -> Names {
         short_names: kind.short_names.iter().map(ToString::to_string).collect(),
         categories: Vec::new(),
     }
-}
-
-fn versions(list: &Value) -> Vec<String> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -8,7 +8,7 @@ use naru_store::Revision;
 use serde_json::{Value, json};
 
 use super::custom::Custom;
-use super::kinds::Kinds;
+use super::kinds::{Kinds, Versions};
 
 /// A definition of widgets with one version.
 pub(crate) fn definition(version: &str) -> Value {
@@ -29,19 +29,22 @@ pub(crate) fn definition(version: &str) -> Value {
 
 /// The kinds of [`definition`] and what else is known of them.
 pub(crate) fn served(version: &str) -> (Vec<Kind>, Arc<Custom>) {
-    let definition = definition(version);
-    let accepted = Names::read(&definition["spec"]["names"]);
-    let kinds = Kinds::of("widgets.example.com", Definition::read(&definition), &accepted).expect("it can be read");
-    (kinds.served, Arc::new(Custom::new(kinds.storage, Revision(0), false, false)))
+    let Kinds { served, versions } = kinds(&definition(version));
+    (served, Arc::new(Custom::new(versions, Revision(0))))
 }
 
-/// The kind of a version while objects are stored in another.
-pub(crate) fn kind(version: &str, stored: &str) -> Kind {
-    let mut definition = definition(stored);
-    let mut other = definition["spec"]["versions"][0].clone();
-    (other["name"], other["storage"]) = (version.into(), false.into());
-    definition["spec"]["versions"].as_array_mut().expect("versions").push(other);
+/// These versions of widgets, of which the first is stored. They say the same.
+pub(crate) fn versions(names: &[&str]) -> Versions {
+    let mut definition = definition(names[0]);
+    for name in &names[1..] {
+        let mut other = definition["spec"]["versions"][0].clone();
+        (other["name"], other["storage"]) = ((*name).into(), false.into());
+        definition["spec"]["versions"].as_array_mut().expect("versions").push(other);
+    }
+    kinds(&definition).versions
+}
+
+fn kinds(definition: &Value) -> Kinds {
     let accepted = Names::read(&definition["spec"]["names"]);
-    let kinds = Kinds::of("widgets.example.com", Definition::read(&definition), &accepted).expect("it can be read");
-    kinds.served.into_iter().find(|kind| kind.version == version).expect("served")
+    Kinds::of("widgets.example.com", Definition::read(definition), &accepted).expect("it can be read")
 }

@@ -6,15 +6,26 @@ use naru_api::kind::{SchemaRef, StoredAs, Subresources};
 use naru_api::{Kind, Scope, Subresource};
 use naru_crd::{Conversion, Definition, Names, Version};
 
+use super::convert::Webhook;
+
 /// What a definition is served as.
 #[derive(Debug)]
 pub(crate) struct Kinds {
     /// One for each served version, the one that clients should use first.
     pub(crate) served: Vec<Kind>,
+    /// Its versions, as objects are read and converted by them.
+    pub(crate) versions: Versions,
+}
+
+/// The versions of a kind.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    /// All of them, served or not.
+    pub(crate) all: Vec<Arc<Kind>>,
     /// The one that objects are stored as.
     pub(crate) storage: Arc<Kind>,
-    /// Whether objects are converted by a webhook.
-    pub(crate) by_webhook: bool,
+    /// Who converts objects between them, where more than the name of the version changes.
+    pub(crate) webhook: Option<Webhook>,
 }
 
 // === impl Kinds ===
@@ -35,21 +46,26 @@ impl Kinds {
         let Some(storage) = definition.storage().map(|version| version.name.clone()) else {
             return Err("no version is the one that objects are stored in".to_owned());
         };
-        let by_webhook = matches!(definition.conversion, Conversion::Webhook { .. });
+        let webhook = match &definition.conversion {
+            Conversion::None => None,
+            Conversion::Webhook { client, reviews } => Some(Webhook::read(client, reviews)),
+        };
         let frame = Frame { group: definition.group, namespaced: definition.namespaced, accepted, storage: &storage };
-        let (mut served, mut stored) = (Vec::new(), None);
+        let (mut served, mut all, mut stored) = (Vec::new(), Vec::new(), None);
         for version in definition.versions {
             let (is_served, is_stored) = (version.served, version.storage);
             let kind = frame.kind(version);
+            let known = Arc::new(kind.clone());
             if is_stored {
-                stored.get_or_insert_with(|| Arc::new(kind.clone()));
+                stored.get_or_insert_with(|| known.clone());
             }
             if is_served {
                 served.push(kind);
             }
+            all.push(known);
         }
         let storage = stored.ok_or("no version is the one that objects are stored in")?;
-        Ok(Kinds { served, storage, by_webhook })
+        Ok(Kinds { served, versions: Versions { all, storage, webhook } })
     }
 }
 
@@ -118,13 +134,19 @@ mod tests {
         let [newer, stored] = &both.served[..] else { panic!("two") };
         assert_eq!((newer.collection(), stored.collection()), ("widgets.example.com", "widgets.example.com"));
         assert_eq!(newer.stored_as.as_ref().map(|s| s.version.as_ref()), Some("v1"));
-        assert!(stored.stored_as.is_none() && both.storage.version == "v1");
+        assert!(stored.stored_as.is_none() && both.versions.storage.version == "v1");
         assert!(newer.has(Subresource::Status) && !newer.has(Subresource::Scale) && !stored.has(Subresource::Status));
         assert_eq!((stored.list_kind(), stored.singular.as_ref()), ("WidgetList".to_owned(), "widget"));
         assert_eq!(stored.selectable, ["spec.color"]);
         definition["spec"]["versions"][0]["served"] = false.into();
         let one = kinds(&definition).expect("kinds");
-        assert_eq!((one.served.len(), one.storage.version.as_ref()), (1, "v1"), "stored and no longer served");
+        let storage = one.versions.storage.version.as_ref();
+        assert_eq!((one.served.len(), storage), (1, "v1"), "stored and no longer served");
+        assert_eq!(one.versions.all.len(), 2);
+        assert!(one.versions.webhook.is_none());
+        let hook = serde_json::json!({"clientConfig": {"url": "https://x"}, "conversionReviewVersions": ["v1"]});
+        definition["spec"]["conversion"] = serde_json::json!({"strategy": "Webhook", "webhook": hook});
+        assert!(kinds(&definition).expect("kinds").versions.webhook.is_some());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use naru_api::{FieldError, Kind, Status, meta};
 use serde_json::{Value, json};
 
+use super::posted::Posted;
 use crate::call::Call;
 use crate::routes::Route;
 use crate::verbs::update::{Part, raise_generation, update};
@@ -18,8 +19,11 @@ use crate::wire::respond;
 /// # Errors
 /// 409 when the pod has a node or is being deleted.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let binding = call.document(body).await?;
-    assign(call, call.route, call.name(), &binding).await
+    let options = WriteOptions::of(call)?;
+    let (route, name) = (call.route, call.name());
+    let posted = Posted { route, subresource: "binding", name, api_version: "v1", kind: "Binding" };
+    let binding = posted.admitted(call, call.document(body).await?, options).await?;
+    assign(call, call.route, call.name(), &binding, options).await
 }
 
 /// Answers POST of a `v1 Binding` to its own collection: it has the name of its pod.
@@ -27,25 +31,37 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
 /// # Errors
 /// As [`answer`], and 404 without such a pod.
 pub(crate) async fn post(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let (mut binding, _) = call.object(body, WriteOptions::of(call)?).await?;
+    let options = WriteOptions::of(call)?;
+    let (mut binding, _) = call.object(body, options).await?;
     create::place(call.route, call.namespace(), &mut binding)?;
     let name = meta::name(&binding).to_owned();
     if name.is_empty() {
         let missing = FieldError::required("metadata.name", "name or generateName is required");
         return Err(Status::invalid(&call.route.kind, "", vec![missing]));
     }
+    let posted = Posted { route: call.route, subresource: "", name: &name, api_version: "v1", kind: "Binding" };
+    let binding = posted.admitted(call, binding, options).await?;
     let pods = call.core.route("", "v1", "pods")?;
-    assign(call, &pods, &name, &binding).await
+    assign(call, &pods, &name, &binding, options).await
 }
 
-async fn assign(call: &Call<'_>, pods: &Route, name: &str, binding: &Value) -> Result<Response<Payload>, Status> {
+async fn assign(
+    call: &Call<'_>,
+    pods: &Route,
+    name: &str,
+    binding: &Value,
+    options: WriteOptions<'_>,
+) -> Result<Response<Payload>, Status> {
     let target = binding["target"]["name"].as_str().filter(|n| !n.is_empty());
     let node = target.ok_or_else(|| Status::bad_request("target.name: name the node to bind the pod to"))?;
     let change = |pod: &Value| bind(&pods.kind, pod, binding, node);
-    let options = WriteOptions::of(call)?;
+    // Whoever has a say was asked about the binding.
+    let options = WriteOptions { subresource: "", ..options };
     update(call.core, call.user, pods, (call.namespace(), name), Part::Trusted, &change, options).await?;
     let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-    Ok(respond::value(StatusCode::CREATED, call.accepted.media, &status))
+    let mut response = respond::value(StatusCode::CREATED, call.accepted.media, &status);
+    respond::warn(&mut response, &call.notes.warnings());
+    Ok(response)
 }
 
 fn bind(pods: &Kind, pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {

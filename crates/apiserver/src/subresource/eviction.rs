@@ -6,6 +6,7 @@ use naru_api::{LabelSelector, Reason, Status, meta};
 use naru_store::{Prefix, Snapshot};
 use serde_json::{Map, Value, json};
 
+use super::posted::Posted;
 use crate::call::Call;
 use crate::object;
 use crate::verbs::WriteOptions;
@@ -22,12 +23,21 @@ const BUDGETS: &str = "poddisruptionbudgets.policy";
 /// # Errors
 /// 429 while a budget forbids it.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let eviction = call.document(body).await?;
-    let mut options = DeleteOptions::of(&eviction["deleteOptions"])?;
-    options.dry_run |= WriteOptions::of(call)?.dry_run;
-    let snapshot = call.core.store.snapshot();
+    let asked = WriteOptions::of(call)?;
+    let mut sent = call.document(body).await?;
+    if sent["apiVersion"] == "policy/v1beta1" {
+        sent["apiVersion"] = "policy/v1".into(); // what older clients still send, and the same
+    }
     let key = call.route.key(call.namespace(), call.name());
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;
+    let absent = || Status::not_found(&call.route.kind, call.name());
+    call.core.store.snapshot().get(&key).ok_or_else(absent)?;
+    let (route, name) = (call.route, call.name());
+    let posted = Posted { route, subresource: "eviction", name, api_version: "policy/v1", kind: "Eviction" };
+    let eviction = posted.admitted(call, sent, asked).await?;
+    let mut options = DeleteOptions::of(&eviction["deleteOptions"])?;
+    options.dry_run |= asked.dry_run;
+    let snapshot = call.core.store.snapshot();
+    let entry = snapshot.get(&key).ok_or_else(absent)?;
     let pod = object::parse(&entry.served);
     if needs_permission(&pod) {
         match budgets(&snapshot, &pod).as_slice() {
@@ -43,10 +53,13 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
             }
         }
     }
-    let by = By { user: call.user, notes: Some(&call.notes) };
+    // Whoever has a say was asked about the eviction.
+    let by = By { user: call.user, notes: None };
     delete(call.core, by, call.route, call.place(), &options).await?;
     let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-    Ok(respond::value(StatusCode::CREATED, call.accepted.media, &status))
+    let mut response = respond::value(StatusCode::CREATED, call.accepted.media, &status);
+    respond::warn(&mut response, &call.notes.warnings());
+    Ok(response)
 }
 
 /// Pods that do not run, or are going already, disrupt nothing.

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::object;
-use crate::verbs::WriteOptions;
 use crate::verbs::apply::Configuration;
 use crate::verbs::patch::Patch;
 use crate::verbs::update::{Part, update};
+use crate::verbs::{WriteOptions, get};
 use crate::versions;
 use crate::wire::body::RequestBody;
 use crate::wire::negotiate::{PatchType, patch_type};
@@ -27,30 +27,24 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
     let served = match call.verb {
         Verb::Get => {
             let key = call.route.key(call.namespace(), call.name());
-            let snapshot = call.core.store.snapshot();
+            let snapshot = get::state(call).await?;
             let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;
-            let object = versions::to_served(call.route, object::parse(&entry.served));
-            let missing = call.route.kind.custom().and_then(|version| version.scale.as_ref());
-            if let Some(scale) = missing.filter(|scale| scale.wanted.first(&object).is_none()) {
-                let path = scale.wanted.dotted();
-                return Err(Status::internal(format!("the spec replicas field {path:?} does not exist")));
-            }
             entry.served.clone()
         }
         Verb::Update => {
             let scale = call.document(body).await?;
             let change = |present: &Value| rescaled(call, present, &scale);
-            update(call.core, call.user, call.route, call.place(), Part::Main, &change, options).await?.served
+            update(call.core, call.user, call.route, call.place(), Part::Scale, &change, options).await?.served
         }
         Verb::Patch if patch_type(call.headers)? == PatchType::Apply => {
             let read = Configuration::read_scale(call, body, options).await?;
             let change = |present: &Value| read.merged(Some(present));
-            update(call.core, call.user, call.route, call.place(), Part::Main, &change, read.options).await?.served
+            update(call.core, call.user, call.route, call.place(), Part::Scale, &change, read.options).await?.served
         }
         Verb::Patch => {
             let patch = Patch::read(call, body).await?;
             let change = |present: &Value| {
-                let mut scale = scale_of(&call.route.kind, present);
+                let mut scale = of(&call.route.kind, present);
                 meta::unset(&mut scale, "resourceVersion");
                 match &patch {
                     Patch::Json(bytes) => patch::json(&mut scale, bytes)?,
@@ -59,12 +53,18 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
                 }
                 rescaled(call, present, &scale)
             };
-            update(call.core, call.user, call.route, call.place(), Part::Main, &change, options).await?.served
+            update(call.core, call.user, call.route, call.place(), Part::Scale, &change, options).await?.served
         }
         _ => return Err(Status::method_not_allowed(&call.route.kind, call.method.as_str())),
     };
+    let served = versions::bring_bytes(call.core, call.route, &served).await?;
     let object = versions::to_served(call.route, object::parse(&served));
-    Ok(respond::value(StatusCode::OK, call.accepted.media, &scale_of(&call.route.kind, &object)))
+    let scale = call.route.kind.custom().and_then(|version| version.scale.as_ref());
+    if let Some(missing) = scale.filter(|scale| call.verb == Verb::Get && scale.wanted.first(&object).is_none()) {
+        let path = missing.wanted.dotted();
+        return Err(Status::internal(format!("the spec replicas field {path:?} does not exist")));
+    }
+    Ok(respond::value(StatusCode::OK, call.accepted.media, &of(&call.route.kind, &object)))
 }
 
 /// How many replicas are wanted and seen, and the selector of pods as text.
@@ -86,7 +86,8 @@ fn numbers(kind: &Kind, object: &Value) -> (i64, i64, String) {
     (number(&object["spec"]["replicas"]), number(&object["status"]["replicas"]), selector)
 }
 
-fn scale_of(kind: &Kind, object: &Value) -> Value {
+/// An object as its scale.
+pub(crate) fn of(kind: &Kind, object: &Value) -> Value {
     let (wanted, observed, selector) = numbers(kind, object);
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {

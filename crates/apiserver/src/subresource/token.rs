@@ -7,10 +7,12 @@ use naru_identity::{BoundObject, Claims, KubernetesClaims, ServiceAccountRef};
 use naru_store::{Key, Snapshot};
 use serde_json::{Value, json};
 
+use super::posted::Posted;
 use crate::authentication::member;
 use crate::authorization::nodes;
 use crate::call::Call;
 use crate::object;
+use crate::verbs::WriteOptions;
 use crate::wire::body::RequestBody;
 use crate::wire::payload::Payload;
 use crate::wire::respond;
@@ -38,6 +40,9 @@ pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Respons
     let key = call.route.key(namespace, name);
     let account = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, name))?;
     let account = object::parse(&account.served);
+    let (route, api_version) = (call.route, "authentication.k8s.io/v1");
+    let posted = Posted { route, subresource: "token", name, api_version, kind: "TokenRequest" };
+    request = posted.admitted(call, request, WriteOptions::of(call)?).await?;
     let spec = request["spec"].clone();
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
     if !(SHORTEST..=LONGEST).contains(&seconds) {

@@ -107,11 +107,7 @@ async fn attempt(
     if kind.collection().starts_with("certificatesigningrequests.") {
         effects = joining::sign(core, &snapshot, user, kind, &mut object)?;
     }
-    // Each version of a kind that users define has rules of its own: those of the one that was written hold.
-    let errors = match &route.custom {
-        Some(_) => validate::create(&route.kind, &versions::shown(route, &object)),
-        None => validate::create(kind, &object),
-    };
+    let errors = validate::create(kind, &object);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &name, errors).into());
     }
@@ -122,6 +118,7 @@ async fn attempt(
     let key = route.key(namespace, &name);
     warnings::tell(route, options.notes, None, &object);
     meta::unset(&mut object, "managedFields");
+    let mut object = versions::close(core, route, object).await?;
     kept::put(&mut object, &owners);
     if options.dry_run {
         if snapshot.get(&key).is_some() {

@@ -6,20 +6,21 @@
 use jiff::{Timestamp, ToSpan};
 use naru_api::naru::names::{FOREGROUND_DELETION, ORPHAN};
 use naru_api::{Kind, Status, meta};
+use naru_store::Snapshot;
 use serde_json::{Value, json};
 
 use super::update::finalized;
 use super::{ATTEMPTS, Written};
-use crate::admission;
 use crate::admission::chain::{self, Operation, Options, Review};
 use crate::admission::notes::Notes;
+use crate::admission::{self, policy, webhook};
 use crate::encode;
 use crate::extension;
 use crate::kept;
-use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
 use crate::user::User;
+use crate::versions;
 use crate::write::{Expect, Failure, Plan, unavailable};
 
 /// `meta/v1 DeleteOptions`.
@@ -93,11 +94,17 @@ pub(crate) async fn delete(
         // What is refused by this state must be so for everybody: another server may have written.
         let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?;
-        let old = object::parse(&entry.served);
+        // It is deleted as it lies in the store: only who judges it must see it in the version that is asked for.
+        let old = versions::lying(route, entry);
         options.check(&route.kind, name, &old)?;
-        // Who judges it sees it as clients do.
-        let mut shown = old.clone();
-        kept::show_in(&mut shown["metadata"]);
+        let mut shown = match &route.custom {
+            _ if !is_judged(core, &snapshot, by) => None,
+            Some(_) => Some(versions::open(core, route, entry).await?.0),
+            None => Some(old.clone()),
+        };
+        if let Some(shown) = &mut shown {
+            kept::show_in(&mut shown["metadata"]);
+        }
         let review = Review {
             core,
             snapshot: &snapshot,
@@ -107,7 +114,7 @@ pub(crate) async fn delete(
             subresource: "",
             namespace,
             name,
-            old: Some(&shown),
+            old: Some(shown.as_ref().unwrap_or(&old)),
             options: Options::Delete(options),
             notes: by.notes,
         };
@@ -146,6 +153,12 @@ pub(crate) async fn delete(
     Err(Status::modified(&route.kind, name))
 }
 
+/// Whether anybody besides the server has a say in it.
+fn is_judged(core: &Core, snapshot: &Snapshot, by: By<'_>) -> bool {
+    let policies = || !policy::Policies::of(core, snapshot).judges_nothing();
+    by.notes.is_some() && (policies() || !webhook::Hooks::of(core, snapshot).validating().is_empty())
+}
+
 /// What deleting `object` comes to.
 pub(crate) fn decide(kind: &Kind, object: &Value, options: &DeleteOptions, now: Timestamp) -> Decision {
     let mut new = object.clone();
@@ -172,7 +185,10 @@ pub(crate) fn decide(kind: &Kind, object: &Value, options: &DeleteOptions, now: 
     if kind.collection() == "namespaces" {
         new["status"]["phase"] = "Terminating".into();
     }
-    meta::set(&mut new, "generation", meta::generation(object) + 1);
+    // Kinds that count no generations begin none by it.
+    if meta::generation(object) > 0 {
+        meta::set(&mut new, "generation", meta::generation(object) + 1);
+    }
     Decision::Mark(Box::new(new))
 }
 

@@ -6,6 +6,7 @@ use naru_store::{Revision, Snapshot};
 
 use crate::call::Call;
 use crate::represent::Form;
+use crate::versions;
 use crate::wire::payload::Payload;
 use crate::wire::respond;
 use crate::write::unavailable;
@@ -22,6 +23,7 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     let key = call.route.key(call.namespace(), call.name());
     let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;
     let form = Form::of(call.accepted.shape, call.query)?;
+    let entry = versions::bring_one(call.core, call.route, entry).await?;
     Ok(respond::document(StatusCode::OK, call.accepted.media, form.one(call.route, &entry.served, true)))
 }
 

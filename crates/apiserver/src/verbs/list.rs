@@ -17,12 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::get::{reached, state};
-use super::selection::Selection;
+use super::selection::{Chosen, Selection};
 use crate::call::Call;
 use crate::kept;
 use crate::object;
 use crate::represent::{self, Form};
 use crate::routes::Route;
+use crate::state::Core;
 use crate::versions;
 use crate::wire::negotiate::{Media, Shape};
 use crate::wire::payload::Payload;
@@ -60,7 +61,10 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     let newest = state(call).await?;
     let limit = call.query.number("limit")?.and_then(|l| usize::try_from(l).ok()).filter(|l| *l > 0);
     let (snapshot, after) = start(call, newest)?;
-    let page = Page::take(&selection, &snapshot, &after, limit);
+    let page = match &call.route.custom {
+        None => Page::take(&selection, &snapshot, &after, limit),
+        Some(_) => Page::bring(call.core, &selection, &snapshot, &after, limit).await?,
+    };
     let metadata = page.metadata();
     let payload = match form.shape {
         Shape::Table => Payload::from(table(call.route, form, &page)),
@@ -165,6 +169,23 @@ impl Page {
         Page { revision, entries, bytes, more, remaining }
     }
 
+    /// As [`Page::take`], of objects that must be brought to the form that is asked for.
+    async fn bring(
+        core: &Core,
+        selection: &Selection,
+        snapshot: &Snapshot,
+        after: &str,
+        limit: Option<usize>,
+    ) -> Result<Page, Status> {
+        let revision = snapshot.revision();
+        let Chosen { entries, left } = selection.chosen(core, snapshot, after, limit.unwrap_or(usize::MAX)).await?;
+        let last = entries.last().and_then(|entry| selection.prefix.rest(&entry.key)).unwrap_or_default();
+        let more = (left > 0).then(|| Token { rv: revision.0, after: last.to_owned() }.text());
+        let remaining = (left > 0 && selection.is_everything()).then_some(left);
+        let bytes = entries.iter().map(|entry| kept::len(&entry.served)).sum();
+        Ok(Page { revision, entries, bytes, more, remaining })
+    }
+
     fn metadata(&self) -> Value {
         let mut metadata = json!({ "resourceVersion": self.revision.to_string() });
         if let Some(token) = &self.more {
@@ -192,8 +213,7 @@ fn partials(page: &Page) -> Payload {
 
 fn whole(route: &Route, form: Form, page: Page, metadata: &Value) -> Payload {
     let head = format!("{}{metadata},\"items\":[", route.list_head);
-    let as_stored = || route.stored.is_none() && page.entries.iter().all(|e| versions::is_as_served(route, &e.served));
-    if form.shape != Shape::Bare && as_stored() {
+    if form.shape != Shape::Bare && versions::is_as_served(route) {
         let bytes = page.bytes;
         return pieces(head, page.entries.into_iter().map(Served), bytes);
     }

@@ -9,10 +9,13 @@ use serde_json::Map;
 use crate::encode::BY_NODE;
 use crate::object;
 use crate::routes::Route;
+use crate::state::Core;
 use crate::versions;
 use crate::wire::query::Query;
 
 const NODE_NAME: &str = "spec.nodeName";
+/// How many objects are brought to another form to be judged, at once.
+const AT_ONCE: usize = 500;
 
 /// A namespace (or all) and selectors.
 #[derive(Debug, Clone)]
@@ -23,6 +26,13 @@ pub(crate) struct Selection {
     labels: LabelSelector,
     fields: FieldSelector,
     need: Need,
+}
+
+/// Objects that are meant.
+pub(crate) struct Chosen {
+    pub(crate) entries: Vec<Arc<Entry>>,
+    /// How many more are meant. Where objects must be looked at to know, only whether there are any.
+    pub(crate) left: usize,
 }
 
 /// How much of an object must be read to judge it.
@@ -131,6 +141,48 @@ impl Selection {
         } else {
             Box::new(snapshot.range_from(&self.prefix, after))
         }
+    }
+
+    /// Whether more than its name must be known of an object to judge it.
+    pub(crate) fn judges_contents(&self) -> bool {
+        matches!(self.need, Need::Labels | Need::Everything)
+    }
+
+    /// The objects that are meant, as they are worked on ([`versions::bring`]), after `after`: at most `limit`.
+    ///
+    /// # Errors
+    /// When they cannot be brought to the form of the route.
+    pub(crate) async fn chosen(
+        &self,
+        core: &Core,
+        snapshot: &Snapshot,
+        after: &str,
+        limit: usize,
+    ) -> Result<Chosen, Status> {
+        let mut rest = self.candidates(snapshot, after);
+        if self.route.custom.is_none() || !self.judges_contents() {
+            let mut meant = rest.filter(|entry| self.matches(entry));
+            let entries = meant.by_ref().take(limit).cloned().collect();
+            let left = if limit == usize::MAX { 0 } else { meant.count() };
+            return Ok(Chosen { entries: versions::bring(core, &self.route, entries).await?, left });
+        }
+        // Labels and fields are those of the version that is asked for: objects are brought to it to be judged, some at
+        // a time, as long as any are wanted.
+        let mut chosen = Chosen { entries: Vec::new(), left: 0 };
+        while chosen.left == 0 {
+            let some: Vec<Arc<Entry>> = rest.by_ref().take(AT_ONCE).cloned().collect();
+            if some.is_empty() {
+                break;
+            }
+            for entry in versions::bring(core, &self.route, some).await? {
+                match (self.matches(&entry), chosen.entries.len() < limit) {
+                    (true, true) => chosen.entries.push(entry),
+                    (true, false) => chosen.left += 1,
+                    (false, _) => {}
+                }
+            }
+        }
+        Ok(chosen)
     }
 
     /// What a watch of these objects follows: the narrowest that is certain to hold them all. It is what keeps a change

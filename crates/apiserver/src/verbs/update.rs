@@ -19,6 +19,7 @@ use crate::kept;
 use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
+use crate::subresource::scale;
 use crate::user::User;
 use crate::versions;
 use crate::write::{Expect, Failure, Plan, Refusal, unavailable};
@@ -30,6 +31,8 @@ pub(crate) enum Part {
     Main,
     /// Only the status.
     Status,
+    /// The number of replicas, which others are shown as a `Scale`.
+    Scale,
     /// Only the field at this path below `spec`, for subresources that exist for one field.
     Spec(&'static str),
     /// Whatever the server itself decided (binding, finalize, approval).
@@ -58,9 +61,8 @@ pub(crate) async fn update(
         // What is refused by this state must be so for everybody: another server may have written.
         let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
         let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&route.kind, name))?.clone();
-        let mut present = object::parse(&entry.served);
-        let kept = kept::take(&mut present);
-        let (old, outdated) = versions::to_current(route, present);
+        let (mut old, outdated) = versions::open(core, route, &entry).await?;
+        let kept = kept::take(&mut old);
         let wanted = change(&presented(route, &old, &kept, options))?;
         let update = Update { core, user, route, namespace, name, part, options, outdated, kept };
         match update.attempt(&snapshot, &entry, old, wanted).await {
@@ -133,6 +135,8 @@ impl Update<'_> {
             && meta::deletion_grace_period(&new).unwrap_or(0) == 0
             && (kind.collection() != "namespaces" || finalized(&new));
         warnings::tell(route, self.options.notes, Some(&old), &new);
+        // What goes is not stored: nobody needs to be asked what it would be.
+        let mut new = if gone { new } else { versions::close(core, route, new).await? };
         kept::put(&mut new, &owners);
         if self.options.dry_run {
             let shown = encode::stamp(&encode::plain(&new), entry.modified);
@@ -191,7 +195,7 @@ impl Update<'_> {
     fn prepare(&self, old: &Value, new: &mut Value) {
         let kind = self.route.stored_kind();
         match self.part {
-            Part::Main => admit::prepare_update(kind, old, new),
+            Part::Main | Part::Scale => admit::prepare_update(kind, old, new),
             Part::Status => admit::prepare_status(kind, old, new),
             Part::Spec(field) => {
                 let value = new["spec"][field].take();
@@ -256,15 +260,12 @@ impl Update<'_> {
             let judged = nodes::judge_change(node, kind.collection(), old, new);
             judged.map_err(|why| Status::forbidden(kind, self.name, &why))?;
         }
-        let review = self.review(snapshot, old);
-        let mut effects = Effects::default();
-        if let Some(review) = &review {
-            let changed;
-            (effects, changed) = chain::mutate(review, new).await?;
-            if changed {
-                self.prepare(old, new);
-            }
-        }
+        let before = self.seen(old);
+        let review = self.review(snapshot, before.as_ref().unwrap_or(old));
+        let effects = match &review {
+            Some(review) => self.mutate(review, old, new).await?,
+            None => Effects::default(),
+        };
         if let (Some(added), true) = (added_finalizer(old, new), meta::is_deleting(old)) {
             let error = naru_api::FieldError::forbidden(
                 "metadata.finalizers",
@@ -272,15 +273,9 @@ impl Update<'_> {
             );
             return Err(Status::invalid(kind, self.name, vec![error]));
         }
-        // Each version of a kind that users define has rules of its own: those of the one that was written hold.
-        let written = self.route.custom.as_ref().map(|_| {
-            let [then, now] = [old, &*new].map(|object| versions::shown(self.route, object));
-            (&*self.route.kind, then, now)
-        });
-        let (judge, then, now) = written.unwrap_or((kind, Cow::Borrowed(old), Cow::Borrowed(&*new)));
         let errors = match self.part {
-            Part::Main => validate::update(judge, &then, &now),
-            Part::Status => validate::status(judge, &then, &now),
+            Part::Main | Part::Scale => validate::update(kind, old, new),
+            Part::Status => validate::status(kind, old, new),
             // Rules about changes forbid to all others what these subresources are for.
             Part::Spec(_) => {
                 let mut whole = new.clone();
@@ -293,16 +288,39 @@ impl Update<'_> {
             return Err(Status::invalid(kind, self.name, errors));
         }
         let charges = match &review {
-            Some(review) => chain::validate(review, Some(new)).await?,
+            Some(review) => chain::validate(review, Some(self.seen(new).as_ref().unwrap_or(new))).await?,
             None => Vec::new(),
         };
         Ok((effects, charges))
     }
+
+    /// What others are shown of the object, when it is something else than the object.
+    fn seen(&self, object: &Value) -> Option<Value> {
+        (self.part == Part::Scale).then(|| scale::of(self.route.stored_kind(), object))
+    }
+
+    /// Has those change the object who may.
+    async fn mutate(&self, review: &Review<'_>, old: &Value, new: &mut Value) -> Result<Effects, Status> {
+        let (effects, changed) = match self.seen(new) {
+            None => chain::mutate(review, new).await?,
+            Some(mut seen) => {
+                let (effects, changed) = chain::mutate(review, &mut seen).await?;
+                if changed {
+                    scale::put(self.route.stored_kind(), self.name, new, &seen)?;
+                }
+                (effects, changed)
+            }
+        };
+        if changed {
+            self.prepare(old, new);
+        }
+        Ok(effects)
+    }
 }
 
-/// Raises the generation when the desired state differs.
+/// Raises the generation when the desired state differs. Kinds that count none have none.
 pub(crate) fn raise_generation(old: &Value, new: &mut Value) {
-    if old["spec"] != new["spec"] {
+    if old["spec"] != new["spec"] && meta::generation(old) > 0 {
         meta::set(new, "generation", meta::generation(old) + 1);
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is buffered for a watcher: it reads from the store's history as fast as its connection takes bytes, and one
 //! that falls out of the history is told to list again. A frame is encoded once, whatever the number of watchers.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use futures_util::stream::{self, StreamExt};
 use http::{HeaderValue, Response};
 use naru_api::{Status, meta};
 use naru_client::BoxError;
-use naru_store::{Change, Compacted, Entry, Revision, Snapshot, Watch, WatchEnd};
+use naru_store::{Change, Compacted, Entry, Revision, Watch, WatchEnd};
 use rand::RngExt;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, Sleep, interval_at, sleep_until};
@@ -22,9 +23,10 @@ use super::get::{reached, state};
 use super::selection::Selection;
 use crate::call::Call;
 use crate::encode::restamp;
-use crate::extension;
+use crate::extension::{self, convert};
 use crate::represent::Form;
 use crate::state::Core;
+use crate::versions;
 use crate::wire::negotiate::{Media, Shape};
 use crate::wire::payload::Payload;
 
@@ -128,27 +130,89 @@ async fn begin(call: &Call<'_>, selection: &Selection) -> Result<Beginning, Stat
         return Ok(Beginning { objects: vec![], after: Revision(version), mark: false });
     }
     let none = call.query.get("sendInitialEvents").is_some() && !initial;
-    let objects = if none { vec![] } else { everything(selection, &newest) };
+    let objects = if none { Vec::new() } else { selection.chosen(call.core, &newest, "", usize::MAX).await?.entries };
     Ok(Beginning { objects, after: newest.revision(), mark: initial && call.query.flag("allowWatchBookmarks")? })
-}
-
-fn everything(selection: &Selection, snapshot: &Snapshot) -> Vec<Arc<Entry>> {
-    selection.candidates(snapshot, "").filter(|e| selection.matches(e)).cloned().collect()
 }
 
 fn too_old(error: Compacted) -> Status {
     Status::expired(format!("too old resource version: {} ({})", error.requested, error.oldest))
 }
 
-/// What a change means for a watcher, and in which state the object is shown.
-fn event(selection: &Selection, change: &Change) -> Option<(Event, bool)> {
-    let matched = |entry: &Option<Arc<Entry>>| entry.as_ref().is_some_and(|e| selection.matches(e));
-    match (matched(&change.before), matched(&change.after)) {
-        (false, false) => None,
-        (false, true) => Some((Event::Added, true)),
-        (true, true) => Some((Event::Modified, true)),
-        // Gone, or no longer meant: then the object may still be there, but not for this watcher.
-        (true, false) => Some((Event::Deleted, change.after.is_none())),
+/// A change as a watcher is to see it: states as they lie in the store, or as they were brought to the version watched.
+struct Seen<'c> {
+    change: &'c Change,
+    before: Option<Cow<'c, Arc<Entry>>>,
+    after: Option<Cow<'c, Arc<Entry>>>,
+}
+
+/// Changes as a watcher sees them. What lies in the store in another version than the one that is watched is brought to
+/// it, but for states that are neither shown nor looked at.
+///
+/// # Errors
+/// When they cannot be converted.
+async fn seen<'c>(
+    core: &Arc<Core>,
+    selection: &Selection,
+    changes: &'c [Arc<Change>],
+) -> Result<Vec<Seen<'c>>, Status> {
+    let own = |change: &'c Arc<Change>| Seen {
+        change,
+        before: change.before.as_ref().map(Cow::Borrowed),
+        after: change.after.as_ref().map(Cow::Borrowed),
+    };
+    let mut seen: Vec<Seen<'c>> = changes.iter().map(own).collect();
+    if selection.route.custom.is_none() {
+        return Ok(seen);
+    }
+    let looks = selection.judges_contents();
+    if !looks {
+        seen.retain(|seen| seen.event(selection).is_some());
+    }
+    let mut wanted: Vec<&mut Cow<'c, Arc<Entry>>> = Vec::new();
+    for Seen { before, after, .. } in &mut seen {
+        let shown = looks || after.is_none();
+        wanted.extend(before.as_mut().filter(|_| shown));
+        wanted.extend(after.as_mut());
+    }
+    let there = wanted.iter().map(|state| (***state).clone()).collect();
+    for (state, brought) in wanted.into_iter().zip(convert::bring_shared(core, &selection.route, there).await?) {
+        if !Arc::ptr_eq(state, &brought) {
+            *state = Cow::Owned(brought);
+        }
+    }
+    Ok(seen)
+}
+
+// === impl Seen ===
+
+impl Seen<'_> {
+    /// What the change means for a watcher, and in which state the object is shown.
+    fn event(&self, selection: &Selection) -> Option<(Event, bool)> {
+        let matched = |entry: &Option<Cow<'_, Arc<Entry>>>| entry.as_ref().is_some_and(|e| selection.matches(e));
+        match (matched(&self.before), matched(&self.after)) {
+            (false, false) => None,
+            (false, true) => Some((Event::Added, true)),
+            (true, true) => Some((Event::Modified, true)),
+            // Gone, or no longer meant: then the object may still be there, but not for this watcher.
+            (true, false) => Some((Event::Deleted, self.after.is_none())),
+        }
+    }
+
+    /// Whether the object lies in the store as it is shown: then all watchers of that form see the same bytes.
+    fn is_stored_so(&self) -> bool {
+        matches!(self.after.as_ref().or(self.before.as_ref()), Some(Cow::Borrowed(_)))
+    }
+
+    /// The object that is shown. What is gone, or no longer meant, carries the revision of the change.
+    fn object(&self, shared: bool) -> Bytes {
+        match (&self.after, &self.before) {
+            (Some(after), _) if shared => after.served.clone(),
+            (_, Some(Cow::Borrowed(_))) if shared => {
+                self.change.object().map(|entry| entry.served.clone()).unwrap_or_default()
+            }
+            (_, Some(before)) => restamp(&before.served, self.change.revision),
+            _ => Bytes::new(),
+        }
     }
 }
 
@@ -170,12 +234,15 @@ impl Watching {
             tokio::select! {
                 biased;
                 batch = self.watch.next() => match batch {
-                    Ok(batch) => {
-                        let frames = self.frames(&batch.changes);
-                        if !frames.is_empty() {
-                            return Some(frames);
+                    Ok(batch) => match self.frames(&batch.changes).await {
+                        Ok(frames) if frames.is_empty() => {}
+                        Ok(frames) => return Some(frames),
+                        // What cannot be shown cannot be left out either.
+                        Err(status) => {
+                            self.over = true;
+                            return Some(error(&status));
                         }
-                    }
+                    },
                     Err(WatchEnd::Lagged) => {
                         self.over = true;
                         return Some(error(&Status::expired("too old resource version: the watch fell behind; list again")));
@@ -210,12 +277,12 @@ impl Watching {
         piece.freeze()
     }
 
-    fn frames(&mut self, changes: &[Arc<Change>]) -> Bytes {
+    async fn frames(&mut self, changes: &[Arc<Change>]) -> Result<Bytes, Status> {
         let mut first = Bytes::new();
         let mut together = BytesMut::new();
-        for change in changes {
-            let Some((event, shared)) = event(&self.selection, change) else { continue };
-            let frame = self.change(event, shared, change);
+        for seen in seen(&self.core, &self.selection, changes).await? {
+            let Some((event, shared)) = seen.event(&self.selection) else { continue };
+            let frame = self.change(event, shared, &seen);
             // A single frame is sent as the shared bytes it is.
             if first.is_empty() && together.is_empty() {
                 first = frame;
@@ -224,27 +291,23 @@ impl Watching {
             together.put_slice(&std::mem::take(&mut first));
             together.put_slice(&frame);
         }
-        if together.is_empty() { first } else { together.freeze() }
+        Ok(if together.is_empty() { first } else { together.freeze() })
     }
 
-    fn change(&mut self, event: Event, shared: bool, change: &Change) -> Bytes {
+    fn change(&mut self, event: Event, shared: bool, seen: &Seen<'_>) -> Bytes {
         let columns = std::mem::take(&mut self.columns);
-        if !shared {
-            let Some(before) = &change.before else { return Bytes::new() };
-            return self.frame(event, &restamp(&before.served, change.revision), columns);
-        }
-        let Some(entry) = change.object() else { return Bytes::new() };
-        match self.slot(event, change.revision).filter(|_| !(columns && self.form.shape == Shape::Table)) {
-            Some(slot) => change.frames.get_or_encode(slot, || self.frame(event, &entry.served, false)),
-            None => self.frame(event, &entry.served, columns),
+        let object = seen.object(shared);
+        let once = shared && seen.is_stored_so() && !(columns && self.form.shape == Shape::Table);
+        match self.slot(event).filter(|_| once) {
+            Some(slot) => seen.change.frames.get_or_encode(slot, || self.frame(event, &object, false)),
+            None => self.frame(event, &object, columns),
         }
     }
 
-    /// Where frames of this form are remembered. Tables hold ages, which differ little; forms that few ask for are not,
-    /// and none from before the kind was what it is now.
-    fn slot(&self, event: Event, revision: Revision) -> Option<usize> {
-        let route = &self.selection.route;
-        if route.stored.is_some() || route.custom.as_ref().is_some_and(|custom| revision < custom.since) {
+    /// Where frames of this form are remembered, of what lies in the store as it is shown. Tables hold ages, which differ
+    /// little; forms that few ask for are not.
+    fn slot(&self, event: Event) -> Option<usize> {
+        if !versions::is_as_served(&self.selection.route) {
             return None;
         }
         let form = match self.form.shape {

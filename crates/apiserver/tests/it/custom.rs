@@ -1,5 +1,6 @@
 //! Kinds that users define: served at once, like any other, until they go.
 
+mod conversion;
 mod ending;
 mod forms;
 mod names;

@@ -1,5 +1,7 @@
 //! Admission webhooks: real HTTPS servers that are asked, change and refuse.
 
+mod below;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -26,7 +28,7 @@ const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhoo
 type Answers = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
 
 /// A webhook in this process. It answers each request with the fields of `response` that its closure gives; null: never.
-struct Hook {
+pub struct Hook {
     port: u16,
     authority: String,
     asked: Arc<Mutex<Vec<Value>>>,
@@ -40,7 +42,7 @@ impl Drop for Hook {
 }
 
 impl Hook {
-    async fn start(world: &World, answers: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Hook {
+    pub async fn start(world: &World, answers: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Hook {
         let issued = world.authority.server_certificate(&["127.0.0.1".to_owned()]).unwrap();
         let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).collect::<Result<_, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
@@ -74,7 +76,7 @@ impl Hook {
     fn configuration(&self, kind: &str, name: &str, more: &Value) -> Value {
         let mut webhook = json!({
             "name": format!("{name}.example.org"),
-            "clientConfig": {"url": format!("https://127.0.0.1:{}/hook", self.port), "caBundle": self.authority},
+            "clientConfig": self.client(),
             "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
             "admissionReviewVersions": ["v1"], "sideEffects": "None",
         });
@@ -90,12 +92,18 @@ impl Hook {
         world.root().post(VALIDATING, &configuration).await.expect(201);
     }
 
-    async fn changes(&self, world: &World, name: &str, more: &Value) {
+    pub async fn changes(&self, world: &World, name: &str, more: &Value) {
         let configuration = self.configuration("MutatingWebhookConfiguration", name, more);
         world.root().post(MUTATING, &configuration).await.expect(201);
     }
 
-    fn asked(&self) -> Vec<Value> {
+    /// How it is reached.
+    pub fn client(&self) -> Value {
+        json!({"url": format!("https://127.0.0.1:{}/hook", self.port), "caBundle": self.authority})
+    }
+
+    /// What it was asked since the last time.
+    pub fn asked(&self) -> Vec<Value> {
         std::mem::take(&mut *self.asked.lock())
     }
 }
@@ -113,7 +121,7 @@ async fn answer(
     }
     response["uid"] = review["request"]["uid"].clone();
     seen.lock().push(review["request"].clone());
-    let answer = json!({"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response});
+    let answer = json!({"kind": review["kind"], "apiVersion": review["apiVersion"], "response": response});
     Ok(Response::new(Full::new(answer.to_string().into())))
 }
 
@@ -121,7 +129,7 @@ fn allowed() -> Value {
     json!({"allowed": true})
 }
 
-fn patched(patch: &Value) -> Value {
+pub fn patched(patch: &Value) -> Value {
     json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())})
 }
 

@@ -10,6 +10,7 @@ use crate::admission::chain::Review;
 use crate::admission::expression::request;
 use crate::admission::matching::Match;
 use crate::calls::CallError;
+use crate::extension;
 use crate::versions;
 
 /// What a webhook answered.
@@ -28,12 +29,12 @@ pub(super) async fn mutate(
     object: &Value,
     round: usize,
 ) -> Result<Option<Value>, Status> {
-    let mut shown = shown(review, ask, object);
+    let mut shown = shown(review, ask, object).await?;
     let Some(verdict) = consult(review, hook, ask, Some(&shown)).await? else { return Ok(None) };
     let patched = match verdict.patch() {
         Ok(None) => None,
         Ok(Some(bytes)) => match patch::json(&mut shown, &bytes) {
-            Ok(()) => Some(named(&review.route.kind, shown)),
+            Ok(()) => Some(own(review, ask, shown).await?),
             Err(status) => return Err(failure(hook, &status.message)),
         },
         Err(why) => return missed(review, hook, &why).map(|()| None),
@@ -57,32 +58,51 @@ pub(super) async fn validate(
     ask: &Match,
     object: Option<&Value>,
 ) -> Result<(), Status> {
-    let shown = object.map(|object| shown(review, ask, object));
+    let shown = match object {
+        Some(object) => Some(shown(review, ask, object).await?),
+        None => None,
+    };
     consult(review, hook, ask, shown.as_ref()).await.map(drop)
 }
 
 /// The object in the version that the webhook knows.
-fn shown(review: &Review<'_>, ask: &Match, object: &Value) -> Value {
+async fn shown(review: &Review<'_>, ask: &Match, object: &Value) -> Result<Value, Status> {
     match &ask.other {
-        Some(other) if review.subresource.is_empty() => named(other, object.clone()),
-        _ => object.clone(),
+        Some(other) if !review.is_about_another_kind() => {
+            converted(review, &review.route.kind, other, object.clone()).await
+        }
+        _ => Ok(object.clone()),
+    }
+}
+
+/// What a webhook made of an object, in the version that the request names.
+async fn own(review: &Review<'_>, ask: &Match, mut object: Value) -> Result<Value, Status> {
+    if review.is_about_another_kind() {
+        return Ok(object);
+    }
+    // It is the webhook's no more than the request's to say what is an object of which version.
+    let kind = &review.route.kind;
+    object["apiVersion"] = ask.other.as_ref().unwrap_or(kind).api_version().into();
+    match &ask.other {
+        Some(other) => converted(review, other, kind, object).await,
+        None => Ok(object),
     }
 }
 
 /// An object of one version in another.
 pub(in crate::admission) async fn converted(
-    _: &Review<'_>,
+    review: &Review<'_>,
     from: &Kind,
     to: &Kind,
     object: Value,
 ) -> Result<Value, Status> {
-    Ok(naru_api::convert::convert(from, to, object))
-}
-
-/// An object under another version's name.
-fn named(kind: &Kind, mut object: Value) -> Value {
-    object["apiVersion"] = kind.api_version().into();
-    object
+    match &review.route.custom {
+        None => Ok(naru_api::convert::convert(from, to, object)),
+        Some(custom) => {
+            let converted = extension::convert::convert(review.core, custom, to, vec![object]).await?;
+            Ok(converted.into_iter().next().unwrap_or_default())
+        }
+    }
 }
 
 /// Asks, and passes a refusal on; nothing where the webhook could not be asked and may be passed over.
@@ -101,10 +121,10 @@ async fn consult(
     let mut question = request(review, asked, object);
     question["uid"] = uid.as_str().into();
     question["object"] = object.cloned().unwrap_or_default();
-    question["oldObject"] = review.old.map_or(Value::Null, |old| {
-        let old = versions::to_served(review.route, old.clone());
-        shown(review, ask, &old)
-    });
+    question["oldObject"] = match review.old {
+        Some(old) => shown(review, ask, &versions::shown(review.route, old)).await?,
+        None => Value::Null,
+    };
     let body = json!({"kind": "AdmissionReview", "apiVersion": hook.version, "request": question});
     let answer = review.core.caller.post(review.snapshot, &hook.client, &body, hook.patience).await;
     let read = answer.map_err(|error| unasked(&error)).and_then(|answer| read(answer, hook.version, &uid));

@@ -147,18 +147,19 @@ async fn who_uses_a_deprecated_version_is_told() {
 }
 
 #[tokio::test]
-async fn what_only_a_webhook_could_convert_is_refused() {
+async fn what_goes_is_shown_by_the_present_definition() {
     let world = World::start().await;
     let root = world.root();
-    let mut both = definition();
-    both["spec"]["versions"] = versions("v1");
-    both["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"],
-        "clientConfig": {"url": "https://nobody.example.com/convert"}}});
-    root.post(DEFINITIONS, &both).await.expect(201);
+    root.post(DEFINITIONS, &definition()).await.expect(201);
     root.post(WIDGETS, &widget("a", "red")).await.expect(201);
-    root.get(&format!("{WIDGETS}/a")).await.expect(200);
-    for refused in [root.get(NEWER).await, root.get(&format!("{NEWER}/a")).await] {
-        let why = refused.refused(500);
-        assert!(why.contains("widgets are stored as example.com/v1") && why.contains("webhook"), "{why}");
-    }
+    let at = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/copies/default";
+    root.patch(PATH, "json-patch", &json!([{"op": "add", "path": at, "value": 7}])).await.expect(200);
+    let version = root.get(WIDGETS).await.expect(200)["metadata"]["resourceVersion"].clone();
+    let watch = format!("{WIDGETS}?watch=1&resourceVersion={}", version.as_str().expect("a version"));
+    let mut events = Events::open(&root, &watch).await;
+    root.delete(&format!("{WIDGETS}/a")).await.expect(200);
+    let event = events.next().await.expect("an event");
+    assert_eq!((&event["type"], &event["object"]["spec"]["copies"]), (&json!("DELETED"), &json!(7)));
+    let revision = |of: &Value| of.as_str().and_then(|r| r.parse::<u64>().ok()).expect("a revision");
+    assert!(revision(&event["object"]["metadata"]["resourceVersion"]) > revision(&version));
 }
