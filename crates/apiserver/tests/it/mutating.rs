@@ -220,6 +220,43 @@ async fn policies_whose_expressions_mean_nothing_are_refused() {
     );
 }
 
+#[tokio::test]
+async fn subresources_are_changed_too() {
+    let world = World::start().await;
+    let root = world.root();
+    let cap = apply("Object{spec: Object.spec{replicas: 3}}");
+    let rule = json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments/scale"]});
+    let more = json!({"matchConstraints": {"resourceRules": [rule]},
+        "matchConditions": [{"name": "many", "expression": "object.kind == 'Scale' && object.spec.replicas > 3"}]});
+    bound(&root, "cap", "deployments", &[cap], more).await;
+    root.post(DEPLOYMENTS, &deployment("web", 5)).await.expect(201);
+    let scale = format!("{DEPLOYMENTS}/web/scale");
+    let scaled = root.patch(&scale, "merge-patch", &json!({"spec": {"replicas": 9}})).await.expect(200);
+    assert_eq!(scaled["spec"]["replicas"], 3);
+    assert_eq!(root.get(&format!("{DEPLOYMENTS}/web")).await.expect(200)["spec"]["replicas"], 3);
+}
+
+#[tokio::test]
+async fn parameters_of_kinds_that_users_define_have_the_version_that_is_named() {
+    let world = World::start().await;
+    let root = world.root();
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "word": {"type": "string"}}}}}});
+    let version =
+        |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": schema});
+    let spec = json!({"group": "example.com", "scope": "Namespaced", "versions": [version("v1", true), version("v2", false)],
+        "names": {"plural": "words", "singular": "word", "kind": "Word", "listKind": "WordList"}});
+    let definition = json!({"metadata": {"name": "words.example.com"}, "spec": spec});
+    root.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await.expect(201);
+    let word = json!({"metadata": {"name": "params"}, "spec": {"word": "hello"}});
+    root.post("/apis/example.com/v1/namespaces/default/words", &word).await.expect(201);
+    let says = apply("Object{data: Object.data{said: params.spec.word + ' ' + params.apiVersion}}");
+    let kind = json!({"paramKind": {"apiVersion": "example.com/v2", "kind": "Word"}});
+    bound(&root, "says", "configmaps", &[says], kind).await;
+    let made = root.post(MAPS, &config_map("a", &[])).await.expect(201);
+    assert_eq!(made["data"], json!({"said": "hello example.com/v2"}));
+}
+
 fn judging(name: &str, spec: Value) -> Value {
     let rule = json!({"apiGroups": ["", "apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]});
     let mut whole = json!({"matchConstraints": {"resourceRules": [rule]}});

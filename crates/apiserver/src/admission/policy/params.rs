@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::read::Binding;
 use crate::admission::chain::Review;
 use crate::object;
+use crate::versions;
 
 /// The parameters of one binding, or why there are none.
 pub(super) type Params = Result<Vec<Option<Value>>, String>;
@@ -55,7 +56,9 @@ pub(super) async fn of(review: &Review<'_>, kind: Option<&(String, String)>, bin
         }
     };
     if !entries.is_empty() {
-        return Ok(entries.iter().map(|entry| Some(object::parse(&entry.served))).collect());
+        let brought = versions::bring(review.core, &route, entries).await;
+        let brought = brought.map_err(|status| format!("failed to configure binding: {}", status.message))?;
+        return Ok(brought.iter().map(|entry| Some(object::parse(&entry.served))).collect());
     }
     match binding.params["parameterNotFoundAction"].as_str() {
         Some("Deny") | None => {
