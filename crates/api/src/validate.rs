@@ -61,6 +61,16 @@ pub fn status(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// What is wrong with a decision about a certificate request.
+pub fn approval(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    metadata::update(old, new, &mut errors);
+    walk::status(&kind.schema(), &Spot::root(new), &mut errors);
+    rules::certificate_status(&Spot::root(new), old, &mut errors);
+    rules::certificate_changes(old, new, rules::Through::Approval, &mut errors);
+    errors
+}
+
 /// The rules that hold for an object at any time. What `old` broke before, an object of a kind that was added at run time
 /// may go on breaking.
 fn whole(kind: &Kind, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {

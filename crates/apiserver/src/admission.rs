@@ -25,6 +25,7 @@ use naru_api::{Kind, Status};
 use naru_store::{Key, Snapshot};
 use serde_json::Value;
 
+use crate::authentication::secret;
 use crate::state::Core;
 
 /// What a write takes and gives back besides the object itself.
@@ -50,6 +51,7 @@ pub(crate) fn create(core: &Core, snapshot: &Snapshot, kind: &Kind, object: &mut
             Ok(Effects::default())
         }
         "namespaces" => namespace::admit(core, object),
+        "secrets" => secret::fill(core, snapshot, object).map(|()| Effects::default()),
         _ => Ok(Effects::default()),
     }
 }
@@ -67,6 +69,7 @@ pub(crate) fn update(
 ) -> Result<Effects, Status> {
     match kind.collection() {
         "services" => service::admit(&core.settings, snapshot, kind, Some(old), object),
+        "secrets" => secret::fill(core, snapshot, object).map(|()| Effects::default()),
         _ => Ok(Effects::default()),
     }
 }

@@ -1,12 +1,16 @@
-//! Who is asking? A client certificate, a service-account token, a join token, the unix socket's peer, or nobody.
+//! Who is asking? A client certificate, a service-account token, a token of an issuer that the operator trusts, a join
+//! token, the unix socket's peer, or nobody.
 //!
 //! A credential that is there but wrong is refused, never taken for nobody. Nobody may ask for the server's health
-//! and version only.
+//! and version only, unless the operator says otherwise.
 
 pub(crate) mod bootstrap;
+pub(crate) mod config;
 pub(crate) mod forgotten;
 pub(crate) mod impersonation;
 pub(crate) mod member;
+pub(crate) mod oidc;
+pub(crate) mod secret;
 pub(crate) mod token;
 
 use std::net::IpAddr;
@@ -18,8 +22,9 @@ use jiff::Timestamp;
 use naru_api::status::Status;
 use naru_identity::BootstrapToken;
 
+use self::config::Anonymous;
 use crate::state::Core;
-use crate::user::User;
+use crate::user::{UNAUTHENTICATED, User};
 
 /// What is known of the other side of a connection.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +45,7 @@ pub(crate) struct Peer {
 ///
 /// # Errors
 /// 401 for a credential that does not hold.
-pub(crate) fn authenticate(core: &Core, peer: &Peer, headers: &HeaderMap) -> Result<Arc<User>, Status> {
+pub(crate) async fn authenticate(core: &Core, peer: &Peer, headers: &HeaderMap) -> Result<Arc<User>, Status> {
     Ok(if let Some(user) = &peer.user {
         if let Some(key) = &peer.key {
             let snapshot = core.store.snapshot();
@@ -57,12 +62,35 @@ pub(crate) fn authenticate(core: &Core, peer: &Peer, headers: &HeaderMap) -> Res
         let (_, token) = bearer.ok_or_else(Status::unauthorized)?;
         match BootstrapToken::parse(token.trim()) {
             Some(token) => bootstrap::user(&core.store.snapshot(), &token, Timestamp::now())?,
-            None => core.authenticator.user(core, token.trim()).map_err(|refusal| {
-                tracing::debug!(error = %refusal, "a token was refused");
+            None => core.authenticator.user(core, token.trim()).await.map_err(|refusal| {
+                let cause = std::error::Error::source(&refusal).map(ToString::to_string).unwrap_or_default();
+                tracing::debug!(error = %refusal, cause, "a token was refused");
                 Status::unauthorized()
             })?,
         }
     } else {
         Arc::new(User::anonymous())
     })
+}
+
+/// Whether the user may ask for a path at all: nobody in particular may where the operator lets them.
+///
+/// # Errors
+/// 401 for nobody elsewhere.
+pub(crate) fn admit(core: &Core, user: &User, path: &str) -> Result<(), Status> {
+    if !user.groups.iter().any(|group| group == UNAUTHENTICATED) {
+        return Ok(());
+    }
+    match &core.authenticator.anonymous {
+        Anonymous::Paths(paths) if paths.is_empty() || paths.iter().any(|one| one == path) => Ok(()),
+        _ => Err(Status::unauthorized()),
+    }
+}
+
+/// Whether a path of the server's health and version is for everybody.
+pub(crate) fn is_open(core: &Core) -> bool {
+    match &core.authenticator.anonymous {
+        Anonymous::Health => true,
+        Anonymous::Never | Anonymous::Paths(_) => false,
+    }
 }

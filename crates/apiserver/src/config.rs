@@ -13,6 +13,8 @@ use naru_client::NodeDialer;
 use naru_identity::{Authority, Sealer, TokenSigner};
 use naru_store::Store;
 
+use crate::authentication::config::Authentication;
+
 /// Everything an API server works with.
 pub struct Config {
     /// Where objects are; opened with [`StoreCodec`](crate::StoreCodec) over the same [`Config::sealer`].
@@ -56,6 +58,8 @@ pub struct Settings {
     pub returning: SignedDuration,
     /// The name of the provisioner of the default storage class.
     pub provisioner: String,
+    /// Whom the server believes besides its own certificates and tokens.
+    pub authentication: Authentication,
 }
 
 /// What to listen on.
@@ -84,6 +88,7 @@ impl Default for Settings {
             restored: None,
             returning: SignedDuration::from_hours(1),
             provisioner: "naru.io/local".to_owned(),
+            authentication: Authentication::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use naru_api::{Reason, Status};
 use crate::admission::notes::Notes;
 use crate::aggregate::{self, Asked};
 use crate::authentication::bootstrap::BOOTSTRAPPERS;
-use crate::authentication::{Peer, authenticate, impersonation, member};
+use crate::authentication::{Peer, admit, authenticate, impersonation, is_open, member};
 use crate::authorization::{Attributes, nodes};
 use crate::backup;
 use crate::call::Call;
@@ -23,11 +23,12 @@ use crate::extension;
 use crate::passage::Passage;
 use crate::plain;
 use crate::resource;
+use crate::sealing;
 use crate::skew;
 use crate::state::Core;
 use crate::subresource;
 use crate::tunnel;
-use crate::user::{UNAUTHENTICATED, User};
+use crate::user::User;
 use crate::wire::body::RequestBody;
 use crate::wire::deadline;
 use crate::wire::negotiate::Accepted;
@@ -96,7 +97,7 @@ impl Incoming<'_> {
     async fn answer(self, body: RequestBody, upgrade: Option<OnUpgrade>) -> Result<Response<Payload>, Status> {
         let Self { core, path, .. } = self;
         let asked = self.attributes();
-        let user = identify(core, self.peer, self.parts, &asked, &path.version, self.passage)?;
+        let user = identify(core, self.peer, self.parts, &asked, &path.version, self.passage).await?;
         let judged = self.authorize(&user, &asked, upgrade.is_some());
         self.passage.judged(judged.is_ok(), || core.rbac.load().reason(&user, &asked));
         judged?;
@@ -275,12 +276,12 @@ async fn plain_path(
     let verb = parts.method.as_str().to_ascii_lowercase();
     let asked = Attributes { verb: &verb, path: Some(path), ..Attributes::default() };
     let why = |user: &User| core.rbac.load().reason(user, &asked);
-    if plain::is_public(path) {
+    if plain::is_public(path) && is_open(core) {
         let anybody = User::anonymous();
         passage.begin(peer, parts, &anybody, &asked, "");
         passage.judged(true, || why(&anybody));
     } else {
-        let user = identify(core, peer, parts, &asked, "", passage)?;
+        let user = identify(core, peer, parts, &asked, "", passage).await?;
         let allowed = core.rbac.load().allows(&user, &asked);
         passage.judged(allowed, || why(&user));
         if !allowed {
@@ -296,6 +297,9 @@ async fn plain_path(
         if path == backup::PATH {
             return backup::answer(core, &user, &parts.method);
         }
+        if path == sealing::PATH {
+            return sealing::answer(core, &user, &parts.method, query);
+        }
         if path == dataplanes::PATH {
             return dataplanes::answer(core, &parts.method, query).await;
         }
@@ -308,7 +312,7 @@ async fn plain_path(
 }
 
 /// As whom a request is sent. Nobody in particular sends none here.
-fn identify(
+async fn identify(
     core: &Arc<Core>,
     peer: &Peer,
     parts: &Parts,
@@ -317,13 +321,12 @@ fn identify(
     passage: &Passage,
 ) -> Result<Arc<User>, Status> {
     let proved = authenticate(core, peer, &parts.headers)
+        .await
         .inspect_err(|status| passage.turned_away(peer, parts, asked, version, status))?;
     passage.begin(peer, parts, &proved, asked, version);
     let user = impersonation::apply(core, proved.clone(), &parts.headers)?;
     passage.acts_as(&proved, &user);
-    if user.groups.iter().any(|group| group == UNAUTHENTICATED) {
-        return Err(Status::unauthorized());
-    }
+    admit(core, &user, parts.uri.path())?;
     Ok(user)
 }
 

@@ -66,9 +66,21 @@ impl Codec for StoreCodec {
     }
 
     fn close(&self, key: &Key, served: &Bytes) -> Result<Bytes, CodecError> {
-        let plain = unstamp(served).ok_or_else(|| CodecError::new("it is not a served object (no revision)"))?;
-        seal(&self.sealer, key, plain).map_err(|e| CodecError::caused("it cannot be sealed", e))
+        close(&self.sealer, key, served)
     }
+}
+
+/// Collections whose values are sealed: Secrets, and the source text of Compose projects, which holds passwords as often as
+/// not.
+pub(crate) const SEALED: [&str; 2] = ["secrets", "projects.naru.io"];
+
+/// What is stored of an object that is served so, sealed by the newest key.
+///
+/// # Errors
+/// When it cannot be sealed, or is not served so.
+pub(crate) fn close(sealer: &Sealer, key: &Key, served: &Bytes) -> Result<Bytes, CodecError> {
+    let plain = unstamp(served).ok_or_else(|| CodecError::new("it is not a served object (no revision)"))?;
+    seal(sealer, key, plain).map_err(|e| CodecError::caused("it cannot be sealed", e))
 }
 
 /// The same object with another revision.
@@ -109,8 +121,7 @@ pub(crate) fn encode(sealer: &Sealer, key: &Key, object: &Value) -> Result<Bytes
 
 /// What is stored of an object's bytes.
 fn seal(sealer: &Sealer, key: &Key, plain: Vec<u8>) -> Result<Bytes, naru_identity::SealError> {
-    // Secrets, and the source text of Compose projects, which holds passwords as often as not.
-    if matches!(key.collection(), "secrets" | "projects.naru.io") {
+    if SEALED.contains(&key.collection()) {
         return sealer.seal(key.as_str(), &plain).map(Bytes::from);
     }
     Ok(plain.into())

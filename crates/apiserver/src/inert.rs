@@ -6,19 +6,12 @@ use naru_store::{Prefix, Snapshot};
 use serde_json::Value;
 
 use crate::routes::Route;
-use crate::subresource::approval::SIGNER;
+use crate::subresource::approval::{self, signers::Signer};
 
 /// What to say about a new object that has no effect.
 pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Option<String> {
     let missing = match &*route.collection {
-        "certificatesigningrequests.certificates.k8s.io" if signed_by_cluster(object) => {
-            "this version signs only for kubernetes.io/kube-apiserver-client"
-        }
-        "certificatesigningrequests.certificates.k8s.io"
-            if meta::text(object, "spec.signerName") == SIGNER && object["spec"].get("expirationSeconds").is_some() =>
-        {
-            "its certificate will be valid for a year, whatever expirationSeconds says"
-        }
+        approval::COLLECTION if signed_by_nobody(object) => "no signer of the cluster has this name",
         "horizontalpodautoscalers.autoscaling" => "nothing is scaled by it: set the number of replicas (kubectl scale)",
         "flowschemas.flowcontrol.apiserver.k8s.io" | "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => {
             "no request waits for its sake in this version"
@@ -48,9 +41,9 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
     Some(format!("this {} is kept, but {missing}", route.kind.kind))
 }
 
-fn signed_by_cluster(request: &Value) -> bool {
+fn signed_by_nobody(request: &Value) -> bool {
     let signer = meta::text(request, "spec.signerName");
-    signer.starts_with("kubernetes.io/") && signer != SIGNER
+    signer.starts_with("kubernetes.io/") && Signer::of(signer).is_none()
 }
 
 #[cfg(test)]

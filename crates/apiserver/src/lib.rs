@@ -44,6 +44,7 @@ mod plain;
 mod represent;
 mod resource;
 mod routes;
+mod sealing;
 mod server;
 mod serving;
 mod skew;
@@ -59,6 +60,7 @@ mod write;
 
 pub use apply::{Action, ApplyOptions, Change, LAST_APPLIED, Prune};
 pub use audit::{AuditError, AuditLog, AuditSettings};
+pub use authentication::config::{Authentication, AuthenticationError, OidcFlags};
 pub use backup::BackupSource;
 pub use components::{Components, Queue};
 pub use config::{Config, Listeners, Settings, StartError};

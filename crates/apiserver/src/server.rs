@@ -17,6 +17,7 @@ use crate::components::Components;
 use crate::config::{Config, Listeners, StartError};
 use crate::extension;
 use crate::listen::Bound;
+use crate::sealing;
 use crate::state::Core;
 use crate::transport::InProcess;
 use crate::tunnel::Presence;
@@ -46,9 +47,11 @@ impl ApiServer {
         bootstrap::ensure(&core).await.map_err(StartError::Bootstrap)?;
         let ended = CancellationToken::new();
         authorization::follow(&core, &ended);
+        authorization::write_back(&core, &ended).await;
         extension::start(&core, &ended);
         aggregate::start(&core, &ended);
         keep_own_service(&core, &ended);
+        sealing::keep(&core, &ended);
         quota::keep(&core, &ended);
         Ok(ApiServer { core, _followers: Arc::new(ended.drop_guard()) })
     }

@@ -8,6 +8,8 @@ mod project;
 pub(crate) mod scale;
 mod token;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::{Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use naru_api::{FieldValidation, Status, Subresource, decode, meta};
@@ -88,14 +90,13 @@ fn readable(subresource: Subresource) -> bool {
 /// Subresources that take one narrow thing out of the whole object that is sent.
 async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) -> Result<Response<Payload>, Status> {
     let options = WriteOptions::of(call)?;
+    let signed = AtomicBool::new(false);
     let take = |old: &Value, given: &Value| {
         let mut new = old.clone();
         match subresource {
             Subresource::Finalize => new["spec"]["finalizers"] = given["spec"]["finalizers"].clone(),
             Subresource::Approval => {
-                approval::allowed(call, old)?;
-                new["status"]["conditions"] = given["status"]["conditions"].clone();
-                approval::sign(&call.core.authority, &mut new);
+                signed.store(approval::decide(call, old, given, &mut new)?, Ordering::Relaxed);
             }
             _ => resize(&mut new, given),
         }
@@ -136,6 +137,9 @@ async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) ->
         };
         update(call.core, call.user, call.route, call.place(), Part::Trusted, &change, options).await?
     };
+    if signed.load(Ordering::Relaxed) && !options.dry_run {
+        approval::settle(call.core, &written).await?;
+    }
     written_response(call, StatusCode::OK, &written, &[]).await
 }
 

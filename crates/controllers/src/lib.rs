@@ -9,6 +9,7 @@
 
 mod affinity;
 mod catalog;
+mod certificates;
 mod cluster;
 mod cronjob;
 mod daemonset;
@@ -37,6 +38,7 @@ mod scheduling;
 mod start;
 mod statefulset;
 mod storage;
+mod token_secrets;
 pub mod views;
 
 pub use cluster::{ApplyError, Clock, Cluster};

@@ -27,6 +27,7 @@ pub(crate) const SERVICES: Resource = resource("", "v1", "Service", "services", 
 pub(crate) const ENDPOINTS: Resource = resource("", "v1", "Endpoints", "endpoints", true);
 pub(crate) const EVENTS: Resource = resource("", "v1", "Event", "events", true);
 pub(crate) const CONFIG_MAPS: Resource = resource("", "v1", "ConfigMap", "configmaps", true);
+pub(crate) const SECRETS: Resource = resource("", "v1", "Secret", "secrets", true);
 pub(crate) const SERVICE_ACCOUNTS: Resource = resource("", "v1", "ServiceAccount", "serviceaccounts", true);
 pub(crate) const REPLICATION_CONTROLLERS: Resource =
     resource("", "v1", "ReplicationController", "replicationcontrollers", true);
@@ -44,3 +45,5 @@ pub(crate) const BUDGETS: Resource = resource("policy", "v1", "PodDisruptionBudg
 pub(crate) const NETWORKS: Resource = resource("naru.io", "v1", "Network", "networks", false);
 pub(crate) const LEASES: Resource = resource("coordination.k8s.io", "v1", "Lease", "leases", true);
 pub(crate) const STORAGE_CLASSES: Resource = resource("storage.k8s.io", "v1", "StorageClass", "storageclasses", false);
+pub(crate) const CERTIFICATE_REQUESTS: Resource =
+    resource("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", false);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
+use crate::certificates::RequestCleaner;
 use crate::cluster::{Clock, Cluster};
 use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
@@ -31,6 +32,7 @@ use crate::replicaset::{Flavour, ReplicaSets};
 use crate::scheduling::Scheduling;
 use crate::statefulset::StatefulSets;
 use crate::storage::{Claims, Volumes};
+use crate::token_secrets::TokenSecrets;
 
 /// How controllers are set up.
 #[derive(Clone)]
@@ -131,6 +133,8 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(Claims { cluster: cluster.clone(), folder: options.volumes.into() }),
         set.start(Volumes { cluster: cluster.clone() }),
         set.start(EventExpiry { cluster: cluster.clone(), keep: signed(options.keep_events) }),
+        set.start(RequestCleaner { cluster: cluster.clone() }),
+        set.start(TokenSecrets::start(cluster.clone(), &client)),
         set.start(PodCollector { cluster: cluster.clone(), finished: options.finished_pods }),
     ];
     Controllers { running, cluster }

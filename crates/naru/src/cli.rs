@@ -8,7 +8,9 @@ mod etcd;
 mod eviction;
 mod image;
 mod machine;
+mod oidc;
 mod options;
+mod secrets;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -22,7 +24,9 @@ pub(crate) use compose::*;
 pub(crate) use etcd::*;
 pub(crate) use image::*;
 pub(crate) use machine::*;
+pub(crate) use oidc::*;
 pub(crate) use options::*;
+pub(crate) use secrets::*;
 pub(crate) use upgrade::*;
 
 /// Containers from one Compose file to a cluster.
@@ -93,6 +97,9 @@ pub(crate) enum Command {
     /// Backups of the cluster's state, and a server out of one
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// The keys that seal secrets and sign tokens
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// How the cluster is doing: nodes, versions, certificates, what is wrong and what to do
     Status(StatusOptions),
     /// Write a kubeconfig file for kubectl and others

@@ -15,6 +15,7 @@ mod image;
 mod install;
 mod kubeconfig;
 mod output;
+mod secrets;
 mod server;
 mod upgrade;
 mod worker;
@@ -88,6 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Leave(options) => cluster::leave(&place, &options).await,
             Command::Node(command) => cluster::node(&place, command).await,
             Command::Backup(command) => backup::run(&place, command).await,
+            Command::Secrets(command) => secrets::run(&place, command).await,
             Command::Status(options) => cluster::status(&place, &options).await,
             Command::Compose(command) => compose::run(place, cli.project, command).await,
             Command::Image(command) => image::run(place, command).await,

@@ -4,6 +4,7 @@
 //! Ending is the other way round, and stops no container: pods have supervisors of their own, and the next server
 //! finds them.
 
+mod authentication;
 mod backup;
 mod components;
 mod dialer;
@@ -89,6 +90,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         pod_network: options.pod_network,
         node_loss_toleration: options.pod_eviction,
         node_certificate: options.node_certificate,
+        authentication: authentication::read(&options.oidc)?,
         restored: noted.restored.map(|restored| (restored.taken, restored.at)),
         returning: noted.restored.map_or(jiff::SignedDuration::ZERO, |restored| {
             jiff::SignedDuration::from_secs(i64::try_from(restored.returning).unwrap_or(i64::MAX))

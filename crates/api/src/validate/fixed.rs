@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use super::error::FieldError;
+use super::rules;
+use super::spot::Spot;
 use crate::kind::Kind;
 use crate::meta;
 
@@ -46,6 +48,10 @@ pub(super) fn changes(kind: &Kind, old: &Value, new: &Value, errors: &mut Vec<Fi
 
 /// What is wrong with a change of the state.
 pub(super) fn status(kind: &Kind, old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
+    if kind.is("certificates.k8s.io", "CertificateSigningRequest") {
+        rules::certificate_status(&Spot::root(new), old, errors);
+        rules::certificate_changes(old, new, rules::Through::Status, errors);
+    }
     if kind.is("resource.k8s.io", "ResourceClaim") {
         let path = "status.allocation";
         if !meta::at(old, path).is_null() && !meta::at(new, path).is_null() {

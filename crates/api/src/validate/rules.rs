@@ -2,6 +2,7 @@
 
 mod access;
 mod autoscaling;
+mod certificate;
 mod check;
 mod config;
 mod container;
@@ -83,7 +84,9 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("authentication.v1.TokenRequestSpec", access::token_request),
     ("authorization.v1.SubjectAccessReviewSpec", access::review),
     ("authorization.v1.SelfSubjectAccessReviewSpec", access::self_review),
-    ("certificates.v1.CertificateSigningRequestSpec", access::signing_request),
+    ("authorization.v1.FieldSelectorAttributes", access::selector),
+    ("authorization.v1.LabelSelectorAttributes", access::selector),
+    ("certificates.v1.CertificateSigningRequestSpec", certificate::spec),
     ("autoscaling.v2.HorizontalPodAutoscalerSpec", autoscaling::autoscaler),
     ("autoscaling.v2.CrossVersionObjectReference", autoscaling::reference),
     ("autoscaling.v2.MetricSpec", autoscaling::metric),
@@ -154,6 +157,7 @@ pub(super) fn kind(kind: &Kind, root: &Spot<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
+pub(super) use certificate::{Through, changes as certificate_changes, status as certificate_status};
 pub(super) use config::newer_event;
 
 /// The rules of a state that is written apart.

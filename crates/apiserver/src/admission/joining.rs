@@ -2,28 +2,32 @@
 //! renew their own.
 //!
 //! With a machine's first certificate its Node comes into being, in the same transaction: that is how a name is taken,
-//! and two machines that want the same one meet there. Anyone else's request for such a certificate stays pending.
+//! and two machines that want the same one meet there. Whoever else has Kubernetes' right to a node's certificate
+//! (`certificatesigningrequests/nodeclient`, `/selfnodeclient`) gets it for a name that is free; everything else is for a
+//! person to decide about.
 
 use jiff::Timestamp;
 use naru_api::{Kind, Status, meta};
-use naru_identity::{Subject, key_hash_of_request};
+use naru_identity::Subject;
 use naru_store::{Key, Prefix, Revision, Snapshot};
 use serde_json::{Value, json};
 
 use super::Effects;
 use crate::authentication::bootstrap::{self, ONCE, WORKERS};
 use crate::authentication::member::{KEY, KEY_HASH, NODES, UNTIL, node_of};
+use crate::authorization::Attributes;
 use crate::routes::Route;
 use crate::state::Core;
-use crate::subresource::approval;
+use crate::subresource::approval::{self, COLLECTION, signers::Signer};
 use crate::user::User;
 use crate::verbs::WriteOptions;
+use crate::verbs::create::create;
 use crate::verbs::update::{Part, update};
+use crate::write::unavailable;
 use crate::{encode, object};
 
 /// The signer of nodes' certificates.
 pub(crate) const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-const COLLECTION: &str = "certificatesigningrequests.certificates.k8s.io";
 
 /// Whoever may have a node's certificate.
 enum Requester<'a> {
@@ -46,8 +50,8 @@ fn requester<'a>(user: &'a User, collection: &str, request: &Value) -> Option<Re
 /// The node that a request is for, and the hash of its key.
 fn wish(kind: &Kind, request: &Value) -> Result<(String, String, String), Status> {
     let refuse = |why: &str| Status::forbidden(kind, meta::name(request), why);
-    let (pem, subject) = approval::read(request)
-        .ok_or_else(|| refuse("spec.request is not a PEM certificate request with a common name"))?;
+    let (pem, read) = approval::read(request).map_err(|why| refuse(&format!("spec.request: {why}")))?;
+    let subject = &read.subject;
     let node = subject.user.strip_prefix("system:node:").unwrap_or_default().to_owned();
     if !is_name(&node) || subject.groups != [NODES] {
         return Err(refuse(&format!(
@@ -56,11 +60,11 @@ fn wish(kind: &Kind, request: &Value) -> Result<(String, String, String), Status
             subject.user, subject.groups
         )));
     }
-    if !approval::usages_are_a_clients(request) {
+    let usages = approval::usages(request);
+    if Signer::ApiClient.judge(&read, &usages).is_err() {
         return Err(refuse("expected the usage \"client auth\", and at most digital signature and key encipherment"));
     }
-    let hash = key_hash_of_request(&pem).ok_or_else(|| refuse("spec.request holds no readable key"))?;
-    Ok((node, hash, pem))
+    Ok((node, read.key_hash(), pem))
 }
 
 /// A name that objects and DNS can have.
@@ -86,16 +90,9 @@ pub(crate) async fn announce(core: &Core, user: &User, route: &Route, request: &
     let present = user.extra.get(KEY).and_then(|keys| keys.first()).cloned();
     let keys: Vec<String> = std::iter::once(hash).chain(present).collect();
     let until = until(core, request);
-    let change = |node: &Value| {
-        let mut new = node.clone();
-        meta::set_annotation(&mut new, KEY_HASH, &keys.join(","));
-        meta::set_annotation(&mut new, UNTIL, &until);
-        meta::unset(&mut new, "resourceVersion");
-        Ok(new)
-    };
+    let change = |node: &Value| Ok(with_keys(node, &keys.join(","), &until));
     let nodes = core.route("", "v1", "nodes")?;
-    let server = User::new("system:apiserver", &[crate::user::MASTERS]);
-    update(core, &server, &nodes, ("", node), Part::Main, &change, WriteOptions::default()).await.map(drop)
+    update(core, &server(), &nodes, ("", node), Part::Main, &change, WriteOptions::default()).await.map(drop)
 }
 
 /// Signs a request that may be signed; gives what its write takes with it.
@@ -109,7 +106,9 @@ pub(crate) fn sign(
     kind: &Kind,
     request: &mut Value,
 ) -> Result<Effects, Status> {
-    let Some(requester) = requester(user, kind.collection(), request) else { return Ok(Effects::default()) };
+    let Some(requester) = requester(user, kind.collection(), request) else {
+        return Ok(granted(core, snapshot, user, kind, request));
+    };
     let (node, hash, pem) = wish(kind, request)?;
     let mut effects = Effects::default();
     if let Requester::Invited = requester {
@@ -118,20 +117,107 @@ pub(crate) fn sign(
     if is_time_to_sweep(core) {
         effects.release.extend(stale(snapshot, Timestamp::now()));
     }
-    let life = life(core, request);
-    let subject = Subject { user: format!("system:node:{node}"), groups: vec![NODES.to_owned()] };
-    let why = |error: naru_identity::IdentityError| {
-        Status::forbidden(kind, meta::name(request), &format!("the certificate cannot be signed: {error}"))
-    };
-    let certificate = core.authority.sign_request_for(&pem, &subject, life).map_err(why)?;
-    let now = meta::time(Timestamp::now());
+    let signed = signed(core, request, &node, &pem);
+    let certificate = signed.map_err(|why| {
+        Status::forbidden(kind, meta::name(request), &format!("the certificate cannot be signed: {why}"))
+    })?;
     let reason = if matches!(requester, Requester::Invited) { "JoinToken" } else { "Renewal" };
-    request["status"] = json!({
-        "conditions": [{"type": "Approved", "status": "True", "reason": reason,
-            "message": "signed in the write that asked for it", "lastUpdateTime": now, "lastTransitionTime": now}],
-        "certificate": approval::encoded(&certificate),
-    });
+    answer(request, &certificate, reason, "signed in the write that asked for it");
     Ok(effects)
+}
+
+fn signed(core: &Core, request: &Value, node: &str, pem: &str) -> Result<String, String> {
+    let subject = Subject { user: format!("system:node:{node}"), groups: vec![NODES.to_owned()] };
+    let signed = core.authority.sign_request_for(pem, &subject, life(core, request));
+    signed.map_err(|error| approval::told(&error))
+}
+
+fn answer(request: &mut Value, certificate: &str, reason: &str, message: &str) {
+    let now = meta::time(Timestamp::now());
+    request["status"] = json!({
+        "conditions": [{"type": "Approved", "status": "True", "reason": reason, "message": message,
+            "lastUpdateTime": now, "lastTransitionTime": now}],
+        "certificate": approval::encoded(certificate),
+    });
+}
+
+/// Signs a request of somebody who was not invited and is no node, but has the right to a node's certificate. What is not
+/// signed stays pending.
+fn granted(core: &Core, snapshot: &Snapshot, user: &User, kind: &Kind, request: &mut Value) -> Effects {
+    let wanted = kind.collection() == COLLECTION && meta::text(request, "spec.signerName") == SIGNER;
+    let Some((node, hash, pem)) = wish(kind, request).ok().filter(|_| wanted) else { return Effects::default() };
+    let judged = approval::read(request)
+        .is_ok_and(|(_, read)| Signer::NodeClient.judge(&read, &approval::usages(request)).is_ok());
+    let right = |subresource| Attributes {
+        verb: "create",
+        group: "certificates.k8s.io",
+        resource: "certificatesigningrequests",
+        subresource,
+        ..Attributes::default()
+    };
+    let rbac = core.rbac.load();
+    let itself = user.name == format!("system:node:{node}") && rbac.allows(user, &right("selfnodeclient"));
+    if !judged || !(itself || rbac.allows(user, &right("nodeclient"))) {
+        return Effects::default();
+    }
+    // A name that another machine has is not given away by a right that is held for all names.
+    let Ok(effects) = invited(core, snapshot, user, &node, &hash, &until(core, request)) else {
+        return Effects::default();
+    };
+    let Ok(certificate) = signed(core, request, &node, &pem) else { return Effects::default() };
+    let whose = if itself { "self kubelet" } else { "kubelet" };
+    let message = format!("Auto approving {whose} client certificate after SubjectAccessReview.");
+    answer(request, &certificate, "AutoApproved", &message);
+    effects
+}
+
+/// The certificate of a request that somebody approved.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn certificate(core: &Core, request: &Value) -> Result<String, String> {
+    let kind =
+        core.route("certificates.k8s.io", "v1", "certificatesigningrequests").map_err(|status| status.message)?;
+    let (node, _, pem) = wish(&kind.kind, request).map_err(|status| status.message)?;
+    signed(core, request, &node, &pem)
+}
+
+/// Makes the machine a member whose request was approved: its Node names the key from now on, beside the one that it
+/// named before. Whoever may approve gives away names.
+///
+/// # Errors
+/// When the Node cannot be written.
+pub(crate) async fn take_in(core: &Core, request: &Value) -> Result<(), Status> {
+    let kind = core.route("certificates.k8s.io", "v1", "certificatesigningrequests")?;
+    let (node, hash, _) = wish(&kind.kind, request)?;
+    let nodes = core.route("", "v1", "nodes")?;
+    let until = until(core, request);
+    if core.store.confirm().await.map_err(|error| unavailable(&error))?.get(&nodes.key("", &node)).is_none() {
+        let object = newcomer(&nodes.kind, &node, &hash, &until);
+        match create(core, &server(), &nodes, "", object, WriteOptions::default()).await {
+            Err(status) if status.is_already_exists() => {}
+            made => return made.map(drop),
+        }
+    }
+    let change = |node: &Value| {
+        let known = meta::annotation(node, KEY_HASH).unwrap_or_default();
+        let before = known.split(',').find(|known| !known.is_empty() && *known != hash);
+        let keys: Vec<&str> = std::iter::once(hash.as_str()).chain(before).collect();
+        Ok(with_keys(node, &keys.join(","), &until))
+    };
+    update(core, &server(), &nodes, ("", &node), Part::Main, &change, WriteOptions::default()).await.map(drop)
+}
+
+fn server() -> User {
+    User::new("system:apiserver", &[crate::user::MASTERS])
+}
+
+fn with_keys(node: &Value, keys: &str, until: &str) -> Value {
+    let mut new = node.clone();
+    meta::set_annotation(&mut new, KEY_HASH, keys);
+    meta::set_annotation(&mut new, UNTIL, until);
+    meta::unset(&mut new, "resourceVersion");
+    new
 }
 
 /// How long requests that were answered are kept for people to look at.
@@ -258,7 +344,7 @@ mod tests {
         assert!(is_stale(&request(SIGNER, old, signed()), now));
         assert!(!is_stale(&request(SIGNER, new, signed()), now));
         assert!(!is_stale(&request(SIGNER, old, json!({})), now));
-        assert!(!is_stale(&request(approval::SIGNER, old, signed()), now));
+        assert!(!is_stale(&request("kubernetes.io/kube-apiserver-client", old, signed()), now));
     }
 
     #[test]

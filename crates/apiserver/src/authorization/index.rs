@@ -18,7 +18,8 @@ pub(crate) const COLLECTIONS: [&str; 4] = [
     "clusterrolebindings.rbac.authorization.k8s.io",
 ];
 
-type Rules = Arc<[Rule]>;
+/// The rules of one role.
+pub(crate) type Rules = Arc<[Rule]>;
 
 /// The compiled index.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Rbac {
     cluster: BySubject,
     namespaces: HashMap<String, BySubject>,
     roles: HashMap<(String, String), Rules>,
+    /// Cluster roles that collect others and whose object holds other rules than those.
+    outdated: Vec<(String, Rules)>,
 }
 
 type BySubject = HashMap<Subject, Vec<Granted>>;
@@ -129,7 +132,14 @@ impl Follower {
     pub(crate) fn compile(&self) -> Rbac {
         let mut index = Rbac::default();
         for (key, role) in &self.roles {
-            index.roles.insert(key.clone(), self.effective(&key.1, role, key.0.is_empty()).into());
+            let rules: Rules = match role.aggregation.is_some() && key.0.is_empty() {
+                true => self.collected(&key.1, role).into(),
+                false => role.rules.clone().unwrap_or_default().into(),
+            };
+            if role.aggregation.is_some() && key.0.is_empty() && *rules != *role.rules.as_deref().unwrap_or_default() {
+                index.outdated.push((key.1.clone(), rules.clone()));
+            }
+            index.roles.insert(key.clone(), rules);
         }
         for ((namespace, name), binding) in &self.bindings {
             let home = if binding.role.kind == "ClusterRole" { "" } else { namespace.as_str() };
@@ -152,15 +162,19 @@ impl Follower {
         index
     }
 
-    /// A role's own rules and those of the cluster roles it aggregates, which may aggregate others in turn (whatever
-    /// extends `view` extends `edit`).
-    fn effective(&self, name: &str, role: &Role, cluster: bool) -> Vec<Rule> {
-        let mut rules = role.rules.clone().unwrap_or_default();
+    /// The rules of the cluster roles that a role aggregates, which may aggregate others in turn (whatever extends `view`
+    /// extends `edit`). What stands in the role itself is what was collected before, and counts for nothing.
+    fn collected(&self, name: &str, role: &Role) -> Vec<Rule> {
+        let mut rules: Vec<Rule> = Vec::new();
         let mut seen = BTreeSet::from([name]);
         let mut open = vec![role];
-        while let Some(role) = open.pop().filter(|_| cluster) {
+        while let Some(role) = open.pop() {
             for (name, other) in self.aggregated(role) {
                 if !seen.insert(name) {
+                    continue;
+                }
+                if other.aggregation.is_some() {
+                    open.push(other);
                     continue;
                 }
                 for rule in other.rules.iter().flatten() {
@@ -168,7 +182,6 @@ impl Follower {
                         rules.push(rule.clone());
                     }
                 }
-                open.push(other);
             }
         }
         rules
@@ -255,6 +268,11 @@ impl Rbac {
     ) -> impl Iterator<Item = &'s Granted> + use<'s> {
         let local = local.and_then(|local| local.get(subject));
         self.cluster.get(subject).into_iter().chain(local).flatten()
+    }
+
+    /// Cluster roles that collect others, whose object does not hold what they collect; and what that is.
+    pub(crate) fn outdated(&self) -> &[(String, Rules)] {
+        &self.outdated
     }
 
     /// The rules of a role; `namespace` is empty for cluster roles.
@@ -372,6 +390,32 @@ mod tests {
             ),
         ]);
         assert!(index.allows(&User::new("kim", &[]), &get("pods", "shop")));
+    }
+
+    #[test]
+    fn a_collecting_role_is_outdated_until_it_holds_what_it_collects() {
+        let mut follower = Follower::default();
+        let mut take = |name: &str, role: Value| {
+            follower.take(COLLECTIONS[2], "", name, Some(role.to_string().as_bytes()));
+            follower.compile().outdated().iter().map(|(name, rules)| (name.clone(), rules.len())).collect::<Vec<_>>()
+        };
+        let collecting = |label: &str, rules: Value| {
+            json!({"metadata": {"labels": {"to-edit": "true"}}, "rules": rules,
+                "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]}})
+        };
+        assert!(take("view", collecting("to-view", json!([]))).is_empty());
+        let pods = json!({"metadata": {"labels": {"to-view": "true"}}, "rules": reading("pods")});
+        assert_eq!(take("pods", pods), [("view".to_owned(), 1)]);
+        assert!(take("view", collecting("to-view", reading("pods"))).is_empty());
+        // What others wrote into it counts for nothing, and is taken out again.
+        assert_eq!(take("view", collecting("to-view", reading("secrets"))), [("view".to_owned(), 1)]);
+        let edit = take("edit", collecting("to-edit", json!([])));
+        assert!(edit.contains(&("edit".to_owned(), 1)), "through view: {edit:?}");
+        let index = follower.compile();
+        assert_eq!(
+            index.role("", "edit"),
+            Some(&serde_json::from_value::<Vec<Rule>>(reading("pods")).expect("rules")[..])
+        );
     }
 
     #[test]

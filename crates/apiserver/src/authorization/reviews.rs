@@ -1,10 +1,12 @@
 //! Questions about rights and identities that clients ask: the reviews. They are answered and forgotten.
 
 use http::{Response, StatusCode};
-use naru_api::{Status, meta};
+use naru_api::{Status, meta, validate};
 use serde_json::{Value, json};
 
+use super::nodes;
 use super::rules::{Attributes, Rule};
+use crate::authentication::member;
 use crate::call::Call;
 use crate::object::strings;
 use crate::user::User;
@@ -16,24 +18,33 @@ use crate::wire::respond;
 /// Answers a review.
 ///
 /// # Errors
-/// 400 for a review that asks nothing.
+/// 400 or 422 for a review that asks nothing.
 pub(crate) async fn answer(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
     let options = WriteOptions::of(call)?;
     let (mut review, warnings) = call.object(body, options).await?;
     create::place(call.route, call.namespace(), &mut review)?;
+    if call.route.kind.group == "authorization.k8s.io" {
+        let faults = validate::create(&call.route.kind, &review);
+        if !faults.is_empty() {
+            return Err(Status::invalid(&call.route.kind, "", faults));
+        }
+    }
     let status = match call.route.kind.kind.as_ref() {
         "SelfSubjectReview" => json!({ "userInfo": info(call.user) }),
         "SelfSubjectAccessReview" => access(call, call.user, &review["spec"])?,
-        "SubjectAccessReview" => access(call, &subject(&review["spec"])?, &review["spec"])?,
+        "SubjectAccessReview" => access(call, &subject(&review["spec"]), &review["spec"])?,
         "LocalSubjectAccessReview" => {
             let asked = meta::text(&review, "spec.resourceAttributes.namespace");
             if asked != call.namespace() {
                 return Err(Status::bad_request("spec.resourceAttributes.namespace must match metadata.namespace"));
             }
-            access(call, &subject(&review["spec"])?, &review["spec"])?
+            access(call, &subject(&review["spec"]), &review["spec"])?
         }
-        "SelfSubjectRulesReview" => rules(call, meta::text(&review, "spec.namespace")),
-        "TokenReview" => token(call, &review["spec"]),
+        "SelfSubjectRulesReview" => match meta::text(&review, "spec.namespace") {
+            "" => return Err(Status::bad_request("no namespace on request")),
+            namespace => rules(call, namespace),
+        },
+        "TokenReview" => token(call, &review["spec"]).await?,
         other => return Err(Status::internal(format!("no answer to {other}"))),
     };
     review["status"] = status;
@@ -53,20 +64,16 @@ fn info(user: &User) -> Value {
     info
 }
 
-fn subject(spec: &Value) -> Result<User, Status> {
+fn subject(spec: &Value) -> User {
     let list = |value: &Value| {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
     };
-    let user = User {
+    User {
         name: meta::text(spec, "user").to_owned(),
         uid: meta::text(spec, "uid").to_owned(),
         groups: list(&spec["groups"]),
         extra: spec["extra"].as_object().into_iter().flatten().map(|(k, v)| (k.clone(), list(v))).collect(),
-    };
-    if user.name.is_empty() && user.groups.is_empty() {
-        return Err(Status::bad_request("spec.user or spec.groups: at least one must be given"));
     }
-    Ok(user)
 }
 
 fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, Status> {
@@ -92,10 +99,16 @@ fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, Status> {
             return Err(Status::bad_request(text));
         }
     };
-    let allowed = call.core.rbac.load().allows(user, &asked);
-    let mut status = json!({ "allowed": allowed });
-    if !allowed {
-        status["reason"] = asked.refusal(&user.name).into();
+    // Selectors narrow what is asked for, and roles know nothing so narrow: as in Kubernetes, they change no answer here.
+    let rbac = call.core.rbac.load();
+    let mut refusal = (!rbac.allows(user, &asked)).then(|| asked.refusal(&user.name));
+    if let (None, None, Some(node)) = (&refusal, asked.path, member::node_of(user)) {
+        refusal = nodes::judge(node, &asked, &call.core.store.snapshot()).err();
+    }
+    let mut status = json!({ "allowed": refusal.is_none() });
+    let why = refusal.unwrap_or_else(|| rbac.reason(user, &asked));
+    if !why.is_empty() {
+        status["reason"] = why.into();
     }
     Ok(status)
 }
@@ -116,18 +129,27 @@ fn rules(call: &Call<'_>, namespace: &str) -> Value {
         rbac.rules_of(call.user, namespace).cloned().collect()
     };
     let (plain, resources): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|r| !r.paths.is_empty());
-    json!({ "resourceRules": resources, "nonResourceRules": plain, "incomplete": false })
+    let mut status = json!({ "resourceRules": resources, "nonResourceRules": plain, "incomplete": false });
+    if member::node_of(call.user).is_some() {
+        // What its pods refer to is a node's, too, which no rule says.
+        status["incomplete"] = true.into();
+        status["evaluationError"] = "node authorizer does not support user rule resolution".into();
+    }
+    status
 }
 
-fn token(call: &Call<'_>, spec: &Value) -> Value {
+async fn token(call: &Call<'_>, spec: &Value) -> Result<Value, Status> {
     let audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let token = spec["token"].as_str().unwrap_or_default();
-    match call.core.authenticator.review(call.core, token, &audiences) {
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    Ok(match call.core.authenticator.review(call.core, token, &audiences).await {
         Ok((user, audiences)) => json!({ "authenticated": true, "user": info(&user), "audiences": audiences }),
         Err(refusal) => {
             let cause = std::error::Error::source(&refusal).map(|s| format!(": {s}")).unwrap_or_default();
             json!({ "authenticated": false, "user": {}, "error": format!("{refusal}{cause}") })
         }
-    }
+    })
 }

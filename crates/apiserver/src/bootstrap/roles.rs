@@ -1,7 +1,7 @@
 //! The roles and bindings that clients of Kubernetes expect, under their names.
 //!
-//! `admin`, `edit` and `view` hold their rules themselves and also aggregate, so that roles for further kinds extend
-//! them by label.
+//! `admin`, `edit` and `view` hold no rules of their own: they collect those of others by label, of which
+//! `system:aggregate-to-…` are the first.
 
 use serde_json::{Value, json};
 
@@ -12,9 +12,12 @@ const WRITE: [&str; 5] = ["create", "delete", "deletecollection", "patch", "upda
 pub(super) fn all() -> Vec<Value> {
     let mut all = vec![
         role("cluster-admin", json!([rule(&["*"], &["*"], &["*"]), { "nonResourceURLs": ["*"], "verbs": ["*"] }])),
-        aggregated("admin", &[], admin()),
-        aggregated("edit", &["admin"], edit()),
-        aggregated("view", &["edit", "admin"], view()),
+        aggregated("admin", &[]),
+        aggregated("edit", &["admin"]),
+        aggregated("view", &["edit", "admin"]),
+        collected("admin", admin()),
+        collected("edit", edit()),
+        collected("view", view()),
         role(
             "system:basic-user",
             json!([
@@ -58,6 +61,7 @@ pub(super) fn all() -> Vec<Value> {
             ]),
         ),
     ];
+    all.extend(certificates());
     for (name, subjects) in [
         ("cluster-admin", &["system:masters"][..]),
         ("system:basic-user", &["system:authenticated"]),
@@ -71,6 +75,23 @@ pub(super) fn all() -> Vec<Value> {
         all.push(binding(name, subjects));
     }
     all
+}
+
+/// The rights to certificates: to get one as a node, and to decide about requests to a signer. Nobody holds them unless
+/// bound to them.
+fn certificates() -> Vec<Value> {
+    let group = "certificates.k8s.io";
+    let requested = ["nodeclient", "selfnodeclient"].map(|what| {
+        let rights = rule(&[group], &[&format!("certificatesigningrequests/{what}")], &["create"]);
+        role(&format!("system:{group}:certificatesigningrequests:{what}"), json!([rights]))
+    });
+    let signers = ["legacy-unknown", "kubelet-serving", "kube-apiserver-client", "kube-apiserver-client-kubelet"];
+    let approved = signers.map(|signer| {
+        let mut rights = rule(&[group], &["signers"], &["approve"]);
+        rights["resourceNames"] = json!([format!("kubernetes.io/{signer}")]);
+        role(&format!("system:{group}:{signer}-approver"), json!([rights]))
+    });
+    requested.into_iter().chain(approved).collect()
 }
 
 /// The role by which further servers read how to recognise this one.
@@ -92,14 +113,24 @@ fn role(name: &str, rules: Value) -> Value {
 }
 
 /// A role that collects others by the label `aggregate-to-<name>`, and is itself collected into `into`.
-fn aggregated(name: &str, into: &[&str], rules: Value) -> Value {
-    let label = |name: &str| format!("rbac.authorization.k8s.io/aggregate-to-{name}");
-    let mut role = role(name, rules);
+fn aggregated(name: &str, into: &[&str]) -> Value {
+    let mut role = role(name, json!([]));
     for into in into {
-        role["metadata"]["labels"][label(into)] = "true".into();
+        role["metadata"]["labels"][aggregate_to(into)] = "true".into();
     }
-    role["aggregationRule"] = json!({ "clusterRoleSelectors": [{ "matchLabels": { label(name): "true" } }] });
+    role["aggregationRule"] = json!({ "clusterRoleSelectors": [{ "matchLabels": { aggregate_to(name): "true" } }] });
     role
+}
+
+/// The rules that `into` has from the beginning.
+fn collected(into: &str, rules: Value) -> Value {
+    let mut role = role(&format!("system:aggregate-to-{into}"), rules);
+    role["metadata"]["labels"][aggregate_to(into)] = "true".into();
+    role
+}
+
+fn aggregate_to(name: &str) -> String {
+    format!("rbac.authorization.k8s.io/aggregate-to-{name}")
 }
 
 fn binding(role: &str, groups: &[&str]) -> Value {
@@ -172,7 +203,7 @@ fn view() -> Value {
 }
 
 fn edit() -> Value {
-    let mut rules = json!([
+    json!([
         rule(
             &[""],
             &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"],
@@ -205,24 +236,14 @@ fn edit() -> Value {
         rule(&["resource.k8s.io"], &["resourceclaims", "resourceclaimtemplates"], &WRITE),
         rule(&["naru.io"], &["projects"], &WRITE),
         rule(&["naru.io"], &["projects/apply"], &["create"]),
-    ]);
-    extend(&mut rules, view());
-    rules
+    ])
 }
 
 fn admin() -> Value {
-    let mut rules = json!([
+    json!([
         rule(&["authorization.k8s.io"], &["localsubjectaccessreviews"], &["create"]),
         rule(&["rbac.authorization.k8s.io"], &["rolebindings", "roles"], &[READ.as_slice(), WRITE.as_slice()].concat()),
-    ]);
-    extend(&mut rules, edit());
-    rules
-}
-
-fn extend(rules: &mut Value, more: Value) {
-    if let (Some(rules), Value::Array(more)) = (rules.as_array_mut(), more) {
-        rules.extend(more);
-    }
+    ])
 }
 
 /// What a node's agent needs. Which node's objects it may touch is a matter of admission, not of roles.

@@ -107,7 +107,8 @@ async fn attempt(
     if kind.collection().starts_with("certificatesigningrequests.") {
         effects = joining::sign(core, &snapshot, user, kind, &mut object)?;
     }
-    let errors = validate::create(kind, &object);
+    let mut errors = validate::create(kind, &object);
+    errors.extend(request::fault(kind, &object));
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &name, errors).into());
     }

@@ -19,7 +19,7 @@ use crate::kept;
 use crate::object;
 use crate::routes::Route;
 use crate::state::Core;
-use crate::subresource::scale;
+use crate::subresource::{approval, scale};
 use crate::user::User;
 use crate::versions;
 use crate::write::{Expect, Failure, Plan, Refusal, unavailable};
@@ -259,6 +259,9 @@ impl Update<'_> {
         if let Some(node) = member::node_of(self.user) {
             let judged = nodes::judge_change(node, kind.collection(), old, new);
             judged.map_err(|why| Status::forbidden(kind, self.name, &why))?;
+        }
+        if self.part == Part::Status {
+            approval::judge_status(self.core, self.user, kind, old, new)?;
         }
         let before = self.seen(old);
         let review = self.review(snapshot, before.as_ref().unwrap_or(old));

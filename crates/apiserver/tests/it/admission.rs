@@ -1,5 +1,6 @@
 //! What the cluster adds and refuses.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -42,18 +43,18 @@ async fn a_restart_writes_only_what_is_missing() {
     let before = world.store.snapshot().revision();
     world.again().await;
     assert_eq!(world.store.snapshot().revision(), before, "nothing was missing");
-    let view = "/apis/rbac.authorization.k8s.io/v1/clusterroles/view";
-    let whole = root.get(view).await.expect(200);
-    root.patch(view, "merge-patch", &json!({"rules": []})).await.expect(200);
+    let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:discovery";
+    let whole = root.get(role).await.expect(200);
+    root.patch(role, "merge-patch", &json!({"rules": []})).await.expect(200);
     root.delete("/apis/storage.k8s.io/v1/storageclasses/local").await.expect(200);
     world.again().await;
-    assert_eq!(root.get(view).await.expect(200)["rules"], whole["rules"]);
+    assert_eq!(root.get(role).await.expect(200)["rules"], whole["rules"]);
     root.get("/apis/storage.k8s.io/v1/storageclasses/local").await.expect(200);
     let own =
         json!({"metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}, "rules": []});
-    root.patch(view, "merge-patch", &own).await.expect(200);
+    root.patch(role, "merge-patch", &own).await.expect(200);
     world.again().await;
-    assert_eq!(root.get(view).await.expect(200)["rules"], json!([]), "a role that is kept by hand is left alone");
+    assert_eq!(root.get(role).await.expect(200)["rules"], json!([]), "a role that is kept by hand is left alone");
 }
 
 #[tokio::test]
@@ -229,7 +230,7 @@ async fn a_certificate_request_says_who_made_it() {
     let world = World::start().await;
     let kim = world.user("kim", &["system:masters"]);
     let request = json!({"metadata": {"name": "kim"}, "spec": {"signerName": "example.com/signer", "usages": ["client auth"],
-        "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "username": "someone-else", "uid": "7"}});
+        "request": STANDARD.encode(include_str!("../data/kim.csr")), "username": "someone-else", "uid": "7"}});
     let made = kim.post("/apis/certificates.k8s.io/v1/certificatesigningrequests", &request).await.expect(201);
     assert_eq!(made["spec"]["username"], "kim");
     assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));

@@ -1,5 +1,6 @@
 //! The real kubectl.
 
+mod certificates;
 mod further;
 
 use std::process::Stdio;

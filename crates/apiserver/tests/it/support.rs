@@ -68,14 +68,14 @@ impl World {
         Self::with_settings(Arc::new(NoNodes), History::default(), settings).await
     }
 
-    async fn with_settings(dialer: Arc<dyn NodeDialer>, history: History, settings: Settings) -> World {
+    pub async fn with_settings(dialer: Arc<dyn NodeDialer>, history: History, settings: Settings) -> World {
         let dir = tempfile::tempdir().expect("a folder");
         let authority = Arc::new(Authority::open_or_create(&dir.path().join("pki")).expect("an authority"));
         let sealer = Arc::new(Sealer::open_or_create(&dir.path().join("pki/seal.key")).expect("a sealer"));
-        let mut options = Options::memory(Arc::new(StoreCodec::new(sealer)));
+        let mut options = Options::memory(Arc::new(StoreCodec::new(sealer.clone())));
         options.history = history;
         let store = Store::open(options).await.expect("a store");
-        let server = serve(dir.path(), &store, &authority, dialer, settings).await;
+        let server = serve_with(dir.path(), &store, &authority, sealer, dialer, settings).await;
         let listeners = Listeners {
             tls: Some(([127, 0, 0, 1], 0).into()),
             names: vec!["localhost".into(), "127.0.0.1".into()],
@@ -146,7 +146,7 @@ impl World {
     }
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings { advertise: Some(([192, 0, 2, 1], 6443).into()), ..Settings::default() }
 }
 
@@ -157,12 +157,25 @@ async fn serve(
     dialer: Arc<dyn NodeDialer>,
     settings: Settings,
 ) -> ApiServer {
+    let sealer = Arc::new(Sealer::open_or_create(&dir.join("pki/seal.key")).expect("a sealer"));
+    serve_with(dir, store, authority, sealer, dialer, settings).await
+}
+
+/// A server that seals with what its store opens with.
+async fn serve_with(
+    dir: &Path,
+    store: &Store,
+    authority: &Arc<Authority>,
+    sealer: Arc<Sealer>,
+    dialer: Arc<dyn NodeDialer>,
+    settings: Settings,
+) -> ApiServer {
     let config = Config {
         store: store.clone(),
         registry: naru_api::Registry::builtin(),
         authority: authority.clone(),
         tokens: Arc::new(TokenSigner::open_or_create(&dir.join("pki/sa.key")).expect("a signer")),
-        sealer: Arc::new(Sealer::open_or_create(&dir.join("pki/seal.key")).expect("a sealer")),
+        sealer,
         dialer,
         settings,
     };

@@ -151,3 +151,24 @@ async fn a_namespace_takes_objects_of_defined_kinds_with_it() {
     world.client.dynamic(widgets, Some("shop")).patch("held", PatchKind::Merge, &free).await.unwrap();
     world.until(&namespaces, "", "shop", Value::is_null).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_with_a_token_goes_with_its_account() {
+    let world = World::start().await;
+    let (accounts, secrets) =
+        (resource("", "ServiceAccount", "serviceaccounts", true), resource("", "Secret", "secrets", true));
+    world.create(accounts.clone(), json!({ "metadata": { "name": "robot", "namespace": "default" } })).await;
+    let secret = |name: &str, account: &str| {
+        json!({ "metadata": { "name": name, "namespace": "default",
+            "annotations": { "kubernetes.io/service-account.name": account } },
+            "type": "kubernetes.io/service-account-token" })
+    };
+    let made = world.create(secrets.clone(), secret("token", "robot")).await;
+    assert!(made["data"]["token"].is_string());
+    world.create(secrets.clone(), secret("nobodys", "nobody")).await;
+    world.until(&secrets, "default", "nobodys", Value::is_null).await;
+    world.client.dynamic(secrets.clone(), Some("default")).get("token").await.expect("its account is there");
+    let delete = DeleteOptions::default();
+    world.client.dynamic(accounts, Some("default")).delete("robot", &delete).await.expect("deleted");
+    world.until(&secrets, "default", "token", Value::is_null).await;
+}

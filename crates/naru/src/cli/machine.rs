@@ -46,6 +46,8 @@ pub(crate) struct ServerOptions {
     #[command(flatten)]
     pub etcd: super::EtcdOptions,
     #[command(flatten)]
+    pub oidc: super::OidcOptions,
+    #[command(flatten)]
     pub audit: super::AuditOptions,
     #[command(flatten)]
     pub eviction: super::eviction::EvictionOptions,

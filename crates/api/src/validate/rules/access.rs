@@ -1,7 +1,6 @@
 //! Rules of rights and reviews.
 
 use super::super::error::FieldError;
-use super::super::names;
 use super::super::spot::Spot;
 use crate::kind::{Kind, Scope};
 
@@ -53,39 +52,6 @@ pub(in super::super) fn subject(subject: &Spot<'_>, errors: &mut Vec<FieldError>
     }
 }
 
-/// A request for a certificate: who is to sign it, and for how long.
-pub(in super::super) fn signing_request(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
-    let lifetime = spec.field("expirationSeconds");
-    if lifetime.number().is_some_and(|n| n < 600) {
-        errors.push(lifetime.invalid("may not specify a duration less than 600 seconds (10 minutes)"));
-    }
-    let signer = spec.field("signerName");
-    let (domain, path) = match signer.text().split('/').collect::<Vec<_>>()[..] {
-        // That it is missing is told by the schema.
-        [""] => return,
-        [domain, path] => (domain, path),
-        _ => {
-            let text = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-            errors.push(signer.invalid(text));
-            return;
-        }
-    };
-    for label in domain.split('.') {
-        if let Err(why) = names::dns_label(label) {
-            errors.push(signer.invalid_value(format!("{domain:?}"), format!("validating label {label:?}: {why}")));
-        }
-    }
-    if !domain.contains('.') {
-        let text = "should be a domain with at least two segments separated by dots";
-        errors.push(signer.invalid_value(format!("{domain:?}"), text));
-    }
-    for label in path.split('.') {
-        if let Err(why) = names::dns_subdomain(label) {
-            errors.push(signer.invalid_value(format!("{path:?}"), format!("validating label {label:?}: {why}")));
-        }
-    }
-}
-
 /// A request for a token.
 pub(in super::super) fn token_request(spec: &Spot<'_>, errors: &mut Vec<FieldError>) {
     let lifetime = spec.field("expirationSeconds");
@@ -116,5 +82,31 @@ pub(in super::super) fn self_review(spec: &Spot<'_>, errors: &mut Vec<FieldError
         _ => errors.push(
             spec.field("nonResourceAttributes").forbidden("cannot be specified in combination with resourceAttributes"),
         ),
+    }
+}
+
+/// The selector of a list or watch that is asked about: as it was written, or read. Operators that are not known are let
+/// pass, since whoever judges may know them.
+pub(in super::super) fn selector(selector: &Spot<'_>, errors: &mut Vec<FieldError>) {
+    let (raw, requirements) = (selector.field("rawSelector"), selector.field("requirements"));
+    match (raw.is_empty(), requirements.is_empty()) {
+        (false, false) => errors.push(raw.invalid("may not specified at the same time as requirements")),
+        (true, true) => {
+            let text = format!("when {selector} is specified, requirements or rawSelector is required");
+            errors.push(requirements.required(&text));
+        }
+        _ => {}
+    }
+    for requirement in requirements.items() {
+        let (operator, values) = (requirement.field("operator"), requirement.field("values"));
+        match operator.text() {
+            "In" | "NotIn" if values.is_empty() => {
+                errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                errors.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+            }
+            _ => {}
+        }
     }
 }

@@ -288,6 +288,9 @@ fn whose_turn_it_is() {
             ("/spec/rules/0/nonResourceRules/0/nonResourceURLs", json!(["x"]), "must start with slash"),
         ],
     );
+    for fixed in naru_flow() {
+        tells(&fixed.0, fixed.1, "must equal the fixed value");
+    }
     let queue = json!({"type": "Queue", "queuing": {}});
     let valid = json!({"metadata": {"name": "a"}, "spec": {"type": "Limited", "limited": {"limitResponse": queue}}});
     judged(
@@ -308,6 +311,17 @@ fn whose_turn_it_is() {
             ("/spec/limited/limitResponse/type", json!("Reject"), "queuing: Forbidden"),
         ],
     );
+}
+
+/// What must be as it is, changed.
+fn naru_flow() -> [(String, Value); 3] {
+    let of = |objects: Vec<Value>, name: &str| objects.into_iter().find(|o| o["metadata"]["name"] == name).expect(name);
+    let (schemas, levels) = (crate::flow::schemas(), crate::flow::levels());
+    let catch_all = but(&of(levels, "catch-all"), "/spec/limited/nominalConcurrencyShares", json!(500));
+    let exempt = but(&of(schemas.clone(), "exempt"), "/spec/rules/0/subjects/0/group/name", json!("others"));
+    let last = but(&of(schemas, "catch-all"), "/spec/matchingPrecedence", json!(9_999));
+    [("prioritylevelconfigurations", catch_all), ("flowschemas", exempt), ("flowschemas", last)]
+        .map(|(name, object)| (name.to_owned(), object))
 }
 
 #[test]
@@ -464,6 +478,13 @@ fn what_was_thin_before() {
                 json!("example.com/S"),
                 "spec.signerName: Invalid value: \"S\": validating label \"S\"",
             ),
+            (
+                "/spec/signerName",
+                json!("kubernetes.io/legacy-unknown"),
+                "the legacy signerName is not allowed via this API version",
+            ),
+            ("/spec/usages", json!(["client auth", "client auth"]), "spec.usages[1]: Duplicate value: \"client auth\""),
+            ("/spec/usages", json!(["everything"]), "spec.usages[0]: Unsupported value: \"everything\""),
             ("/spec/expirationSeconds", json!(599), "may not specify a duration less than 600 seconds (10 minutes)"),
             ("/spec/signerName", json!(null), "spec.signerName: Required value"),
         ],
