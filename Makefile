@@ -46,6 +46,7 @@ bench: build setup-test ## Print every benchmark's figures
 
 docs: ## Write the pages that are made from tables in the code
 	NARU_WRITE_DOCS=1 cargo test -q --locked -p naru-compose --lib the_page_in_docs
+	cargo run -q --locked -p xtask -- conformance
 
 install: build ## Install Naru on this machine with a systemd unit
 	$(NARU) install

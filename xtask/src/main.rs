@@ -2,9 +2,11 @@
 //!
 //! `cargo run -p xtask -- check` holds the dependency rules of `deps.toml` and the crate edges of `xtask/edges.toml`;
 //! `cargo run -p xtask -- facts <file>` makes the table of schema facts in `crates/api/facts` from a description of the
-//! Kubernetes API; `cargo run -p xtask -- numbers <folder>` makes that of protobuf numbers in `crates/protobuf`. Everything
-//! here runs at development time only.
+//! Kubernetes API; `cargo run -p xtask -- numbers <folder>` makes that of protobuf numbers in `crates/protobuf`;
+//! `cargo run -p xtask -- conformance` makes the page of conformance behaviours in `docs`, whose table `check` holds against
+//! the tests. Everything here runs at development time only.
 
+mod conformance;
 mod deps;
 mod edges;
 mod facts;
@@ -16,8 +18,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str =
-    "usage: xtask check | deps | edges | facts <kubernetes facts.json> | numbers <folder of Go modules>";
+const USAGE: &str = "usage: xtask check | conformance | deps | edges | facts <kubernetes facts.json> | numbers <folder of \
+                     Go modules>";
 
 fn main() -> ExitCode {
     match run() {
@@ -35,9 +37,10 @@ fn run() -> Result<()> {
     let root = root()?;
     match words.as_slice() {
         ["check"] => report(
-            [deps::problems(&root)?, edges::problems(&root)?].concat(),
-            "dependencies and crate edges are as reviewed",
+            [deps::problems(&root)?, edges::problems(&root)?, conformance::problems(&root)?].concat(),
+            "dependencies and crate edges are as reviewed, conformance behaviours have their tests",
         ),
+        ["conformance"] => conformance::generate(&root),
         ["deps"] => report(deps::problems(&root)?, "dependencies are as reviewed"),
         ["edges"] => report(edges::problems(&root)?, "crate edges are as reviewed"),
         ["facts", file] => facts::generate(file.as_ref(), &root.join("crates/api/facts")),

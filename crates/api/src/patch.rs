@@ -3,6 +3,7 @@
 //! Every patch works on the JSON of the object; the caller checks and prunes the result with
 //! [`decode::value`](crate::decode::value) afterwards, so that no patch can smuggle in what a write could not.
 
+mod bounds;
 mod strategic;
 
 use serde_json::{Map, Value};
@@ -27,9 +28,16 @@ pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), Status> {
             format!("a JSON patch may have {MAX_OPERATIONS} operations, this one has {}", patch.0.len()),
         ));
     }
-    json_patch::patch(object, &patch).map_err(|e| {
-        Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {e}"))
-    })
+    let mut changed = object.clone();
+    let mut room = bounds::Room::default();
+    for operation in &patch.0 {
+        bounds::check(&changed, operation, &mut room)?;
+        json_patch::patch(&mut changed, std::slice::from_ref(operation)).map_err(|e| {
+            Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {e}"))
+        })?;
+    }
+    *object = changed;
+    Ok(())
 }
 
 /// Applies the operations of a JSON patch one after another, as admission policies do: a `replace` adds what is not there,
@@ -39,6 +47,7 @@ pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), Status> {
 /// With the first operation that cannot be done.
 pub fn operations(object: &mut Value, operations: &[Value]) -> Result<bool, String> {
     let mut changed = object.clone();
+    let mut room = bounds::Room::default();
     for operation in operations {
         let mut operation = operation.clone();
         let path = operation["path"].as_str().unwrap_or_default().to_owned();
@@ -54,6 +63,7 @@ pub fn operations(object: &mut Value, operations: &[Value]) -> Result<bool, Stri
             operation["value"] = Value::Null;
         }
         let step: json_patch::PatchOperation = serde_json::from_value(operation).map_err(|error| error.to_string())?;
+        bounds::check(&changed, &step, &mut room).map_err(|refusal| refusal.message)?;
         match json_patch::patch(&mut changed, std::slice::from_ref(&step)) {
             Ok(()) => {}
             Err(error) if matches!(error.kind, json_patch::PatchErrorKind::TestFailed) => return Ok(false),

@@ -79,11 +79,23 @@ pub(crate) fn refusal(status: &Status) -> Response<Payload> {
     response
 }
 
-/// Adds warnings that kubectl prints (RFC 7234, 5.5; code 299).
+/// How many characters the warnings of one answer may have; Kubernetes' limits.
+const WARNINGS: usize = 4096;
+/// How many characters of one are told where all of them are too many.
+const WARNING_CUT: usize = 256;
+
+/// Adds warnings that kubectl prints (RFC 7234, 5.5; code 299): clients take heads of some size and no larger.
 pub(crate) fn warn(response: &mut Response<Payload>, warnings: &[String]) {
+    let all: usize = warnings.iter().map(|warning| warning.chars().count()).sum();
+    let cut = if all > WARNINGS { WARNING_CUT } else { WARNINGS };
+    let mut left = WARNINGS;
     for warning in warnings {
+        let told = warning.chars().count().min(cut);
+        let Some(rest) = left.checked_sub(told) else { return };
+        left = rest;
         let quoted: String = warning
             .chars()
+            .take(told)
             .map(|c| if c.is_control() || !c.is_ascii() { ' ' } else { c })
             .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
             .collect();
@@ -175,5 +187,17 @@ mod tests {
         let mut response = json(StatusCode::OK, "{}");
         warn(&mut response, &["a \"b\"\r\nx: y".to_owned()]);
         assert_eq!(response.headers()[WARNING], "299 - \"a \\\"b\\\"  x: y\"");
+    }
+
+    #[test]
+    fn many_warnings_are_cut_short() {
+        let told = |warnings: &[String]| {
+            let mut response = json(StatusCode::OK, "{}");
+            warn(&mut response, warnings);
+            response.headers().get_all(WARNING).iter().map(|value| value.len() - "299 - \"\"".len()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&["a".repeat(4000), "b".to_owned()]), [4000, 1]);
+        assert_eq!(told(&["a".repeat(4096), "b".to_owned()]), [256, 1]);
+        assert_eq!(told(&vec!["a".repeat(300); 60]), [256; 16]);
     }
 }

@@ -1,7 +1,9 @@
 //! The real kubectl.
 
 mod certificates;
+mod conformance;
 mod further;
+mod verbs;
 
 use std::process::Stdio;
 

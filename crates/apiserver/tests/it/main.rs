@@ -1,10 +1,12 @@
 //! The server as clients meet it: real connections (TLS, unix socket) and the in-process transport, over a memory store.
 
+mod abuse;
 mod admission;
 mod aggregation;
 mod apply;
 mod audit;
 mod certificates;
+mod conformance;
 mod connections;
 mod crud;
 mod custom;

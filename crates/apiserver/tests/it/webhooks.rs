@@ -1,6 +1,7 @@
 //! Admission webhooks: real HTTPS servers that are asked, change and refuse.
 
 mod below;
+mod conformance;
 
 use std::sync::Arc;
 

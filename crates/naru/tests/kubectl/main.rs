@@ -1,5 +1,7 @@
 //! An unmodified kubectl: its verbs over every kind.
 
+mod conformance;
+
 use std::collections::BTreeSet;
 
 use naru_testkit::{Host, NODE, Output, eventually, missing, shared_host, until};
