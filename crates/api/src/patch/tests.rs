@@ -255,3 +255,16 @@ fn operations_of_policies_add_what_they_replace_and_stop_at_tests() {
         }
     }
 }
+
+#[test]
+fn a_test_for_nothing_holds_where_nothing_is() {
+    let first = json!([{"op": "test", "path": "/metadata/finalizers", "value": null},
+        {"op": "add", "path": "/metadata/finalizers", "value": ["x/y"]}]);
+    let mut object = json!({"metadata": {"name": "a"}});
+    super::json(&mut object, first.to_string().as_bytes()).expect("added");
+    assert_eq!(object["metadata"]["finalizers"], json!(["x/y"]));
+    let refused = super::json(&mut object, first.to_string().as_bytes()).expect_err("there is one");
+    assert_eq!((refused.code, &object["metadata"]["finalizers"]), (422, &json!(["x/y"])));
+    let nowhere = json!([{"op": "test", "path": "/spec/finalizers", "value": null}]);
+    super::json(&mut object, nowhere.to_string().as_bytes()).expect_err("no place for it");
+}
