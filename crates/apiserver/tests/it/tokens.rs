@@ -128,7 +128,7 @@ async fn answer(
 /// A key of an issuer.
 enum SigningKey {
     Rsa(&'static str, Box<RsaKeyPair>),
-    Curve(&'static str, EcdsaKeyPair),
+    Curve(&'static str, Box<EcdsaKeyPair>),
 }
 
 impl SigningKey {
@@ -141,7 +141,7 @@ impl SigningKey {
         let random = SystemRandom::new();
         let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random);
-        SigningKey::Curve(name, key.expect("a key"))
+        SigningKey::Curve(name, Box::new(key.expect("a key")))
     }
 
     fn public(&self) -> Value {

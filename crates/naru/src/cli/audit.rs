@@ -62,7 +62,7 @@ mod tests {
         let both = ["--audit-policy-file", "/nowhere/p.yaml", "--audit-log-path", "-", "--audit-log-maxage", "30"];
         let both = options(&both).expect("options");
         assert_eq!((both.audit_max_age, both.audit_max_backups, both.audit_max_size), (30, 0, 100));
-        let refused = format!("{:#}", both.open().err().expect("no policy there"));
+        let refused = format!("{:#}", both.open().expect_err("no policy there"));
         assert!(refused.contains("/nowhere/p.yaml"), "{refused}");
     }
 }
