@@ -3,6 +3,7 @@
 //! Most modules decide about one kind from the object and a snapshot, without writing anything; [`chain`] says in which
 //! order everything that has a say is asked.
 
+pub(crate) mod address;
 pub(crate) mod chain;
 pub(crate) mod claim;
 mod expression;
@@ -36,6 +37,8 @@ pub(crate) struct Effects {
     pub(crate) along: Vec<(Key, Bytes)>,
     /// What must still be as it was seen.
     pub(crate) unchanged: Option<joining::Unchanged>,
+    /// The same of what addresses were taken from.
+    pub(crate) steady: Vec<joining::Unchanged>,
 }
 
 /// Completes a new object.
@@ -45,12 +48,13 @@ pub(crate) struct Effects {
 pub(crate) fn create(core: &Core, snapshot: &Snapshot, kind: &Kind, object: &mut Value) -> Result<Effects, Status> {
     match kind.collection() {
         "pods" => pod::admit(core, snapshot, kind, object).map(|()| Effects::default()),
-        "services" => service::admit(&core.settings, snapshot, kind, None, object),
+        "services" => service::admit(core, snapshot, kind, None, object),
         "persistentvolumeclaims" => {
             claim::admit(snapshot, object);
             Ok(Effects::default())
         }
         "namespaces" => namespace::admit(core, object),
+        address::SHOWN => address::admit_by_hand(snapshot, kind, object).map(|()| Effects::default()),
         "secrets" => secret::fill(core, snapshot, object).map(|()| Effects::default()),
         _ => Ok(Effects::default()),
     }
@@ -68,7 +72,7 @@ pub(crate) fn update(
     object: &mut Value,
 ) -> Result<Effects, Status> {
     match kind.collection() {
-        "services" => service::admit(&core.settings, snapshot, kind, Some(old), object),
+        "services" => service::admit(core, snapshot, kind, Some(old), object),
         "secrets" => secret::fill(core, snapshot, object).map(|()| Effects::default()),
         _ => Ok(Effects::default()),
     }

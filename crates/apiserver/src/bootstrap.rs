@@ -4,10 +4,12 @@ mod objects;
 mod roles;
 
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 use naru_api::{Status, meta};
 use naru_store::Snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::admission::address;
 use crate::aggregate;
 use crate::state::Core;
 use crate::user::User;
@@ -22,6 +24,8 @@ pub(crate) async fn ensure(core: &Core) -> Result<(), Status> {
     let user = User::new("system:apiserver", &[crate::user::MASTERS]);
     // Everything else lies in these.
     ensure_all(core, &user, objects::namespaces()).await?;
+    // Services get their addresses from it.
+    ensure_ranges(core, &user).await?;
     let (roles, objects) = (roles::all(), objects::all(&core.settings));
     let objects = objects.into_iter().chain([roles::introduction()]);
     let objects = objects.chain(aggregate::introduction(core)).chain(aggregate::builtin(&core.serving().registry));
@@ -33,12 +37,14 @@ pub(crate) async fn ensure(core: &Core) -> Result<(), Status> {
     Ok(())
 }
 
-/// Writes the API server's own service and where it leads again, where somebody removed them.
+/// Writes the API server's own service, where it leads and where its address comes from again, where somebody removed
+/// them.
 ///
 /// # Errors
 /// When the store refuses.
 pub(crate) async fn restore(core: &Core) -> Result<(), Status> {
     let user = User::new("system:apiserver", &[crate::user::MASTERS]);
+    ensure_ranges(core, &user).await?;
     ensure_one(core, &user, &core.store.snapshot(), objects::service(&core.settings)).await?;
     for object in objects::endpoints(&core.settings) {
         ensure_exactly(core, &user, object).await?;
@@ -62,6 +68,41 @@ async fn ensure_one(core: &Core, user: &User, snapshot: &Snapshot, object: Value
         Err(status) if !status.is_already_exists() => Err(status),
         _ => Ok(()),
     }
+}
+
+/// Writes the ServiceCIDR of the ranges that this server was started with, and says that it is ready. A second range
+/// joins the only one; one that is otherwise stays as it is, for services have addresses of it.
+async fn ensure_ranges(core: &Core, user: &User) -> Result<(), Status> {
+    let wanted = objects::ranges(&core.settings);
+    ensure_one(core, user, &core.store.snapshot(), wanted.clone()).await?;
+    let route = core.route_of(meta::api_version(&wanted), meta::kind(&wanted))?;
+    let list = |object: &Value| object["spec"]["cidrs"].as_array().cloned().unwrap_or_default();
+    let ranges = list(&wanted);
+    let widen = |present: &Value| {
+        let mut new = present.clone();
+        let had = list(present);
+        if had.len() < ranges.len() && ranges.starts_with(&had) {
+            new["spec"]["cidrs"] = ranges.clone().into();
+        } else if had != ranges {
+            tracing::warn!(?had, wanted = ?ranges, "the ServiceCIDR {} has other ranges", address::DEFAULT);
+        }
+        Ok(new)
+    };
+    let place = ("", address::DEFAULT);
+    update(core, user, &route, place, Part::Main, &widen, WriteOptions::default()).await?;
+    let ready = |present: &Value| {
+        let mut new = present.clone();
+        let known = present["status"]["conditions"].as_array();
+        let judged = known.into_iter().flatten().any(|condition| condition["type"] == "Ready");
+        if !judged && !meta::is_deleting(present) && list(present) == ranges {
+            let mut conditions = known.cloned().unwrap_or_default();
+            conditions.push(json!({"type": "Ready", "status": "True", "reason": "",
+                "message": "Kubernetes default Service CIDR is ready", "lastTransitionTime": meta::time(Timestamp::now())}));
+            new["status"]["conditions"] = conditions.into();
+        }
+        Ok(new)
+    };
+    update(core, user, &route, place, Part::Status, &ready, WriteOptions::default()).await.map(drop)
 }
 
 /// Writes an object whose content this start decides.

@@ -26,10 +26,6 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
         | "csistoragecapacities.storage.k8s.io"
         | "volumeattachments.storage.k8s.io"
         | "volumeattributesclasses.storage.k8s.io" => "no driver is asked for volumes by this version",
-        "servicecidrs.networking.k8s.io" => {
-            "Services get their addresses from the ranges that the server was started with"
-        }
-        "ipaddresses.networking.k8s.io" => "Services get their addresses without it",
         // As in every cluster, somebody has to install what serves it; the class is how that shows.
         "ingresses.networking.k8s.io"
             if snapshot.count(&Prefix::collection("ingressclasses.networking.k8s.io")) == 0 =>
@@ -59,8 +55,6 @@ mod tests {
             ("certificates.k8s.io", "v1", "certificatesigningrequests"),
             ("networking.k8s.io", "v1", "ingresses"),
             ("networking.k8s.io", "v1", "ingressclasses"),
-            ("networking.k8s.io", "v1", "servicecidrs"),
-            ("networking.k8s.io", "v1", "ipaddresses"),
             ("autoscaling", "v2", "horizontalpodautoscalers"),
             ("autoscaling", "v1", "horizontalpodautoscalers"),
             ("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),

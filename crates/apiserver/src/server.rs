@@ -6,7 +6,7 @@ use naru_client::Transport;
 use naru_store::{Prefix, WatchEnd};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::admission::quota;
+use crate::admission::{address, quota};
 use crate::aggregate;
 use crate::apply::{self, ApplyOptions, Change};
 use crate::audit::AuditLog;
@@ -124,9 +124,9 @@ impl ApiServer {
 }
 
 /// Brings the API server's own service back when somebody removes it, as `kubectl delete all --all` does: pods find the
-/// API by it.
+/// API by it. So with the ranges that services have their addresses from.
 fn keep_own_service(core: &Arc<Core>, ended: &CancellationToken) {
-    for collection in ["services", "endpoints", "endpointslices.discovery.k8s.io"] {
+    for collection in ["services", "endpoints", "endpointslices.discovery.k8s.io", address::RANGES] {
         let (core, ended, after) = (core.clone(), ended.clone(), core.store.snapshot().revision());
         tokio::spawn(async move {
             tokio::select! {
@@ -138,7 +138,8 @@ fn keep_own_service(core: &Arc<Core>, ended: &CancellationToken) {
 }
 
 async fn keep(core: &Core, collection: &str, mut after: naru_store::Revision) {
-    let prefix = Prefix::namespace(collection, "default");
+    let namespace = if collection == address::RANGES { "" } else { "default" };
+    let prefix = Prefix::namespace(collection, namespace);
     loop {
         let watch = core.store.watch(prefix.clone(), after);
         if let Ok(mut watch) = watch {

@@ -15,6 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use naru_api::{FieldValidation, Status, Subresource, decode, meta};
 use serde_json::Value;
 
+use crate::admission::namespace;
 use crate::call::Call;
 use crate::node_proxy;
 use crate::resource::{patch_part, put, written_response};
@@ -94,7 +95,10 @@ async fn narrow(call: &Call<'_>, body: RequestBody, subresource: Subresource) ->
     let take = |old: &Value, given: &Value| {
         let mut new = old.clone();
         match subresource {
-            Subresource::Finalize => new["spec"]["finalizers"] = given["spec"]["finalizers"].clone(),
+            Subresource::Finalize => {
+                namespace::judge_finalizers(&call.route.kind, given)?;
+                new["spec"]["finalizers"] = given["spec"]["finalizers"].clone();
+            }
             Subresource::Approval => {
                 signed.store(approval::decide(call, old, given, &mut new)?, Ordering::Relaxed);
             }

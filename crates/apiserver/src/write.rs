@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) put: Option<Bytes>,
     /// The object's namespace and the state in which it was seen to take objects.
     pub(crate) namespace: Option<(Key, Revision)>,
+    /// What must be as it was seen besides.
+    pub(crate) steady: Vec<(Key, Revision)>,
     /// Keys that must be free, and what takes them.
     pub(crate) reserve: Vec<(Key, Bytes)>,
     /// Keys that are given back.
@@ -78,6 +80,7 @@ impl Plan {
             expect,
             put: None,
             namespace: None,
+            steady: vec![],
             reserve: vec![],
             release: vec![],
             along: vec![],
@@ -106,6 +109,9 @@ impl Plan {
             if let Some((key, seen)) = &self.namespace
                 && txn.get(key).map(|e| e.modified) != Some(*seen)
             {
+                return Err(Refusal::Changed);
+            }
+            if self.steady.iter().any(|(key, seen)| txn.get(key).map(|e| e.modified) != Some(*seen)) {
                 return Err(Refusal::Changed);
             }
             match (self.expect, txn.get(&self.key).map(|e| e.modified)) {

@@ -35,6 +35,7 @@ mod rebalance;
 mod replicaset;
 mod resources;
 mod scheduling;
+mod service_cidr;
 mod start;
 mod statefulset;
 mod storage;

@@ -47,3 +47,5 @@ pub(crate) const LEASES: Resource = resource("coordination.k8s.io", "v1", "Lease
 pub(crate) const STORAGE_CLASSES: Resource = resource("storage.k8s.io", "v1", "StorageClass", "storageclasses", false);
 pub(crate) const CERTIFICATE_REQUESTS: Resource =
     resource("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", false);
+pub(crate) const IP_ADDRESSES: Resource = resource("networking.k8s.io", "v1", "IPAddress", "ipaddresses", false);
+pub(crate) const SERVICE_CIDRS: Resource = resource("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", false);

@@ -30,6 +30,7 @@ use crate::node_ipam::NodeSubnets;
 use crate::rebalance::Rebalancing;
 use crate::replicaset::{Flavour, ReplicaSets};
 use crate::scheduling::Scheduling;
+use crate::service_cidr::{ServiceAddresses, ServiceCidrs};
 use crate::statefulset::StatefulSets;
 use crate::storage::{Claims, Volumes};
 use crate::token_secrets::TokenSecrets;
@@ -120,6 +121,8 @@ pub async fn start(client: Client, options: Options, shutdown: CancellationToken
         set.start(Jobs(cluster.clone())),
         set.start(ServiceEndpoints::new(cluster.clone())),
         set.start(LoadBalancers(cluster.clone())),
+        set.start(ServiceAddresses(cluster.clone())),
+        set.start(ServiceCidrs(cluster.clone())),
         set.start(Budgets(cluster.clone())),
         set.start(Networks(cluster.clone())),
         set.start(Garbage::new(cluster.clone(), catalog.clone())),

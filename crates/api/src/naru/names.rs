@@ -84,6 +84,14 @@ pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration
 pub const SLICE_SERVICE: &str = "kubernetes.io/service-name";
 /// Label of an EndpointSlice: who manages it.
 pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Label of an IPAddress: `IPv4` or `IPv6`.
+pub const ADDRESS_FAMILY: &str = "ipaddress.kubernetes.io/ip-family";
+/// Label of an IPAddress: who manages it.
+pub const ADDRESS_MANAGER: &str = "ipaddress.kubernetes.io/managed-by";
+/// The manager of Services' IPAddresses.
+pub const ADDRESS_ALLOCATOR: &str = "ipallocator.k8s.io";
+/// Finalizer of a ServiceCIDR whose addresses are in use.
+pub const SERVICE_CIDR_FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 /// Finalizer: delete dependants first.
 pub const FOREGROUND_DELETION: &str = "foregroundDeletion";
 /// Finalizer: leave dependants behind.

@@ -1,6 +1,8 @@
 //! Namespaces: whether one takes objects, and what a new one starts with.
 
-use naru_api::{Kind, Status, meta};
+use naru_api::naru::names::{FOREGROUND_DELETION, ORPHAN};
+use naru_api::validate::names;
+use naru_api::{FieldError, Kind, Status, meta};
 use naru_store::{Key, Revision, Snapshot};
 use serde_json::{Value, json};
 
@@ -41,6 +43,27 @@ pub(crate) fn open(snapshot: &Snapshot, kind: &Kind, namespace: &str, name: &str
         return Err(status);
     }
     Ok((key, entry.modified))
+}
+
+/// Finalizers that may go by their name alone.
+const STANDARD: [&str; 3] = ["kubernetes", ORPHAN, FOREGROUND_DELETION];
+
+/// Judges a namespace's own finalizers (`spec.finalizers`), which are written through `finalize`.
+///
+/// # Errors
+/// 422 for names that are none.
+pub(crate) fn judge_finalizers(kind: &Kind, namespace: &Value) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    for (index, value) in namespace["spec"]["finalizers"].as_array().into_iter().flatten().enumerate() {
+        let text = value.as_str().unwrap_or_default();
+        let fault = match names::label_key(text) {
+            Err(why) => why,
+            Ok(()) if text.contains('/') || STANDARD.contains(&text) => continue,
+            Ok(()) => "name is neither a standard finalizer name nor is it fully qualified".to_owned(),
+        };
+        errors.push(FieldError::invalid(format!("spec.finalizers[{index}]"), value, fault));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind, meta::name(namespace), errors)) }
 }
 
 /// Completes a new namespace, which comes with its default service account and the cluster's CA in one transaction, so

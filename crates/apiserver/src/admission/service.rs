@@ -1,13 +1,14 @@
 //! Services: virtual addresses and node ports, each held by at most one service.
 //!
-//! What a service holds is written beside it as reservations, one key an address or port, in the same transaction. Two
-//! services that want the same one meet at that key and the later is refused or draws again. Refused: a separate
-//! allocator with a bitmap, which must be repaired when it and the services disagree.
+//! What a service holds is written beside it as reservations, one key an address or port, in the same transaction (and
+//! with each address its IPAddress, see [`address`]). Two services that want the same one meet at that key and the later
+//! is refused or draws again. Refused: a separate allocator with a bitmap, which must be repaired when it and the services
+//! disagree.
 
 mod families;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -17,15 +18,12 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::Effects;
+use super::address::{self, RESERVED, SHOWN, Space};
 use crate::config::Settings;
 use crate::encode;
+use crate::state::Core;
 
-const ADDRESSES: &str = "addresses.internal.naru.io";
 const NODE_PORTS: &str = "nodeports.internal.naru.io";
-/// The lowest addresses are left to services that name theirs (the API server's, DNS').
-const STATIC_BAND: u32 = 256;
-/// How much of a range of IPv6 is drawn from.
-const DRAWN_BITS: u8 = 16;
 /// Random draws before every candidate is looked at in turn.
 const DRAWS: usize = 32;
 
@@ -34,7 +32,7 @@ const DRAWS: usize = 32;
 /// # Errors
 /// 422 for an address or port that is taken, outside its range or changed; 503 when none is left.
 pub(crate) fn admit(
-    settings: &Settings,
+    core: &Core,
     snapshot: &Snapshot,
     kind: &Kind,
     old: Option<&Value>,
@@ -44,23 +42,33 @@ pub(crate) fn admit(
         return Ok(Effects::default());
     }
     let before: BTreeSet<Key> = old.map(held).into_iter().flatten().collect();
-    let pool = Pool { settings, snapshot, before: &before };
+    let pool = Pool { settings: &core.settings, snapshot, before: &before, space: Space::of(snapshot) };
     families::complete(&pool, kind, old, service)?;
     node_ports(&pool, kind, old, service)?;
     let after: BTreeSet<Key> = held(service).into_iter().collect();
     let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
-    Ok(Effects {
-        reserve: after.difference(&before).map(|key| (key.clone(), reservation(key, &owner))).collect(),
-        release: before.difference(&after).cloned().collect(),
-        ..Effects::default()
-    })
+    let (mut reserve, mut steady) = (Vec::new(), Vec::new());
+    for key in after.difference(&before) {
+        let value = match key.collection() {
+            SHOWN => address::shown(core, key.name(), service)?,
+            _ => reservation(key, &owner),
+        };
+        if key.collection() == RESERVED {
+            let given = key.name().parse().ok().and_then(|address| pool.space.holding(address));
+            steady.extend(given.map(|given| given.by.clone()));
+        }
+        reserve.push((key.clone(), value));
+    }
+    let release = before.difference(&after).cloned().collect();
+    Ok(Effects { reserve, release, steady, ..Effects::default() })
 }
 
 /// The reservations that a service holds.
 pub(crate) fn held(service: &Value) -> Vec<Key> {
     let spec = &service["spec"];
     let addresses = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let addresses = addresses.filter(|a| !a.is_empty() && *a != "None").map(|a| Key::new(ADDRESSES, "", a));
+    let addresses = addresses.filter(|a| !a.is_empty() && *a != "None");
+    let addresses = addresses.flat_map(|address| [RESERVED, SHOWN].map(|of| Key::new(of, "", address)));
     let ports = spec["ports"].as_array().into_iter().flatten();
     let ports =
         ports.filter_map(|p| Some(port_key(u16::try_from(p["nodePort"].as_u64().filter(|n| *n > 0)?).ok()?, p)));
@@ -72,6 +80,8 @@ struct Pool<'a> {
     settings: &'a Settings,
     snapshot: &'a Snapshot,
     before: &'a BTreeSet<Key>,
+    /// Where addresses come from.
+    space: Space,
 }
 
 impl Pool<'_> {
@@ -79,25 +89,15 @@ impl Pool<'_> {
         self.before.contains(key) || self.snapshot.get(key).is_none()
     }
 
-    /// Draws an address of a range, the first and the last of which are nobody's.
-    fn draw_address(&self, range: IpNet) -> Option<IpAddr> {
-        let (network, size) = match range {
-            IpNet::V4(range) => (u128::from(u32::from(range.network())), 32 - range.prefix_len()),
-            // Of a range without end, the beginning: nobody has so many services.
-            IpNet::V6(range) => (u128::from(range.network()), (128 - range.prefix_len()).min(DRAWN_BITS)),
-        };
-        let address = |offset: u32| -> IpAddr {
-            match range {
-                IpNet::V4(_) => Ipv4Addr::from(network as u32 + offset).into(),
-                IpNet::V6(_) => Ipv6Addr::from(network + u128::from(offset)).into(),
-            }
-        };
-        let last = u32::try_from((1u64 << size) - 1).ok()?.checked_sub(1)?;
-        let low = STATIC_BAND.min(last);
-        let free = |offset: &u32| self.is_free(&Key::new(ADDRESSES, "", &address(*offset).to_string()));
-        let mut random = rand::rng();
-        let mut drawn = (0..DRAWS).map(|_| random.random_range(low..=last));
-        drawn.find(free).or_else(|| (low..=last).chain(1..low).find(free)).map(address)
+    /// Whether nobody else has an address, nor has reserved it.
+    fn is_free_address(&self, address: &str) -> bool {
+        [RESERVED, SHOWN].iter().all(|of| self.is_free(&Key::new(of, "", address)))
+    }
+
+    /// Draws an address of a family, the one of `like`.
+    fn draw_address(&self, like: IpNet) -> Option<IpAddr> {
+        let free = |address: IpAddr| self.is_free_address(&address.to_string());
+        self.space.of_family(like).find_map(|range| address::draw(range, &free))
     }
 
     fn draw_port(&self, port: &Value, taken: &BTreeSet<Key>) -> Option<u16> {

@@ -1,7 +1,8 @@
-//! Namespaces, the API server's own service, the default storage class, priority classes.
+//! Namespaces, services' addresses, the API server's own service, the default storage class, priority classes.
 
 use serde_json::{Value, json};
 
+use crate::admission::address;
 use crate::config::Settings;
 
 /// The namespaces that clients of Kubernetes expect.
@@ -23,6 +24,15 @@ pub(super) fn all(settings: &Settings) -> Vec<Value> {
         priority("system-cluster-critical", 2_000_000_000, "the cluster cannot do without"),
         priority("system-node-critical", 2_000_001_000, "a node cannot do without"),
     ]
+}
+
+/// Where services' addresses come from.
+pub(super) fn ranges(settings: &Settings) -> Value {
+    let network = &settings.service_network;
+    let mut ranges = vec![network.v4.trunc().to_string()];
+    ranges.extend(network.v6.map(|six| six.trunc().to_string()));
+    json!({ "kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1", "metadata": { "name": address::DEFAULT },
+        "spec": { "cidrs": ranges } })
 }
 
 /// The API server's own service.

@@ -131,7 +131,7 @@ async fn attempt(
     let mut plan = Plan::put(key, Expect::Absent, stored);
     plan.namespace = home.or(effects.unchanged);
     (plan.reserve, plan.release, plan.along) = (effects.reserve, effects.release, effects.along);
-    plan.charges = charges;
+    (plan.charges, plan.steady) = (charges, effects.steady);
     let entry = plan.commit(core).await?;
     Ok(Written { served: entry.served.clone(), changed: true })
 }

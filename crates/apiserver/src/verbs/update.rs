@@ -154,7 +154,7 @@ impl Update<'_> {
         if !gone {
             plan.reserve = effects.reserve;
             plan.release = effects.release;
-            plan.charges = charges;
+            (plan.charges, plan.steady) = (charges, effects.steady);
         }
         match plan.commit(core).await {
             Ok(entry) => Ok(Written { served: entry.served.clone(), changed: true }),

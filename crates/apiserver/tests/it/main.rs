@@ -1,6 +1,7 @@
 //! The server as clients meet it: real connections (TLS, unix socket) and the in-process transport, over a memory store.
 
 mod abuse;
+mod addresses;
 mod admission;
 mod aggregation;
 mod apply;
@@ -20,6 +21,7 @@ mod kubectl;
 mod limits;
 mod listing;
 mod mutating;
+mod namespaces;
 mod nodes;
 mod owners;
 mod policies;

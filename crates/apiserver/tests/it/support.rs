@@ -63,8 +63,12 @@ impl World {
 
     /// A server of a cluster with both families of addresses.
     pub async fn of_both_families() -> World {
-        let service_network = "10.43.0.0/16,fd00:43::/112".parse().expect("ranges");
-        let settings = Settings { service_network, ..settings() };
+        Self::of_services("10.43.0.0/16,fd00:43::/112").await
+    }
+
+    /// A server of a cluster whose services have these addresses.
+    pub async fn of_services(ranges: &str) -> World {
+        let settings = Settings { service_network: ranges.parse().expect("ranges"), ..settings() };
         Self::with_settings(Arc::new(NoNodes), History::default(), settings).await
     }
 
@@ -91,6 +95,12 @@ impl World {
     /// Another server over the same store, as after a restart.
     pub async fn again(&self) -> ApiServer {
         serve(self.dir.path(), &self.store, &self.authority, Arc::new(NoNodes), settings()).await
+    }
+
+    /// As [`World::again`], started with other ranges of services' addresses.
+    pub async fn again_of_services(&self, ranges: &str) -> ApiServer {
+        let settings = Settings { service_network: ranges.parse().expect("ranges"), ..settings() };
+        serve(self.dir.path(), &self.store, &self.authority, Arc::new(NoNodes), settings).await
     }
 
     /// Stops serving and waits until that is done.

@@ -35,6 +35,8 @@ pub(crate) const BY_NODE: &str = "node";
 pub(crate) const ORPHANS: &str = "orphans";
 /// Index: slices by `<namespace>/<service>`.
 pub(crate) const BY_SERVICE: &str = "service";
+/// Index: services by each of their addresses.
+pub(crate) const BY_ADDRESS: &str = "address";
 /// Index: pods by `<namespace>/<claim>`.
 pub(crate) const BY_CLAIM: &str = "claim";
 
@@ -55,6 +57,10 @@ pub struct Cluster {
     pub namespaces: Informer<Namespace>,
     /// Services.
     pub services: Informer<Service>,
+    /// IPAddresses.
+    pub addresses: Informer<IpAddress>,
+    /// ServiceCIDRs.
+    pub service_cidrs: Informer<ServiceCidr>,
     /// Endpoints.
     pub endpoints: Informer<Endpoints>,
     /// EndpointSlices.
@@ -150,7 +156,14 @@ impl Cluster {
             pods,
             nodes: follow(NODES).keep_raw().start(client),
             namespaces: follow(NAMESPACES).start(client),
-            services: follow(SERVICES).start(client),
+            services: follow(SERVICES)
+                .index(BY_ADDRESS, |service: &Cached<Service>| {
+                    let addresses = service.view.spec.cluster_ips.iter();
+                    addresses.filter(|address| *address != "None").map(|address| address.as_str().into()).collect()
+                })
+                .start(client),
+            addresses: follow(IP_ADDRESSES).start(client),
+            service_cidrs: follow(SERVICE_CIDRS).start(client),
             endpoints: follow(ENDPOINTS).start(client),
             slices,
             deployments: follow(DEPLOYMENTS).start(client),
@@ -184,11 +197,13 @@ impl Cluster {
     }
 
     fn register(&mut self) {
-        let followed: [(Resource, Box<dyn Followed>); 19] = [
+        let followed: [(Resource, Box<dyn Followed>); 21] = [
             (PODS, Box::new(self.pods.clone())),
             (NODES, Box::new(self.nodes.clone())),
             (NAMESPACES, Box::new(self.namespaces.clone())),
             (SERVICES, Box::new(self.services.clone())),
+            (IP_ADDRESSES, Box::new(self.addresses.clone())),
+            (SERVICE_CIDRS, Box::new(self.service_cidrs.clone())),
             (ENDPOINTS, Box::new(self.endpoints.clone())),
             (SLICES, Box::new(self.slices.clone())),
             (DEPLOYMENTS, Box::new(self.deployments.clone())),

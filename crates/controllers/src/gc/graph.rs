@@ -1,8 +1,9 @@
 //! Who owns whom, by uid.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use naru_api::naru::names::FOREGROUND_DELETION;
 use naru_client::{ObjectRef, Resource};
 
 use crate::catalog::EssentialMeta;
@@ -42,6 +43,25 @@ impl Graph {
 
     pub(crate) fn dependents(&self, uid: &str) -> impl Iterator<Item = &Node> {
         self.dependents.get(uid).into_iter().flatten().filter_map(|uid| self.nodes.get(uid))
+    }
+
+    /// Whether an object holds up owners, directly or through others that wait, that it owns itself in the end: each
+    /// would wait for the next for ever.
+    pub(crate) fn is_circular(&self, uid: &str) -> bool {
+        let mut seen = HashSet::new();
+        let mut next = vec![uid];
+        while let Some(held) = next.pop().and_then(|uid| self.nodes.get(uid)) {
+            for owner in held.meta.owner_references.iter().filter(|owner| owner.block_owner_deletion) {
+                if owner.uid == uid {
+                    return true;
+                }
+                let waits = self.nodes.get(&owner.uid).is_some_and(|node| node.waits_for(FOREGROUND_DELETION));
+                if waits && seen.insert(owner.uid.as_str()) {
+                    next.push(&owner.uid);
+                }
+            }
+        }
+        false
     }
 
     /// Takes an object's newest state; returns whom it concerns.

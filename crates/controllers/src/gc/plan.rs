@@ -18,6 +18,8 @@ pub(crate) struct View {
     pub(crate) absent: Vec<Owner>,
     /// Owners that wait for this object to go first.
     pub(crate) waiting: Vec<Owner>,
+    /// Whether it holds up owners that it would have to wait for itself.
+    pub(crate) circular: bool,
     /// What it owns.
     pub(crate) dependents: Vec<Node>,
 }
@@ -36,7 +38,8 @@ impl View {
         // They matter only to whoever waits for them: an owner of thousands is looked at whenever one of them changes.
         let dependents =
             if object.deleting || !waiting.is_empty() { graph.dependents(uid).cloned().collect() } else { Vec::new() };
-        Some(View { object, solid, absent, waiting, dependents })
+        let circular = !waiting.is_empty() && graph.is_circular(uid);
+        Some(View { object, solid, absent, waiting, circular, dependents })
     }
 }
 
@@ -45,6 +48,18 @@ pub(super) fn plan(view: &View) -> Plan {
     let mut plan = Plan::nothing("owned");
     if object.waits_for(ORPHAN) {
         release_all(&mut plan, view);
+        return plan;
+    }
+    if view.circular {
+        // The circle is opened here; what is to be done besides follows, seeing this.
+        plan.reason = "its owners wait for it in a circle".into();
+        let open = |owner: &Owner| {
+            let closes = view.waiting.contains(owner) || owner.uid == object.uid;
+            let blocks = owner.block_owner_deletion && !closes;
+            Owner { block_owner_deletion: blocks, ..owner.clone() }
+        };
+        let owners: Vec<_> = object.meta.owner_references.iter().map(open).collect();
+        plan.push(with_owners(object, owners.iter()));
         return plan;
     }
     if object.waits_for(FOREGROUND_DELETION) {

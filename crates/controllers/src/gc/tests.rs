@@ -79,6 +79,35 @@ fn foreground_deletion_deletes_what_is_owned_first() {
 }
 
 #[test]
+fn a_circle_of_owners_is_opened() {
+    let waiting = |uid: &str, owner: &str| node(uid, &[owner], &[FOREGROUND_DELETION]);
+    let mut graph = graph(&[waiting("a", "c"), node("b", &["a"], &[]), node("c", &["b"], &[])]);
+    assert_eq!(planned(&graph, "b"), "delete pods shop/b\n");
+    graph.apply(waiting("b", "a"));
+    let opened = planned(&graph, "c");
+    assert!(opened.starts_with("patch pods shop/c") && !opened.contains("blockOwnerDeletion"), "{opened}");
+    let mut free = node("c", &["b"], &[]);
+    free.meta.owner_references[0].block_owner_deletion = false;
+    graph.apply(free.clone());
+    assert_eq!(planned(&graph, "c"), "delete pods shop/c\n");
+    free.deleting = true;
+    free.meta.finalizers = [FOREGROUND_DELETION.into()].into();
+    graph.apply(free);
+    assert!(planned(&graph, "b").contains("\"finalizers\":null"), "nothing holds it up any more");
+    assert_eq!(planned(&graph, "a"), "", "it waits for that one");
+}
+
+#[test]
+fn a_chain_of_owners_is_no_circle() {
+    let waiting = |uid: &str, owners: &[&str]| node(uid, owners, &[FOREGROUND_DELETION]);
+    let graph = graph(&[waiting("a", &[]), waiting("b", &["a"]), waiting("c", &["b"]), node("d", &["c"], &[])]);
+    for uid in ["a", "b", "c"] {
+        assert_eq!(planned(&graph, uid), "", "{uid} waits for what it owns");
+    }
+    assert_eq!(planned(&graph, "d"), "delete pods shop/d\n");
+}
+
+#[test]
 fn orphaning_releases_what_is_owned_first() {
     let mut graph = graph(&[node("rs", &[], &[ORPHAN]), node("a", &["rs"], &[])]);
     assert_eq!(

@@ -1,7 +1,6 @@
-//! The end of a namespace: everything in it is deleted, and when the server itself says that nothing is left, its
-//! finalizer is taken away.
+//! The end of a namespace: its pods are deleted, then everything else in it, and when the server itself says that nothing
+//! is left, its finalizer is taken away.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -9,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use naru_client::{DeleteOptions, ListOptions, ObjectRef};
 use serde_json::json;
 
+use super::conditions;
 use crate::catalog::{Catalog, Collection, Held, Listener};
 use crate::cluster::{ApplyError, BY_NETWORK, Cluster};
 use crate::driver::{Controller, Keys};
 use crate::plan::{Plan, Write};
-use crate::resources::{EVENTS, LEASES, NAMESPACES, NETWORKS};
-use crate::views::{Condition, Namespace};
+use crate::resources::{EVENTS, LEASES, NAMESPACES, NETWORKS, PODS};
+use crate::views::Namespace;
 
 /// The finalizer that is ours.
 const OURS: &str = "kubernetes";
@@ -82,12 +82,27 @@ impl Controller for Namespaces {
             if last && !self.is_empty(&key.name).await? {
                 return Err(ApplyError::Conflict { what: format!("the content of namespace {}", key.name) });
             }
-            self.cluster.apply(plan.writes, plan.notices).await
+            let deletes = plan.writes.iter().any(|write| matches!(write, Write::Delete { .. }));
+            let outcome = self.cluster.apply(plan.writes, plan.notices).await;
+            if let (Err(error @ ApplyError::Write { .. }), true) = (&outcome, deletes) {
+                self.tell_failure(key, error).await;
+            }
+            outcome
         })
     }
 }
 
 impl Namespaces {
+    /// Says in the namespace's state that something in it cannot be deleted. The failure itself is what counts.
+    async fn tell_failure(&self, key: &ObjectRef, error: &ApplyError) {
+        let Some(view) = self.view(key) else { return };
+        let why = naru_client::chain(error);
+        let Some(write) = conditions::told(&view, Some(&why), self.cluster.now()) else { return };
+        if let Err(error) = self.cluster.apply(vec![write], Vec::new()).await {
+            tracing::debug!(%key, %error, "what keeps a namespace could not be told");
+        }
+    }
+
     /// The Networks of the namespace's project: they are cluster-wide, and nobody would ever take them away. One that
     /// pods of other namespaces are on stays, as Docker keeps a network that is in use.
     fn networks(&self, namespace: &str) -> Vec<Held> {
@@ -160,78 +175,52 @@ fn is_last(write: &Write) -> bool {
 }
 
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
-    let namespace = &*view.namespace;
-    let name = ObjectRef::cluster(&namespace.metadata.name);
     if view.contents.is_empty() {
-        let left: Vec<_> = namespace.spec.finalizers.iter().filter(|finalizer| *finalizer != OURS).collect();
-        if left.len() == namespace.spec.finalizers.len() {
-            return Plan::nothing("waits for other finalizers");
-        }
-        let mut plan = Plan::nothing("empty: ending it");
-        plan.push(Write::Put {
-            resource: NAMESPACES,
-            key: name,
-            subresource: "finalize",
-            body: json!({
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": { "name": namespace.metadata.name, "uid": namespace.metadata.uid },
-                "spec": { "finalizers": left },
-            }),
-        });
-        return plan;
+        return empty(view, now);
     }
     let mut plan = Plan::nothing(format!("{} objects are left", view.contents.len()));
-    for held in view.contents.iter().filter(|held| !held.deleting) {
+    // Pods first: what protects them (policies), serves them and holds their data stays until the last has ended.
+    let pods = view.contents.iter().any(|held| held.resource == PODS);
+    let due = view.contents.iter().filter(|held| !pods || held.resource == PODS);
+    for held in due.filter(|held| !held.deleting) {
         plan.push(Write::delete(held.resource.clone(), held.key.clone(), &held.uid));
     }
-    explain(&mut plan, view, now);
+    // Said once everything has been told to go: most namespaces are gone by then.
+    if plan.writes.is_empty() {
+        plan.writes.extend(conditions::told(view, None, now));
+    }
     plan.again_at(now.saturating_add(PATIENCE).unwrap_or(Timestamp::MAX));
     plan
 }
 
-/// Says what holds the end up, once everything has been told to go.
-fn explain(plan: &mut Plan, view: &View, now: Timestamp) {
-    if !plan.writes.is_empty() {
-        return;
+/// Nothing is left: the finalizer is taken away.
+fn empty(view: &View, now: Timestamp) -> Plan {
+    let namespace = &*view.namespace;
+    let left: Vec<_> = namespace.spec.finalizers.iter().filter(|finalizer| *finalizer != OURS).collect();
+    let done = left.len() == namespace.spec.finalizers.len();
+    // Who waits for somebody else reads there that it is not for us.
+    let stays = done || !left.is_empty() || !namespace.metadata.finalizers.is_empty();
+    if let Some(told) = stays.then(|| conditions::told(view, None, now)).flatten() {
+        let mut plan = Plan::nothing("empty: saying so");
+        plan.push(told);
+        return plan;
     }
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
-    for held in &view.contents {
-        *kinds.entry(held.resource.plural.to_string()).or_default() += 1;
-        held.finalizers.iter().for_each(|name| *finalizers.entry(name).or_default() += 1);
+    if done {
+        return Plan::nothing("waits for other finalizers");
     }
-    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{kind} has {count} resource instances")).collect();
-    let holders: Vec<_> =
-        finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances")).collect();
-    let mut wanted = vec![(
-        "NamespaceContentRemaining",
-        "SomeResourcesRemain",
-        format!("Some resources are remaining: {}", kinds.join(", ")),
-    )];
-    if !holders.is_empty() {
-        let message = format!("Some content in the namespace has finalizers remaining: {}", holders.join(", "));
-        wanted.push(("NamespaceFinalizersRemaining", "SomeFinalizersRemain", message));
-    }
-    let known = &view.namespace.status.conditions;
-    let told = |(kind, _, message): &(&str, &str, String)| {
-        Condition::find(known, kind).is_some_and(|condition| condition.is_true() && condition.message == *message)
-    };
-    if wanted.iter().all(told) && wanted.len() == known.len() {
-        return;
-    }
-    let conditions: Vec<_> = wanted
-        .into_iter()
-        .map(|(kind, reason, message)| Condition {
-            kind: kind.into(),
-            status: "True".into(),
-            reason: reason.into(),
-            message,
-            last_transition_time: Condition::find(known, kind).and_then(|c| c.last_transition_time).or(Some(now)),
-            ..Condition::default()
-        })
-        .collect();
-    let meta = &view.namespace.metadata;
-    let patch = json!({ "metadata": { "uid": meta.uid }, "status": { "conditions": conditions } });
-    plan.push(Write::status(NAMESPACES, ObjectRef::cluster(&meta.name), patch));
+    let mut plan = Plan::nothing("empty: ending it");
+    let meta = &namespace.metadata;
+    plan.push(Write::Put {
+        resource: NAMESPACES,
+        key: ObjectRef::cluster(&meta.name),
+        subresource: "finalize",
+        body: json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            // Guarded: somebody may be adding a finalizer of theirs.
+            "metadata": { "name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version },
+            "spec": { "finalizers": left },
+        }),
+    });
+    plan
 }

@@ -1,5 +1,6 @@
 //! The life of a namespace: what every one is given, and its end with everything in it.
 
+mod conditions;
 mod end;
 mod provision;
 #[cfg(test)]

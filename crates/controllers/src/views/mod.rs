@@ -3,6 +3,7 @@
 //! Reading these and not the full types keeps a pod at a few hundred bytes and parses it in microseconds. Whatever is
 //! written goes out as JSON that names only the fields meant, so nothing that a view leaves out is ever lost.
 
+mod address;
 mod cluster;
 mod meta;
 mod network;
@@ -10,6 +11,7 @@ mod pod;
 mod storage;
 mod workload;
 
+pub use address::{IpAddress, IpAddressSpec, ParentRef, ServiceCidr, ServiceCidrSpec, ServiceCidrStatus};
 pub use cluster::{
     ConfigMap, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Network, NetworkSpec, NetworkStatus, Node,
     NodeAddress, NodeSpec, NodeStatus, ServiceAccount, Taint,

@@ -53,6 +53,9 @@ pub struct ServiceSpec {
     /// Its address; `None` when headless.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
+    /// Its addresses, one of each family; `None` when headless.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<String>,
     /// The balancer that is to serve it, when it is not the nodes.
     pub load_balancer_class: Option<String>,
     /// The families of its addresses.

@@ -144,8 +144,9 @@ async fn a_namespace_takes_objects_of_defined_kinds_with_it() {
     world.create(widgets.clone(), held).await;
     world.client.dynamic(namespaces.clone(), None).delete("shop", &DeleteOptions::default()).await.unwrap();
     world.until(&widgets, "shop", "held", |held| held["metadata"]["deletionTimestamp"].is_string()).await;
-    let remaining =
-        |namespace: &Value| namespace["status"]["conditions"].to_string().contains("widgets has 1 resource");
+    let remaining = |namespace: &Value| {
+        namespace["status"]["conditions"].to_string().contains("widgets.example.com has 1 resource")
+    };
     world.until(&namespaces, "", "shop", remaining).await;
     let free = json!({ "metadata": { "finalizers": null } });
     world.client.dynamic(widgets, Some("shop")).patch("held", PatchKind::Merge, &free).await.unwrap();

@@ -52,6 +52,18 @@ pub fn pods() -> Resource {
     resource("", "Pod", "pods", true)
 }
 
+pub fn namespaces() -> Resource {
+    resource("", "Namespace", "namespaces", false)
+}
+
+pub fn config_maps() -> Resource {
+    resource("", "ConfigMap", "configmaps", true)
+}
+
+pub fn services() -> Resource {
+    resource("", "Service", "services", true)
+}
+
 impl World {
     pub async fn start() -> World {
         let dir = tempfile::tempdir().expect("a folder");

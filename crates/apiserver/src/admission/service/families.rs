@@ -10,10 +10,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use naru_api::{FieldError, Kind, Status, meta};
-use naru_store::Key;
 use serde_json::{Value, json};
 
-use super::{ADDRESSES, Pool, invalid};
+use super::{Pool, invalid};
 
 const SINGLE: &str = "SingleStack";
 const REQUIRED: &str = "RequireDualStack";
@@ -226,9 +225,10 @@ fn give(pool: &Pool<'_>, kind: &Kind, service: &Value, wish: &mut Wish, before: 
             (Some(named), _) if Some(named) == had => {}
             (Some(named), Some(range)) => claim(pool, kind, service, named, range)?,
             (None, Some(range)) => {
-                let drawn = pool
-                    .draw_address(range)
-                    .ok_or_else(|| Status::unavailable(format!("every address of {range} is taken by a service")))?;
+                let drawn = pool.draw_address(range).ok_or_else(|| {
+                    let ranges = ranges(pool, range);
+                    Status::unavailable(format!("every address of {ranges} is taken: add a ServiceCIDR"))
+                })?;
                 wish.addresses.push(drawn.to_string());
             }
             (_, None) => {}
@@ -242,19 +242,25 @@ fn claim(pool: &Pool<'_>, kind: &Kind, service: &Value, wanted: &str, range: IpN
     let value = json!([wanted]);
     let refuse = |detail: String| Err(invalid(kind, service, "spec.clusterIPs", &value, &detail));
     match wanted.parse::<IpAddr>() {
-        // Written as it is kept: the reservation has one spelling.
-        Ok(address) if range.contains(&address) && address.to_string() == wanted => {}
-        Ok(address) if range.contains(&address) => {
-            return refuse(format!("failed to allocate IP {wanted}: it must be written as {address}"));
-        }
-        _ => {
+        Ok(address) if pool.space.holding(address).is_none() => {
+            let ranges = ranges(pool, range);
             return refuse(format!(
-                "failed to allocate IP {wanted}: the provided IP is not in the valid range {range}"
+                "failed to allocate IP {wanted}: the provided IP is not in the valid range {ranges}"
             ));
         }
+        // Written as it is kept: the reservation has one spelling.
+        Ok(address) if address.to_string() == wanted => {}
+        Ok(address) => return refuse(format!("failed to allocate IP {wanted}: it must be written as {address}")),
+        Err(_) => return refuse(format!("failed to allocate IP {wanted}: it is no IP address")),
     }
-    if pool.is_free(&Key::new(ADDRESSES, "", wanted)) {
+    if pool.is_free_address(wanted) {
         return Ok(());
     }
     refuse(format!("failed to allocate IP {wanted}: provided IP is already allocated"))
+}
+
+/// The ranges of a family that give addresses, as people read them; `range` where none does.
+fn ranges(pool: &Pool<'_>, range: IpNet) -> String {
+    let all: Vec<_> = pool.space.of_family(range).map(|range| range.to_string()).collect();
+    if all.is_empty() { range.to_string() } else { all.join(", ") }
 }
