@@ -5,12 +5,13 @@ mod roles;
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use naru_api::{Status, meta};
+use naru_api::{Status, flow, meta};
 use naru_store::Snapshot;
 use serde_json::{Value, json};
 
 use crate::admission::address;
 use crate::aggregate;
+use crate::object;
 use crate::state::Core;
 use crate::user::User;
 use crate::verbs::update::{Part, update};
@@ -27,7 +28,7 @@ pub(crate) async fn ensure(core: &Core) -> Result<(), Status> {
     // Services get their addresses from it.
     ensure_ranges(core, &user).await?;
     let (roles, objects) = (roles::all(), objects::all(&core.settings));
-    let objects = objects.into_iter().chain([roles::introduction()]);
+    let objects = objects.into_iter().chain(flow::levels()).chain(flow::schemas()).chain([roles::introduction()]);
     let objects = objects.chain(aggregate::introduction(core)).chain(aggregate::builtin(&core.serving().registry));
     ensure_all(core, &user, roles.iter().cloned().chain(objects).collect()).await?;
     try_join_all(roles.iter().map(|role| extend(core, &user, role))).await?;
@@ -117,6 +118,33 @@ async fn ensure_exactly(core: &Core, user: &User, object: Value) -> Result<(), S
     };
     let place = (meta::namespace(&object), meta::name(&object));
     update(core, user, &route, place, Part::Main, &change, WriteOptions::default()).await.map(drop)
+}
+
+/// Writes the flow schemas and priority levels that every cluster has, where they are missing, and changes those that follow
+/// what is suggested.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn ensure_flows(core: &Core, user: &User) -> Result<(), Status> {
+    for object in flow::levels().into_iter().chain(flow::schemas()) {
+        ensure_one(core, user, &core.store.snapshot(), object.clone()).await?;
+        let route = core.route_of(meta::api_version(&object), meta::kind(&object))?;
+        let entry = core.store.snapshot().get(&route.key("", meta::name(&object))).cloned();
+        let present = entry.map(|entry| object::parse(&entry.served)).unwrap_or_default();
+        let follows = meta::annotation(&present, flow::AUTOUPDATE) == Some("true");
+        // What is mandatory cannot be changed in the first place.
+        if !follows || present["spec"] == object["spec"] || flow::is_mandatory(meta::name(&object)) {
+            continue;
+        }
+        let change = |present: &Value| {
+            let mut new = present.clone();
+            meta::unset(&mut new, "resourceVersion");
+            new["spec"] = object["spec"].clone();
+            Ok(new)
+        };
+        update(core, user, &route, ("", meta::name(&object)), Part::Main, &change, WriteOptions::default()).await?;
+    }
+    Ok(())
 }
 
 /// Adds to a role what this version gives it and it lacks, unless its annotation says not to.

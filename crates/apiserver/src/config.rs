@@ -60,6 +60,9 @@ pub struct Settings {
     pub provisioner: String,
     /// Whom the server believes besides its own certificates and tokens.
     pub authentication: Authentication,
+    /// How many requests the server works on at once, which its priority levels share. Each may hold a body of some
+    /// megabytes, so this bounds the server's memory.
+    pub at_once: u32,
 }
 
 /// What to listen on.
@@ -89,6 +92,7 @@ impl Default for Settings {
             returning: SignedDuration::from_hours(1),
             provisioner: "naru.io/local".to_owned(),
             authentication: Authentication::default(),
+            at_once: 600,
         }
     }
 }

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use naru_api::{Reason, Status};
+use naru_store::Prefix;
 
 use crate::admission::notes::Notes;
 use crate::aggregate::{self, Asked};
@@ -20,6 +21,7 @@ use crate::backup;
 use crate::call::Call;
 use crate::dataplanes;
 use crate::extension;
+use crate::fairness::Flow;
 use crate::passage::Passage;
 use crate::plain;
 use crate::resource;
@@ -36,9 +38,6 @@ use crate::wire::path::{Path, ResourcePath, Verb};
 use crate::wire::payload::Payload;
 use crate::wire::query::Query;
 use crate::wire::respond;
-
-/// How long a request waits for its turn when the server is full.
-const QUEUE: Duration = Duration::from_secs(5);
 
 /// Answers a request.
 pub(crate) async fn handle(
@@ -98,14 +97,46 @@ impl Incoming<'_> {
         let Self { core, path, .. } = self;
         let asked = self.attributes();
         let user = identify(core, self.peer, self.parts, &asked, &path.version, self.passage).await?;
-        let judged = self.authorize(&user, &asked, upgrade.is_some());
-        self.passage.judged(judged.is_ok(), || core.rbac.load().reason(&user, &asked));
+        let flow = core.fairness.classify(&user, &asked);
+        let result = match self.time()? {
+            None => self.in_turn(&user, &asked, &flow, body, upgrade).await,
+            Some(limit) => deadline::within(limit, self.in_turn(&user, &asked, &flow, body, upgrade)).await,
+        };
+        let mut response = result.unwrap_or_else(|status| self.passage.refused(&status));
+        flow.mark(&mut response);
+        Ok(response)
+    }
+
+    /// How long the request may take; none for what lasts as long as somebody wants.
+    fn time(&self) -> Result<Option<Duration>, Status> {
+        let forwarded = self.path.subresource.as_deref().is_some_and(subresource::is_forwarded);
+        if self.verb == Verb::Watch || forwarded { Ok(None) } else { deadline::of(self.query).map(Some) }
+    }
+
+    /// Answers when it is the request's turn.
+    async fn in_turn(
+        &self,
+        user: &Arc<User>,
+        asked: &Attributes<'_>,
+        flow: &Flow,
+        body: RequestBody,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<Payload>, Status> {
+        let Self { core, path, .. } = self;
+        // Logs and terminals run for as long as somebody wants to; a watch has its turn until it begins.
+        let forwarded = path.subresource.as_deref().is_some_and(subresource::is_forwarded);
+        let _turn = match forwarded {
+            true => None,
+            false => Some(core.fairness.enter(flow, || self.objects()).await?),
+        };
+        let judged = self.authorize(user, asked, upgrade.is_some());
+        self.passage.judged(judged.is_ok(), || core.rbac.load().reason(user, asked));
         judged?;
         let serving = core.serving();
         let Some(route) = serving.routes.find(&path.group, &path.version, &path.resource) else {
             let remote = aggregate::find(core, &serving, &path.group, &path.version);
             let remote = remote.ok_or_else(respond::nothing_there)?;
-            let asked = Asked { core, peer: self.peer, user: &user, parts: self.parts, passage: self.passage };
+            let asked = Asked { core, peer: self.peer, user, parts: self.parts, passage: self.passage };
             return aggregate::forward(&asked, &remote, body, upgrade).await;
         };
         self.passage.found(route, path, self.verb, self.parts);
@@ -116,7 +147,7 @@ impl Incoming<'_> {
         }
         let call = Call {
             core,
-            user: &user,
+            user,
             route,
             path,
             query: self.query,
@@ -128,21 +159,12 @@ impl Incoming<'_> {
             notes: Notes::default(),
             passage: self.passage,
         };
-        let result = match self.time()? {
-            None => self.work(&call, body, upgrade).await,
-            Some(limit) => deadline::within(limit, self.work(&call, body, upgrade)).await,
-        };
+        let result = self.work(&call, body, upgrade).await;
         self.passage.noted(&call.notes);
         let Some(deprecation) = extension::deprecation(&route.kind) else { return result };
         let mut response = result.unwrap_or_else(|status| self.passage.refused(&status));
         respond::warn(&mut response, &[deprecation]);
         Ok(response)
-    }
-
-    /// How long the request may take; none for what lasts as long as somebody wants.
-    fn time(&self) -> Result<Option<Duration>, Status> {
-        let forwarded = self.path.subresource.as_deref().is_some_and(subresource::is_forwarded);
-        if self.verb == Verb::Watch || forwarded { Ok(None) } else { deadline::of(self.query).map(Some) }
     }
 
     /// Does what a request asks for that its user may.
@@ -152,7 +174,7 @@ impl Incoming<'_> {
         body: RequestBody,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Payload>, Status> {
-        let Self { core, path, .. } = self;
+        let Self { path, .. } = self;
         if let Some(custom) = call.route.custom.as_ref().filter(|_| path.subresource.is_none())
             && self.verb == Verb::Create
         {
@@ -169,16 +191,6 @@ impl Incoming<'_> {
         if forwarded {
             return subresource::answer(call, body, upgrade).await;
         }
-        let room = match core.room.try_acquire() {
-            Ok(room) => Ok(room),
-            // The clock is only asked when there is a queue.
-            Err(_) => {
-                tokio::time::timeout(QUEUE, core.room.acquire()).await.map_err(drop).and_then(|r| r.map_err(drop))
-            }
-        };
-        let Ok(_room) = room else {
-            return Err(Status::too_many_requests("the server works on too many requests at once; try again", 1));
-        };
         let _held = self.passage.inflight(self.verb).hold();
         let body = self.passage.listen(body);
         if path.subresource.is_some() {
@@ -214,6 +226,24 @@ impl Incoming<'_> {
             name: path.name.as_deref().or(single).unwrap_or_default(),
             path: None,
         }
+    }
+
+    /// How many objects the request is about.
+    fn objects(&self) -> usize {
+        let Self { core, path, .. } = self;
+        let whole = matches!(self.verb, Verb::List | Verb::DeleteCollection);
+        let serving = core.serving();
+        let route = serving.routes.find(&path.group, &path.version, &path.resource).filter(|_| whole);
+        let Some(route) = route else { return 1 };
+        let snapshot = core.store.snapshot();
+        let all = snapshot.count(&Prefix::collection(&route.collection));
+        let count = match path.namespace.as_deref() {
+            // Counting what is in a namespace is a walk, which few objects are not worth.
+            Some(namespace) if all > 1_000 => snapshot.count(&Prefix::namespace(&route.collection, namespace)),
+            _ => all,
+        };
+        let limit = self.query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
+        count.min(limit.unwrap_or(usize::MAX))
     }
 
     fn authorize(&self, user: &User, asked: &Attributes<'_>, upgrade: bool) -> Result<(), Status> {
@@ -282,6 +312,10 @@ async fn plain_path(
         passage.judged(true, || why(&anybody));
     } else {
         let user = identify(core, peer, parts, &asked, "", passage).await?;
+        let flow = core.fairness.classify(&user, &asked);
+        // What nodes keep open, and streams of the whole cluster, take no turn.
+        let lasts = [naru_client::TUNNEL_PATH, backup::PATH, dataplanes::PATH].contains(&path);
+        let _turn = if lasts { None } else { Some(core.fairness.enter(&flow, || 1).await?) };
         let allowed = core.rbac.load().allows(&user, &asked);
         passage.judged(allowed, || why(&user));
         if !allowed {

@@ -7,7 +7,7 @@
 //! (`admission`, and what `naru_api` knows of kinds), then compared and put in one transaction (`write`). What is about
 //! a container goes to its node (`node_proxy`), for nodes on other machines over the connection which those keep to this
 //! server (`tunnel`); over the same, `dataplanes` hears how far their rules are. Which kinds there are changes while the
-//! server runs (`serving`), because users define some (`extension`). `backup` streams what its owner makes of
+//! server runs (`serving`), because users define some (`extension`). `fairness` says whose turn it is. `backup` streams what its owner makes of
 //! the whole cluster. What this server does not serve may be another's (`aggregate`). `passage` follows every request for those
 //! who only watch: `metrics`, and `audit`, which writes down who asked for what. `encode` says how objects lie in the store, `kept` how
 //! the owners of their fields do.
@@ -30,6 +30,7 @@ mod dataplanes;
 mod dispatch;
 mod encode;
 mod extension;
+mod fairness;
 mod follower;
 mod inert;
 mod kept;

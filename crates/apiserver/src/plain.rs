@@ -139,8 +139,10 @@ fn architecture() -> &'static str {
 }
 
 fn metrics(core: &Core) -> Response<Payload> {
+    let mut body = metrics::text(core);
+    core.fairness.write(&mut body);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    respond::typed(StatusCode::OK, kind, metrics::text(core).into())
+    respond::typed(StatusCode::OK, kind, body.into())
 }
 
 fn paths(registry: &Registry) -> Vec<String> {

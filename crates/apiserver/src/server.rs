@@ -16,6 +16,7 @@ use crate::bootstrap;
 use crate::components::Components;
 use crate::config::{Config, Listeners, StartError};
 use crate::extension;
+use crate::fairness;
 use crate::listen::Bound;
 use crate::sealing;
 use crate::state::Core;
@@ -53,6 +54,7 @@ impl ApiServer {
         keep_own_service(&core, &ended);
         sealing::keep(&core, &ended);
         quota::keep(&core, &ended);
+        fairness::keep(&core, &ended);
         Ok(ApiServer { core, _followers: Arc::new(ended.drop_guard()) })
     }
 

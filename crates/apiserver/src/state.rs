@@ -7,7 +7,7 @@ use naru_api::{Kind, Registry, Status};
 use naru_client::NodeDialer;
 use naru_identity::{Authority, Sealer, TokenSigner};
 use naru_store::{Key, Store};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::admission::{policy, webhook};
 use crate::aggregate::Aggregate;
@@ -20,14 +20,11 @@ use crate::components::Components;
 use crate::config::{Config, Settings};
 use crate::dataplanes::{Dataplanes, Returning};
 use crate::extension::Extensions;
+use crate::fairness::Fairness;
 use crate::metrics::Metrics;
 use crate::routes::Route;
 use crate::serving::Serving;
 use crate::tunnel::{Dialer, TunnelHub};
-
-/// How many requests other than watches are worked on at once. Each may hold a body of some megabytes, so this bounds
-/// the server's memory; more are told to come back.
-const AT_ONCE: usize = 512;
 
 /// The shared state of an API server.
 pub(crate) struct Core {
@@ -61,7 +58,8 @@ pub(crate) struct Core {
     pub(crate) audit: OnceLock<Arc<AuditLog>>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
-    pub(crate) room: Semaphore,
+    /// Whose turn it is.
+    pub(crate) fairness: Fairness,
     /// When answered requests for certificates were last looked through for old ones.
     pub(crate) swept: parking_lot::Mutex<Option<std::time::Instant>>,
     /// What makes backups, where the server's owner gave one.
@@ -91,7 +89,7 @@ impl Core {
             aggregate: Aggregate::default(),
             audit: OnceLock::new(),
             metrics: Metrics::default(),
-            room: Semaphore::new(AT_ONCE),
+            fairness: Fairness::new(settings.at_once),
             swept: parking_lot::Mutex::default(),
             backups: OnceLock::new(),
             resealing: tokio::sync::Notify::new(),

@@ -72,6 +72,11 @@ impl World {
         Self::with_settings(Arc::new(NoNodes), History::default(), settings).await
     }
 
+    /// A server that works on few requests at once.
+    pub async fn with_seats(at_once: u32) -> World {
+        Self::with_settings(Arc::new(NoNodes), History::default(), Settings { at_once, ..settings() }).await
+    }
+
     pub async fn with_settings(dialer: Arc<dyn NodeDialer>, history: History, settings: Settings) -> World {
         let dir = tempfile::tempdir().expect("a folder");
         let authority = Arc::new(Authority::open_or_create(&dir.path().join("pki")).expect("an authority"));
