@@ -152,7 +152,8 @@ fn condition(snapshot: &Snapshot, schema: &Value) -> Option<Value> {
     if known.is_some_and(|known| known["status"] == status && known["message"] == *message) {
         return None;
     }
-    let since = known.filter(|known| known["status"] == status).map(|known| known["lastTransitionTime"].clone());
+    let known = known.filter(|known| known["status"] == status && known["lastTransitionTime"].is_string());
+    let since = known.map(|known| known["lastTransitionTime"].clone());
     let since = since.unwrap_or_else(|| meta::time(Timestamp::now()).into());
     Some(json!({ "type": "Dangling", "status": status, "reason": reason, "message": message,
         "lastTransitionTime": since }))

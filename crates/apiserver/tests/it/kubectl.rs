@@ -281,7 +281,8 @@ async fn shows_what_nothing_acts_on_yet() {
     k.ok("explain resourceclaims.spec.devices.requests", &["firstAvailable", "exactly"]).await;
     k.ok("explain hpa.spec.behavior", &["scaleDown", "VERSION:    v2"]).await;
     k.ok("create priorityclass pc --value=5", &["created"]).await;
-    k.ok("get runtimeclasses,csidrivers,flowschemas", &["No resources found"]).await;
+    k.ok("get runtimeclasses,csidrivers,csinodes", &["No resources found"]).await;
+    k.ok("get flowschemas", &["PRIORITYLEVEL", "catch-all", "10000"]).await;
     k.ok("get servicecidrs", &["kubernetes", "10.43.0.0/16"]).await;
     k.ok("get ipaddresses", &["10.43.0.1", "services/default/kubernetes"]).await;
 }

@@ -156,7 +156,10 @@ fn flow(plural: &str) -> Parts {
     match plural {
         "flowschemas" => with(
             json!({"spec": {"priorityLevelConfiguration": {"name": "sample"}, "matchingPrecedence": 900, "rules": rules}}),
-            json!({"conditions": [{"type": "Dangling", "status": "True"}]}),
+            // In the server's own words, which it then leaves alone.
+            json!({"conditions": [{"type": "Dangling", "status": "True", "reason": "NotFound",
+                "message": "This FlowSchema references the PriorityLevelConfiguration object named \"sample\" but there is no such object",
+                "lastTransitionTime": "2026-01-02T03:04:05Z"}]}),
         ),
         "prioritylevelconfigurations" => with(
             json!({"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}}}),
