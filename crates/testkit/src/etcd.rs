@@ -126,6 +126,11 @@ impl Etcd {
         self.members.iter().map(|member| format!("{scheme}://127.0.0.1:{}", member.client)).collect()
     }
 
+    /// The members' processes.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().filter_map(|member| Some(member.process.as_ref()?.0.id()))
+    }
+
     /// The certificates it was set up with: authority, certificate, key.
     pub fn certificates(&self) -> Option<[&Path; 3]> {
         self.setup.certificates.as_ref().map(|files| files.each_ref().map(PathBuf::as_path))

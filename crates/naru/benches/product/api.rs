@@ -1,9 +1,11 @@
 //! The API over HTTPS: durable creates, reads, lists of 20,000 objects, and a thousand watchers.
 //!
 //! The load comes from this process, on the same processors as the server, as the peer's figures were measured. The
-//! peer's are quoted: kube-apiserver is in no distribution's packages.
+//! peer is a kube-apiserver over etcd where `KUBE_APISERVER` names its program, under the same load in the same run;
+//! its figures are quoted otherwise: it is in no distribution's packages.
 
-mod connection;
+pub mod connection;
+pub mod server;
 mod watchers;
 
 use std::io::Write;
@@ -15,8 +17,10 @@ use bytes::Bytes;
 use http::Method;
 
 use crate::host::Bench;
+use crate::kubernetes::Kubernetes;
 use crate::report;
-use connection::{Endpoint, answer, request};
+use connection::{Credentials, Endpoint, answer, request};
+use server::Server;
 
 const CONNECTIONS: usize = 64;
 const TIME: Duration = Duration::from_secs(5);
@@ -27,50 +31,79 @@ const CREATED: &str = "/api/v1/namespaces/kube-system/configmaps";
 pub fn run() -> Option<()> {
     let bench = Bench::idle()?;
     bench.host.start_server();
-    let endpoint = Endpoint::of(&bench);
-    let server = Server(bench.host.server_pid()?);
+    let credentials = Credentials::of(&bench);
+    let server = Server(vec![bench.host.server_pid()?]);
+    let disk = syncs(&bench);
     // A thread's namespace is inherited by the executor's threads that it starts.
-    bench.host.inside(|| {
-        let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        executor.expect("an executor").block_on(measure(&bench, Arc::new(endpoint), &server));
-    });
+    let ours = bench.host.inside(|| measure(Endpoint::of(&credentials), &server));
+    drop(bench);
+    let peer = Kubernetes::start(&credentials).map(|peer| measure(peer.endpoint(), &peer.server()));
+    print(&ours, peer.as_ref(), &disk);
     Some(())
 }
 
-async fn measure(bench: &Bench, endpoint: Arc<Endpoint>, server: &Server) {
-    fill(&endpoint).await;
-    let read = crowd(&endpoint, server, || request(Method::GET, &format!("{LISTED}/m0"), Bytes::new())).await;
-    read.print(
-        "GETs/s of one object, 64 connections",
-        45_900.0,
-        "kube-apiserver 4,590/s (7,920/s with resourceVersion=0)",
-    );
-    let next = AtomicUsize::new(0);
-    let create = move || request(Method::POST, CREATED, map(next.fetch_add(1, Relaxed)));
-    let created = crowd(&endpoint, server, create).await;
-    created.print("durable creates/s, 64 connections", 20_000.0, "kube-apiserver + etcd 2,000/s (p99 84 ms)");
-    paced(bench, &endpoint).await;
-    list(&endpoint, server).await;
-    watchers::run(&endpoint).await;
+/// What one server achieved.
+struct Figures {
+    read: Rate,
+    created: Rate,
+    paced: Vec<Duration>,
+    list: Lists,
+    delivered: Vec<Duration>,
+}
+
+fn measure(endpoint: Endpoint, server: &Server) -> Figures {
+    let endpoint = Arc::new(endpoint);
+    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    executor.expect("an executor").block_on(async {
+        fill(&endpoint).await;
+        let read = crowd(&endpoint, server, || request(Method::GET, &format!("{LISTED}/m0"), Bytes::new())).await;
+        let next = AtomicUsize::new(0);
+        let create = move || request(Method::POST, CREATED, map(next.fetch_add(1, Relaxed)));
+        let created = crowd(&endpoint, server, create).await;
+        let paced = paced(&endpoint).await;
+        let list = list(&endpoint, server).await;
+        Figures { read, created, paced, list, delivered: watchers::run(&endpoint).await }
+    })
+}
+
+fn print(ours: &Figures, peer: Option<&Figures>, disk: &[Duration]) {
+    ours.read.print("GETs/s of one object, 64 connections", 45_900.0);
+    Rate::print_peer(&ours.read, peer.map(|peer| &peer.read), "4,590/s (7,920/s with resourceVersion=0)");
+    ours.created.print("durable creates/s, 64 connections", 20_000.0);
+    Rate::print_peer(&ours.created, peer.map(|peer| &peer.created), "2,000/s (p99 84 ms)");
+    let limit = 2.0 * report::at(disk, 99) + 0.5;
+    report::value("p99 of a create at 1,000/s", report::at(&ours.paced, 99), "ms", Some((limit * 10.0).round() / 10.0));
+    let note = format!("median {:.2} ms; fdatasync median {:.2} ms", report::at(&ours.paced, 50), report::at(disk, 50));
+    report::note(&format!("{note}, p99 {:.2} ms: the budget is twice that and 0.5 ms", report::at(disk, 99)));
+    print_times(peer.map(|peer| &peer.paced), &ours.paced);
+    ours.list.print();
+    match peer.map(|peer| &peer.list) {
+        Some(list) => report::note(&format!(
+            "kube-apiserver and etcd, in this run: {:.1}/s, {:.1} per second of their processors; ratio {:.1} and {:.1}",
+            list.rate(),
+            list.per_cpu(),
+            ours.list.rate() / list.rate(),
+            ours.list.per_cpu() / list.per_cpu()
+        )),
+        None => report::note("peer, measured before: kube-apiserver 9.1/s, 114 MB/s"),
+    }
+    watchers::print(&ours.delivered);
+    print_times(peer.map(|peer| &peer.delivered), &ours.delivered);
+}
+
+fn print_times(peer: Option<&Vec<Duration>>, ours: &[Duration]) {
+    let Some(theirs) = peer else { return };
+    let (middle, late) = (report::at(theirs, 50), report::at(theirs, 99));
+    let ratio = late / report::at(ours, 99);
+    report::note(&format!(
+        "kube-apiserver and etcd, in this run: median {middle:.2} ms, p99 {late:.2} ms; ratio {ratio:.1}"
+    ));
 }
 
 fn map(number: usize) -> Bytes {
     let text = "x".repeat(400);
     let meta = format!(r#""kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"m{number}"}}"#);
     format!(r#"{{{meta},"data":{{"k":"{text}"}}}}"#).into()
-}
-
-/// The server's process.
-struct Server(u32);
-
-impl Server {
-    /// Seconds of processor time that it took.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-        (ticks(11) + ticks(12)) / 100.0 // user and system time, in hundredths of a second on every Linux
-    }
 }
 
 /// What a crowd of connections achieved.
@@ -81,15 +114,31 @@ struct Rate {
 }
 
 impl Rate {
-    fn print(&self, what: &str, budget: f64, peer: &str) {
-        report::rate(what, self.times.len() as f64 / self.seconds, "/s", Some(budget));
-        report::note(&format!(
-            "median {:.2} ms, p99 {:.2} ms; {:.0} µs of the server's processors each",
-            report::at(&self.times, 50),
-            report::at(&self.times, 99),
-            self.cpu * 1e6 / self.times.len() as f64
-        ));
-        report::note(&format!("peer, measured before: {peer}"));
+    fn rate(&self) -> f64 {
+        self.times.len() as f64 / self.seconds
+    }
+
+    fn print(&self, what: &str, budget: f64) {
+        report::rate(what, self.rate(), "/s", Some(budget));
+        report::note(&self.detail());
+    }
+
+    fn detail(&self) -> String {
+        let each = self.cpu * 1e6 / self.times.len() as f64;
+        let (middle, late) = (report::at(&self.times, 50), report::at(&self.times, 99));
+        format!("median {middle:.2} ms, p99 {late:.2} ms; {each:.0} µs of the server's processors each")
+    }
+
+    fn print_peer(ours: &Rate, peer: Option<&Rate>, before: &str) {
+        match peer {
+            Some(peer) => report::note(&format!(
+                "kube-apiserver and etcd, in this run: {:.0}/s, {}; ratio {:.1}",
+                peer.rate(),
+                peer.detail(),
+                ours.rate() / peer.rate()
+            )),
+            None => report::note(&format!("peer, measured before: kube-apiserver and etcd {before}")),
+        }
     }
 }
 
@@ -148,10 +197,8 @@ async fn fill(endpoint: &Arc<Endpoint>) {
     }
 }
 
-/// Latency of creates at 1,000 a second beside that of the disk.
-async fn paced(bench: &Bench, endpoint: &Arc<Endpoint>) {
-    let disk = syncs(bench);
-    let limit = 2.0 * report::at(&disk, 99) + 0.5;
+/// Latency of creates at 1,000 a second.
+async fn paced(endpoint: &Arc<Endpoint>) -> Vec<Duration> {
     let mut senders = Vec::new();
     for sender in 0..10 {
         let mut connection = endpoint.connect().await;
@@ -172,9 +219,7 @@ async fn paced(bench: &Bench, endpoint: &Arc<Endpoint>) {
     for sender in senders {
         times.extend(sender.await.expect("creates"));
     }
-    report::value("p99 of a create at 1,000/s", report::at(&times, 99), "ms", Some((limit * 10.0).round() / 10.0));
-    let note = format!("median {:.2} ms; fdatasync median {:.2} ms", report::at(&times, 50), report::at(&disk, 50));
-    report::note(&format!("{note}, p99 {:.2} ms: the budget is twice that and 0.5 ms", report::at(&disk, 99)));
+    times
 }
 
 /// How long the disk takes to make a kilobyte durable.
@@ -188,20 +233,39 @@ fn syncs(bench: &Bench) -> Vec<Duration> {
     (0..500).map(sync).collect()
 }
 
-async fn list(endpoint: &Arc<Endpoint>, server: &Server) {
+/// Whole lists, one after another.
+struct Lists {
+    count: f64,
+    bytes: f64,
+    seconds: f64,
+    cpu: f64,
+}
+
+impl Lists {
+    fn rate(&self) -> f64 {
+        self.count / self.seconds
+    }
+
+    fn per_cpu(&self) -> f64 {
+        self.count / self.cpu
+    }
+
+    fn print(&self) {
+        report::rate("LISTs/s of 20,000 ConfigMaps", self.rate(), "/s", Some(54.6));
+        let (rate, each) = (self.bytes / self.seconds / 1e6, self.bytes / self.count / 1e6);
+        let cpu = self.per_cpu();
+        report::note(&format!("{rate:.0} MB/s, {each:.1} MB each; {cpu:.1} per second of the server's processors"));
+    }
+}
+
+async fn list(endpoint: &Arc<Endpoint>, server: &Server) -> Lists {
     let mut connection = endpoint.connect().await;
-    let (begin, before, mut count, mut bytes) = (Instant::now(), server.cpu(), 0, 0);
+    let (begin, before, mut count, mut bytes) = (Instant::now(), server.cpu(), 0_u32, 0_usize);
     while begin.elapsed() < TIME {
         let (code, length) = answer(&mut connection, request(Method::GET, LISTED, Bytes::new())).await;
         assert_eq!(code, 200, "a list");
         (count, bytes) = (count + 1, bytes + length);
     }
     let (seconds, cpu) = (begin.elapsed().as_secs_f64(), server.cpu() - before);
-    report::rate("LISTs/s of 20,000 ConfigMaps", f64::from(count) / seconds, "/s", Some(54.6));
-    let (rate, each) = (bytes as f64 / seconds / 1e6, bytes as f64 / f64::from(count) / 1e6);
-    report::note(&format!(
-        "{rate:.0} MB/s, {each:.1} MB each; {:.1} per second of the server's processors",
-        f64::from(count) / cpu
-    ));
-    report::note("peer, measured before: kube-apiserver 9.1/s, 114 MB/s");
+    Lists { count: f64::from(count), bytes: bytes as f64, seconds, cpu }
 }

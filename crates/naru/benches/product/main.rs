@@ -16,6 +16,7 @@ mod host;
 mod http;
 mod images;
 mod join;
+mod kubernetes;
 mod machines;
 mod memory;
 mod peer;
@@ -24,6 +25,7 @@ mod power_off;
 mod recovery;
 mod report;
 mod scale;
+mod size;
 mod stamps;
 mod swarm;
 mod update;
@@ -43,6 +45,7 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "memory", run: memory::run },
     Benchmark { name: "update", run: update::run },
     Benchmark { name: "api", run: api::run },
+    Benchmark { name: "size", run: size::run },
     Benchmark { name: "images", run: images::run },
     Benchmark { name: "join", run: join::run },
     Benchmark { name: "endpoint-change", run: endpoint_change::run },

@@ -16,8 +16,8 @@ const CALM: Duration = Duration::from_secs(10);
 
 /// Memory of a process in MB (2^20).
 #[derive(Default, Clone, Copy)]
-struct Weight {
-    resident: f64,
+pub struct Weight {
+    pub resident: f64,
     proportional: f64,
 }
 
@@ -132,7 +132,8 @@ fn sum(pids: &[i32]) -> Weight {
     })
 }
 
-fn weigh(pid: i32) -> Weight {
+/// What a process holds.
+pub fn weigh(pid: i32) -> Weight {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     Weight { resident: field(&text, "Rss:"), proportional: field(&text, "Pss:") }
 }

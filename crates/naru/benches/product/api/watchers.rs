@@ -16,7 +16,7 @@ const WRITES: usize = 500;
 const PERIOD: Duration = Duration::from_millis(10);
 const WATCHED: &str = "/api/v1/namespaces/kube-public/configmaps";
 
-pub async fn run(endpoint: &Arc<Endpoint>) {
+pub async fn run(endpoint: &Arc<Endpoint>) -> Vec<Duration> {
     let begin = Instant::now();
     let ready = Arc::new(AtomicUsize::new(0));
     let mut watchers = Vec::new();
@@ -40,13 +40,13 @@ pub async fn run(endpoint: &Arc<Endpoint>) {
     for watcher in watchers {
         times.extend(watcher.await.expect("a watch"));
     }
-    report::value("p99 from write to 1,000 watchers at 100 writes/s", report::at(&times, 99), "ms", Some(20.0));
-    report::note(&format!(
-        "median {:.1} ms; {} of {} deliveries",
-        report::at(&times, 50),
-        times.len(),
-        WATCHERS * WRITES
-    ));
+    times
+}
+
+pub fn print(times: &[Duration]) {
+    report::value("p99 from write to 1,000 watchers at 100 writes/s", report::at(times, 99), "ms", Some(20.0));
+    let (count, all) = (times.len(), WATCHERS * WRITES);
+    report::note(&format!("median {:.1} ms; {count} of {all} deliveries", report::at(times, 50)));
 }
 
 /// How long each change was on its way, until the one that says it is the last.
