@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
             return Err(self.fail(&at, format!("nested more than {MOST_DEPTH} levels deep")));
         }
         let (node, anchor) = match event {
-            Event::Alias(id) => return self.alias(id, at),
+            Event::Alias(id) => return self.alias(id, at, depth),
             Event::Scalar(text, style, anchor, tag) => {
                 let style = if style == ScalarStyle::Plain { Style::Plain } else { Style::Quoted };
                 let tagged_text = tag.as_ref().is_some_and(|t| t.core_suffix() == Some("str"));
@@ -304,13 +304,20 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn alias(&mut self, id: usize, at: Position) -> Result<Node, ComposeError> {
+    fn alias(&mut self, id: usize, at: Position, depth: usize) -> Result<Node, ComposeError> {
         let Some(node) = self.anchors.iter().rev().find(|(known, _)| *known == id).map(|(_, node)| node.clone()) else {
             return Err(self.fail(&at, "an alias to a value that contains it, or that comes later"));
         };
-        self.nodes += count(&node);
+        let (count, height) = extent(&node);
+        self.nodes += count;
         if self.nodes > MOST_NODES {
             return Err(self.fail(&at, format!("more than {MOST_NODES} values: do aliases repeat themselves?")));
+        }
+        // Each alias to an alias would lie deeper than all that is written.
+        if depth + height > MOST_DEPTH {
+            return Err(
+                self.fail(&at, format!("nested more than {MOST_DEPTH} levels deep, with what aliases stand for"))
+            );
         }
         Ok(node)
     }
@@ -378,11 +385,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn count(node: &Node) -> usize {
+/// How many values a tree has, and how deep they lie below it.
+fn extent(node: &Node) -> (usize, usize) {
+    let below = |nodes: &mut dyn Iterator<Item = &Node>| {
+        nodes.map(extent).fold((1, 0), |(count, height), (inner, deep)| (count + inner, height.max(deep + 1)))
+    };
     match &node.tree {
-        Tree::Scalar(..) => 1,
-        Tree::List(items) => 1 + items.iter().map(count).sum::<usize>(),
-        Tree::Map(entries) => 1 + entries.iter().map(|(_, value)| count(value)).sum::<usize>(),
+        Tree::Scalar(..) => (1, 0),
+        Tree::List(items) => below(&mut items.iter()),
+        Tree::Map(entries) => below(&mut entries.iter().map(|(_, value)| value)),
     }
 }
 

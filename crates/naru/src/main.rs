@@ -27,6 +27,10 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+/// The stack of a thread: documents that clients send lie in one another up to 128 deep, and reading YAML takes more of it
+/// than anything else. Only what is used takes memory.
+const STACK: usize = 8 << 20;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match arguments.get(1).and_then(|word| word.to_str()) {
@@ -79,7 +83,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
-    let runtime = runtime.enable_all().build()?;
+    let runtime = runtime.thread_stack_size(STACK).enable_all().build()?;
     runtime.block_on(async move {
         match cli.command {
             Command::Server(options) => server::run(place, *options).await,

@@ -9,8 +9,8 @@ use serde_saphyr::{DuplicateKeyPolicy, Options};
 
 use super::seed::RootSeed;
 
-/// Nesting beyond this is refused; JSON has the same limit.
-const DEPTH: usize = 128;
+/// Nesting beyond this is refused, as it is in JSON: objects are kept as such.
+const DEPTH: usize = 127;
 
 fn options(duplicates: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
