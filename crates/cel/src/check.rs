@@ -1,5 +1,6 @@
 //! Expressions to what can be evaluated: names are found, types agree, functions are chosen.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ast::{Expr, ExprKind, Fold, FoldKind, Member};
@@ -65,17 +66,53 @@ pub(crate) struct FoldNode {
 
 /// Checks an expression; all that is wrong, in the order of the text.
 pub(crate) fn check(expr: &Expr, env: &Env) -> Result<(Node, Type), Vec<Problem>> {
-    let mut checker = Checker { env, locals: Vec::new(), problems: Vec::new() };
-    let (node, kind) = checker.node(expr);
+    checked(expr, env, None).map(|(checked, _)| checked)
+}
+
+/// As [`check`], and what was found out about each part.
+pub(crate) fn inspect(expr: &Expr, env: &Env) -> Result<Seen, Vec<Problem>> {
+    checked(expr, env, Some(Seen::default())).map(|(_, seen)| seen.unwrap_or_default())
+}
+
+fn checked(expr: &Expr, env: &Env, seen: Option<Seen>) -> Result<(Checked, Option<Seen>), Vec<Problem>> {
+    let mut checker = Checker { env, locals: Vec::new(), problems: Vec::new(), seen };
+    let checked = checker.node(expr);
     let mut problems = checker.problems;
     problems.sort_by_key(|problem| problem.at);
-    if problems.is_empty() { Ok((node, kind)) } else { Err(problems) }
+    if problems.is_empty() { Ok((checked, checker.seen)) } else { Err(problems) }
+}
+
+/// What was found out about the parts of an expression, which are told apart by where they lie in memory: it is good for as
+/// long as the expression stays where it is.
+#[derive(Default)]
+pub(crate) struct Seen {
+    types: HashMap<*const Expr, Type>,
+    names: HashMap<*const Expr, Arc<str>>,
+    calls: HashMap<*const Expr, (&'static Function, Vec<usize>)>,
+}
+
+impl Seen {
+    /// The type of a part.
+    pub fn type_of(&self, expr: &Expr) -> Type {
+        self.types.get(&std::ptr::from_ref(expr)).cloned().unwrap_or(Type::Dyn)
+    }
+
+    /// The one name that a row of selections is.
+    pub fn name_of(&self, expr: &Expr) -> Option<Arc<str>> {
+        self.names.get(&std::ptr::from_ref(expr)).cloned()
+    }
+
+    /// What a call calls, and which of its overloads fit.
+    pub fn call_of(&self, expr: &Expr) -> Option<(&'static Function, &[usize])> {
+        self.calls.get(&std::ptr::from_ref(expr)).map(|(function, fitting)| (*function, &fitting[..]))
+    }
 }
 
 struct Checker<'a> {
     env: &'a Env,
     locals: Vec<(Arc<str>, Type)>,
     problems: Vec<Problem>,
+    seen: Option<Seen>,
 }
 
 type Checked = (Node, Type);
@@ -92,17 +129,25 @@ impl Checker<'_> {
     }
 
     fn node(&mut self, expr: &Expr) -> Checked {
+        let checked = self.kind(expr);
+        if let Some(seen) = &mut self.seen {
+            seen.types.insert(expr, checked.1.clone());
+        }
+        checked
+    }
+
+    fn kind(&mut self, expr: &Expr) -> Checked {
         match &expr.kind {
             ExprKind::Literal(value) => (Node::Const(value.clone()), type_of(value)),
             ExprKind::Name(name) => self.name(expr.at, name),
-            ExprKind::Select { operand, field, optional } => self.select(expr.at, operand, field, *optional),
+            ExprKind::Select { operand, field, optional } => self.select(expr, operand, field, *optional),
             ExprKind::Has { operand, field } => {
                 let (operand, kind) = self.node(operand);
                 self.field_type(expr.at, &kind, field);
                 (Node::Has { operand: Box::new(operand), key: Key::String(field.clone()) }, Type::Bool)
             }
             ExprKind::Index { operand, index, optional } => self.index(expr.at, operand, index, *optional),
-            ExprKind::Call { function, target, args } => self.call(expr.at, function, target.as_deref(), args),
+            ExprKind::Call { function, target, args } => self.call(expr, function, target.as_deref(), args),
             ExprKind::And(left, right) => self.logic(expr.at, "_&&_", left, right, Node::And),
             ExprKind::Or(left, right) => self.logic(expr.at, "_||_", left, right, Node::Or),
             ExprKind::Conditional { test, then, otherwise } => self.conditional(expr.at, [test, then, otherwise]),
@@ -220,14 +265,17 @@ impl Checker<'_> {
         }
     }
 
-    fn select(&mut self, at: usize, operand: &Expr, field: &Arc<str>, optional: bool) -> Checked {
+    fn select(&mut self, whole: &Expr, operand: &Expr, field: &Arc<str>, optional: bool) -> Checked {
+        let at = whole.at;
         if let Some(name) = qualified(operand).map(|name| format!("{name}.{field}")).filter(|_| !optional) {
             if ["google.protobuf.Timestamp", "google.protobuf.Duration"].contains(&&*name) {
+                self.is_name(whole, &name);
                 return (Node::Const(Value::Type(name.into())), Type::Type);
             }
             // A variable's name may have dots.
             let root = name.split('.').next().unwrap_or_default();
             if let Some(kind) = self.env.variables.get(&name).filter(|_| !self.is_local(root)) {
+                self.is_name(whole, &name);
                 return (Node::Variable(name.into()), kind.clone());
             }
         }
@@ -240,6 +288,12 @@ impl Checker<'_> {
             found => found,
         };
         (Node::Field { operand: Box::new(operand), key: Key::String(field.clone()), optional }, result)
+    }
+
+    fn is_name(&mut self, whole: &Expr, name: &str) {
+        if let Some(seen) = &mut self.seen {
+            seen.names.insert(whole, name.into());
+        }
     }
 
     fn field_type(&mut self, at: usize, of: &Type, field: &str) -> Type {
@@ -297,7 +351,8 @@ impl Checker<'_> {
         (Node::Conditional(Box::new([test, then, otherwise])), a.either(&b))
     }
 
-    fn call(&mut self, at: usize, name: &Arc<str>, target: Option<&Expr>, args: &[Expr]) -> Checked {
+    fn call(&mut self, whole: &Expr, name: &Arc<str>, target: Option<&Expr>, args: &[Expr]) -> Checked {
+        let at = whole.at;
         let (function, target) = match target {
             None => (functions::find(name, false), None),
             Some(target) => {
@@ -317,13 +372,17 @@ impl Checker<'_> {
             types.push(kind);
         }
         let Some(function) = function else { return self.wrong(at, undeclared(name)) };
-        let fitting = function.overloads.iter().filter_map(|(wanted, gives)| {
+        let fitting = function.overloads.iter().enumerate().filter_map(|(at, (wanted, gives))| {
             let mut bound = Bound::default();
             let fits =
                 wanted.len() == types.len() && wanted.iter().zip(&types).all(|(sig, kind)| sig.fits(kind, &mut bound));
-            fits.then(|| gives.resolve(&bound))
+            fits.then(|| (at, gives.resolve(&bound)))
         });
-        let Some(result) = fitting.reduce(|a, b| a.either(&b)) else {
+        let (fitting, results): (Vec<usize>, Vec<Type>) = fitting.unzip();
+        if let Some(seen) = &mut self.seen {
+            seen.calls.insert(whole, (function, fitting));
+        }
+        let Some(result) = results.into_iter().reduce(|a, b| a.either(&b)) else {
             let target = target.map(|_| types.remove(0));
             return self.wrong(at, no_overload(name, target.as_ref(), &types));
         };

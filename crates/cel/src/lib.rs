@@ -12,6 +12,7 @@
 mod ast;
 mod check;
 mod error;
+mod estimate;
 mod eval;
 mod functions;
 mod lex;
@@ -21,6 +22,7 @@ mod types;
 mod value;
 
 pub use error::{CompileError, EvalError};
+pub use estimate::{Cost, Sizes};
 pub use eval::{Bindings, Budget};
 pub use functions::authorizer::{Decision, Judge, Question};
 pub use functions::time::parse_duration;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::check::{Node, check};
+use crate::check::{Node, check, inspect};
 use crate::error::{CompileError, EvalError};
+use crate::estimate::{Cost, Sizes, estimate};
 use crate::eval::{Bindings, Budget, eval};
 use crate::parse::parse;
 use crate::types::{ObjectType, Type};
@@ -72,6 +73,17 @@ impl Env {
         let expr = parse(text).map_err(|problem| CompileError::new(text, &[problem]))?;
         let (node, result) = check(&expr, self).map_err(|problems| CompileError::new(text, &problems))?;
         Ok(Program { node, result })
+    }
+
+    /// What evaluating an expression may cost, before there is anything to evaluate it with: `sizes` says how large the
+    /// values of variables may be.
+    ///
+    /// # Errors
+    /// As [`Env::compile`].
+    pub fn estimate(&self, text: &str, sizes: &dyn Sizes) -> Result<Cost, CompileError> {
+        let expr = parse(text).map_err(|problem| CompileError::new(text, &[problem]))?;
+        let seen = inspect(&expr, self).map_err(|problems| CompileError::new(text, &problems))?;
+        Ok(estimate(&expr, &seen, sizes))
     }
 }
 
