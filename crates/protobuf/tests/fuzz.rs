@@ -53,7 +53,8 @@ fn documents() {
             if let Ok(written) = encode(&object) {
                 let again = decode(None, &written).expect("it reads back");
                 let rewritten = encode(&again).expect("it is written again");
-                assert_eq!(rewritten, written, "{object}");
+                // What has nothing in it is written where it stands, and not read.
+                assert_eq!(decode(None, &rewritten), Ok(again), "{object}");
             }
         }
     });
