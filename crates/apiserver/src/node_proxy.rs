@@ -3,6 +3,7 @@
 //! The server judges the right, finds who answers, and from then on only copies: bytes of bodies, and after an upgrade
 //! bytes in both directions. WebSocket and SPDY are the node's business.
 
+mod frames;
 mod options;
 
 use std::time::Duration;
@@ -287,7 +288,9 @@ async fn forward(
             return Err(Status::unavailable(format!("{what}: answered with an upgrade nobody asked for")));
         };
         let server = hyper::upgrade::on(&mut response);
-        tokio::spawn(join(client, server, what, call.passage.hold()));
+        let framed =
+            response.headers().get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        tokio::spawn(join(client, server, framed, what, call.passage.hold()));
         let mut answer = Response::new(Payload::empty());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *answer.headers_mut() = response.headers().clone();
@@ -359,8 +362,8 @@ pub(crate) fn forwarded(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// Copies bytes both ways until both sides have ended.
-async fn join(client: OnUpgrade, server: OnUpgrade, what: String, held: Held) {
+/// Copies bytes both ways until both sides have ended; what clients get of a WebSocket (`framed`), frame by frame.
+async fn join(client: OnUpgrade, server: OnUpgrade, framed: bool, what: String, held: Held) {
     let _held = held;
     let (client, server) = match tokio::try_join!(client, server) {
         Ok(both) => both,
@@ -370,7 +373,11 @@ async fn join(client: OnUpgrade, server: OnUpgrade, what: String, held: Held) {
         }
     };
     let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
+    let copied = match framed {
+        true => frames::join(client, server).await,
+        false => tokio::io::copy_bidirectional(&mut client, &mut server).await.map(drop),
+    };
+    if let Err(error) = copied {
         tracing::debug!(%error, what, "an upgraded connection ended");
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn forward(mut call: Call, namespace: &str, pod: &str) -> Reply {
         } else if protocol == TUNNEL {
             over_spdy(websocket::tunnel(io).await, place).await;
         } else {
-            over_channels(io, place, ports, protocol == websocket::V5).await;
+            over_channels(io, place, ports).await;
         }
     });
     Ok(agreed.response)
@@ -168,12 +168,8 @@ async fn one_of_spdy(mut data: spdy::Stream, error: spdy::Stream, place: Namespa
 }
 
 /// WebSocket channels: for the `i`-th port channel `2i` carries data and `2i + 1` an error; each begins with the port.
-async fn over_channels<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    io: S,
-    place: Namespace,
-    ports: Vec<u16>,
-    closes: bool,
-) {
+/// Clients are never told that one channel ended: those of Kubernetes know two channels a port and no other.
+async fn over_channels<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: S, place: Namespace, ports: Vec<u16>) {
     let (mut sink, mut stream) = websocket::open(io).await.split();
     let (out, mut outbox) = mpsc::channel::<Message>(32);
     let writing = tokio::spawn(async move {
@@ -201,9 +197,6 @@ async fn over_channels<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                         if count == 0 || out.send(websocket::message(data, &buffer[..count])).await.is_err() {
                             break;
                         }
-                    }
-                    if closes {
-                        let _ = out.send(websocket::message(websocket::CLOSE, &[data])).await;
                     }
                 });
             }

@@ -156,7 +156,7 @@ async fn a_port_inside_the_pod_is_reached() {
             match bytes[0] {
                 0 => data.extend_from_slice(&bytes[1..]),
                 1 => errors.extend_from_slice(&bytes[1..]),
-                _ => break,
+                other => panic!("a port has two channels, and clients know no other than those: {other}"),
             }
         }
         assert_eq!(data[..2], 8080u16.to_le_bytes());

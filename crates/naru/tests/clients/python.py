@@ -14,6 +14,7 @@ from kubernetes import client, config, utils, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ConflictError, NotFoundError
+from kubernetes.stream import portforward, stream
 
 NAMESPACE = os.environ["NAMESPACE"]
 
@@ -145,7 +146,7 @@ def patches():
 
 
 def pods():
-    """Logs, to their end and as they come; eviction."""
+    """Logs, to their end and as they come; commands in pods, connections to them; eviction."""
     core, policy = client.CoreV1Api(), client.PolicyV1Api()
     container = client.V1Container(name="main", image="naru.local/probe:1",
                                    ports=[client.V1ContainerPort(container_port=8080)])
@@ -161,6 +162,24 @@ def pods():
     for line in watch.Watch().stream(core.read_namespaced_pod_log, "probe", NAMESPACE):
         if "probe listens" in line:
             break
+    run = core.connect_get_namespaced_pod_exec
+    out = stream(run, "probe", NAMESPACE, command=["sh", "-c", "echo out"], stdout=True, stderr=True, stdin=False, tty=False)
+    equal(out, "out\n")
+    shell = stream(run, "probe", NAMESPACE, command=["sh"], stdout=True, stderr=True, stdin=True, tty=False,
+                   _preload_content=False)
+    shell.write_stdin("echo heard; echo wrong >&2; exit 7\n")
+    shell.run_forever(timeout=60)
+    equal((shell.read_stdout(), shell.read_stderr(), shell.returncode), ("heard\n", "wrong\n", 7))
+    forward = portforward(core.connect_get_namespaced_pod_portforward, "probe", NAMESPACE, ports="8080")
+    pipe = forward.socket(8080)
+    pipe.setblocking(True)
+    pipe.sendall(b"GET /host HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")
+    answer = b""
+    while chunk := pipe.recv(1024):
+        answer += chunk
+    pipe.close()
+    equal(forward.error(8080), None)
+    assert answer.startswith(b"HTTP/1.1 200") and answer.rstrip().endswith(b"probe"), answer
     eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name="probe"))
     core.create_namespaced_pod_eviction("probe", NAMESPACE, eviction)
     until("it goes", lambda: not core.list_namespaced_pod(NAMESPACE).items)
