@@ -13,7 +13,7 @@ use crate::state::Core;
 use crate::user::User;
 use crate::verbs::WriteOptions;
 use crate::wire::body::RequestBody;
-use crate::wire::negotiate::{Accepted, Sent, request_media};
+use crate::wire::negotiate::{Accepted, Media, request_media};
 use crate::wire::path::{ResourcePath, Verb};
 use crate::wire::protobuf;
 use crate::wire::query::Query;
@@ -68,9 +68,9 @@ impl Call<'_> {
         let bytes = body.read(self.headers).await?;
         let (kind, mode) = (&self.route.kind, options.validation);
         let decoded = match media {
-            Sent::Json => decode(kind, &bytes, Format::Json, mode)?,
-            Sent::Yaml => decode(kind, &bytes, Format::Yaml, mode)?,
-            Sent::Protobuf => decode::value(kind, protobuf::decode(Some(kind), &bytes)?, mode)?,
+            Media::Json => decode(kind, &bytes, Format::Json, mode)?,
+            Media::Yaml => decode(kind, &bytes, Format::Yaml, mode)?,
+            Media::Protobuf => decode::value(kind, protobuf::decode(Some(kind), &bytes)?, mode)?,
         };
         Ok((decoded.object, decoded.warnings))
     }
@@ -86,9 +86,9 @@ impl Call<'_> {
             return Ok(Value::Null);
         }
         match media {
-            Sent::Json => decode::untyped(&bytes, Format::Json),
-            Sent::Yaml => decode::untyped(&bytes, Format::Yaml),
-            Sent::Protobuf => protobuf::decode(None, &bytes),
+            Media::Json => decode::untyped(&bytes, Format::Json),
+            Media::Yaml => decode::untyped(&bytes, Format::Yaml),
+            Media::Protobuf => protobuf::decode(None, &bytes),
         }
     }
 }

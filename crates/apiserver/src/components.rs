@@ -52,7 +52,7 @@ pub struct Queue {
 /// # Errors
 /// 404 for a part that there is not, 405 for anything but reading.
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Payload>, Status> {
-    let form = Form::of(call.accepted.shape, call.query)?;
+    let form = Form::of(call.accepted, call.query)?;
     let (kind, name) = (&call.route.kind, call.name());
     let body = match call.verb {
         Verb::Get => {

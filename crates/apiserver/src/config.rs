@@ -63,6 +63,21 @@ pub struct Settings {
     /// How many requests the server works on at once, which its priority levels share. Each may hold a body of some
     /// megabytes, so this bounds the server's memory.
     pub at_once: u32,
+    /// What the program was built from, for whoever asks for its version.
+    pub build: Build,
+}
+
+/// What a program was built from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    /// The commit, in full; empty where that is not known.
+    pub commit: &'static str,
+    /// `clean`, `dirty` (there were changes that the commit does not have), or `archive` (without git).
+    pub tree: &'static str,
+    /// When that was committed, as a time stamp: the same source is the same program, whenever it is built.
+    pub date: &'static str,
+    /// The compiler and its version.
+    pub compiler: &'static str,
 }
 
 /// What to listen on.
@@ -74,6 +89,14 @@ pub struct Listeners {
     pub names: Vec<String>,
     /// A unix socket for root and the members of the group `naru`.
     pub unix: Option<PathBuf>,
+}
+
+// === impl Build ===
+
+impl Default for Build {
+    fn default() -> Self {
+        Self { commit: "", tree: "archive", date: "1970-01-01T00:00:00Z", compiler: "rustc" }
+    }
 }
 
 // === impl Settings ===
@@ -93,6 +116,7 @@ impl Default for Settings {
             provisioner: "naru.io/local".to_owned(),
             authentication: Authentication::default(),
             at_once: 600,
+            build: Build::default(),
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::tunnel;
 use crate::user::User;
 use crate::wire::body::RequestBody;
 use crate::wire::deadline;
-use crate::wire::negotiate::Accepted;
+use crate::wire::negotiate::{Accepted, Offer};
 use crate::wire::path::{Path, ResourcePath, Verb};
 use crate::wire::payload::Payload;
 use crate::wire::query::Query;
@@ -145,6 +145,9 @@ impl Incoming<'_> {
         if !route.kind.is_namespaced() && path.namespace.is_some() && !itself {
             return Err(Status::no_such_path());
         }
+        let offer = Offer::of(route, self.verb, path.subresource.as_deref());
+        // What is forwarded to a node may ask for anything; it is the node that answers.
+        let accepted = if forwarded { Accepted::JSON } else { Accepted::of(self.headers, offer)? };
         let call = Call {
             core,
             user,
@@ -155,7 +158,7 @@ impl Incoming<'_> {
             method: &self.parts.method,
             headers: self.headers,
             verb: self.verb,
-            accepted: Accepted::offered(self.headers).unwrap_or(Accepted::JSON),
+            accepted,
             notes: Notes::default(),
             passage: self.passage,
         };
@@ -180,11 +183,7 @@ impl Incoming<'_> {
         {
             custom.takes_objects()?;
         }
-        // What is forwarded to a node may ask for anything; it is the node that answers.
         let forwarded = path.subresource.as_deref().is_some_and(subresource::is_forwarded);
-        if !forwarded {
-            Accepted::of(self.headers)?;
-        }
         if self.verb == Verb::Watch {
             return resource::answer(call, body).await;
         }

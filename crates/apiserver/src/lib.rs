@@ -64,7 +64,7 @@ pub use audit::{AuditError, AuditLog, AuditSettings};
 pub use authentication::config::{Authentication, AuthenticationError, OidcFlags};
 pub use backup::BackupSource;
 pub use components::{Components, Queue};
-pub use config::{Config, Listeners, Settings, StartError};
+pub use config::{Build, Config, Listeners, Settings, StartError};
 pub use encode::StoreCodec;
 pub use listen::Bound;
 pub use plain::KUBERNETES_VERSION;

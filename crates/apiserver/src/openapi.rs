@@ -18,7 +18,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::aggregate::{self, Foreign};
 use crate::state::Core;
-use crate::wire::negotiate::{Accepted, Media};
+use crate::wire::negotiate::{Accepted, Media, Offer};
 use crate::wire::payload::Payload;
 use crate::wire::query::Query;
 use crate::wire::respond;
@@ -83,7 +83,7 @@ pub(crate) fn serve(
     }
     let protobuf = of == "v2" && prefers_protobuf(headers);
     if !protobuf {
-        Accepted::of(headers)?;
+        Accepted::of(headers, Offer::DOCUMENTS)?;
     }
     let foreign = if of == "v2" { aggregate::foreign(core, &serving) } else { Foreign::default() };
     let mut hash = hash(&serving.registry, of).ok_or_else(Status::no_such_path)?;

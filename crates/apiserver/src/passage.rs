@@ -26,7 +26,7 @@ use crate::routes::Route;
 use crate::state::Core;
 use crate::user::User;
 use crate::wire::body::RequestBody;
-use crate::wire::negotiate::{Sent, request_media};
+use crate::wire::negotiate::{Accepted, Media, request_media};
 use crate::wire::path::{ResourcePath, Verb};
 use crate::wire::payload::Payload;
 use crate::wire::protobuf;
@@ -44,6 +44,8 @@ pub(crate) struct Passage {
     /// When it came in, where somebody wants to know.
     received: Option<Timestamp>,
     id: OnceLock<String>,
+    /// In what a refusal is told.
+    refusals: Media,
     trail: OnceLock<Arc<Trail>>,
     /// What it is about, once that is known.
     route: OnceLock<Arc<Route>>,
@@ -64,6 +66,7 @@ impl Passage {
             started: Instant::now(),
             received,
             id: OnceLock::new(),
+            refusals: Accepted::of_refusal(&parts.headers),
             trail: OnceLock::new(),
             route: OnceLock::new(),
             labels: OnceLock::new(),
@@ -163,7 +166,7 @@ impl Passage {
         if let Some(trail) = self.trail.get() {
             trail.refused(status);
         }
-        respond::refusal(status)
+        respond::refusal(status, self.refusals)
     }
 
     /// What is answered, before it is sent.
@@ -225,9 +228,9 @@ impl Passage {
             return Some((decode::untyped(&body, Format::Json).ok()?, false));
         }
         let object = match request_media(headers).ok()? {
-            Sent::Json => decode::untyped(&body, Format::Json),
-            Sent::Yaml => decode::untyped(&body, Format::Yaml),
-            Sent::Protobuf => protobuf::decode(self.route.get().map(|route| &*route.kind), &body),
+            Media::Json => decode::untyped(&body, Format::Json),
+            Media::Yaml => decode::untyped(&body, Format::Yaml),
+            Media::Protobuf => protobuf::decode(self.route.get().map(|route| &*route.kind), &body),
         };
         Some((object.ok()?, true))
     }
@@ -259,16 +262,20 @@ fn in_words(response: &Response<Payload>) -> Option<Value> {
     const LOOK: usize = 256;
     let body = response.body().as_full()?;
     let head = &body[..body.len().min(LOOK)];
-    let is_status = memchr::memmem::find(head, b"\"kind\":\"Status\"").is_some();
+    // In YAML and protobuf, its name alone.
+    let is_status = memchr::memmem::find(head, b"Status").is_some();
     if is_status { parse(response).filter(|value| value["kind"] == "Status") } else { None }
 }
 
 fn parse(response: &Response<Payload>) -> Option<Value> {
     let body = response.body().as_full()?;
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let format = if kind.starts_with(b"application/yaml") { Format::Yaml } else { Format::Json };
-    if !kind.starts_with(b"application/") {
-        return None;
-    }
-    decode::untyped(body, format).ok()
+    let known = [Media::Json, Media::Yaml, Media::Protobuf];
+    let media = known.into_iter().find(|media| kind.starts_with(media.content_type().as_bytes()))?;
+    let document = match media {
+        Media::Json => decode::untyped(body, Format::Json),
+        Media::Yaml => decode::untyped(body, Format::Yaml),
+        Media::Protobuf => protobuf::decode(None, body),
+    };
+    document.ok()
 }

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::aggregate;
 use crate::authentication::Peer;
+use crate::config::Build;
 use crate::metrics;
 use crate::openapi;
 use crate::state::Core;
-use crate::wire::negotiate::{Accepted, Shape};
+use crate::wire::negotiate::{Accepted, Offer, Shape};
 use crate::wire::payload::Payload;
 use crate::wire::query::Query;
 use crate::wire::respond;
@@ -52,7 +53,7 @@ pub(crate) async fn serve(
     let registry = &serving.registry;
     match segments.as_slice() {
         [which @ ("healthz" | "livez" | "readyz"), check @ ..] => health::answer(core, which, check, query).await,
-        ["version"] => reply(headers, &version()),
+        ["version"] => reply(headers, &version(&core.settings.build)),
         ["metrics"] => Ok(metrics(core)),
         ["naru", "v1", "cluster"] => reply(headers, &crate::membership::describe(core, peer)),
         [".well-known", "openid-configuration"] => Ok(issuer(core)),
@@ -95,7 +96,7 @@ fn server(core: &Core) -> String {
 }
 
 fn reply(headers: &HeaderMap, value: &Value) -> Result<Response<Payload>, Status> {
-    Ok(respond::value(StatusCode::OK, Accepted::of(headers)?.media, value))
+    Ok(respond::value(StatusCode::OK, Accepted::of(headers, Offer::DOCUMENTS)?.media, value))
 }
 
 fn found(headers: &HeaderMap, value: Option<Value>) -> Result<Response<Payload>, Status> {
@@ -107,7 +108,7 @@ fn discover(
     aggregated: impl FnOnce() -> Value,
     plain: impl FnOnce() -> Value,
 ) -> Result<Response<Payload>, Status> {
-    let accepted = Accepted::of(headers)?;
+    let accepted = Accepted::of(headers, Offer::DOCUMENTS)?;
     if accepted.shape != Shape::Discovery {
         return reply(headers, &plain());
     }
@@ -117,14 +118,15 @@ fn discover(
     Ok(response)
 }
 
-fn version() -> Value {
+fn version(build: &Build) -> Value {
     let (major, minor) = KUBERNETES_VERSION;
     json!({
         "major": major,
         "minor": minor,
         "gitVersion": format!("v{major}.{minor}.0+naru.{}", naru_api::version()),
-        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "", "compiler": "rustc",
+        "gitCommit": build.commit, "gitTreeState": build.tree, "buildDate": build.date,
+        // Clients take no empty version of the language; that it is another language the version itself says.
+        "goVersion": build.compiler, "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, architecture()),
     })
 }

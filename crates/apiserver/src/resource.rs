@@ -11,7 +11,6 @@ use crate::authorization::reviews;
 use crate::call::Call;
 use crate::components;
 use crate::inert;
-use crate::kept;
 use crate::object;
 use crate::represent::Form;
 use crate::subresource::binding;
@@ -152,10 +151,9 @@ pub(crate) async fn written_response(
     written: &Written,
     warnings: &[String],
 ) -> Result<Response<Payload>, Status> {
-    let form = Form::of(call.accepted.shape, call.query)?;
+    let form = Form::of(call.accepted, call.query)?;
     let served = versions::bring_bytes(call.core, call.route, &written.served).await?;
-    let body = form.one(call.route, &served, true);
-    let mut response = respond::document(code, call.accepted.media, body);
+    let mut response = form.answer(code, call.route, &served);
     respond::warn(&mut response, warnings);
     respond::warn(&mut response, &call.notes.warnings());
     Ok(response)
@@ -194,6 +192,11 @@ async fn remove(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>,
 }
 
 async fn remove_all(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
+    let mut form = Form::of(call.accepted, call.query)?;
+    // What was deleted is told as it was.
+    if form.shape == Shape::Table {
+        form.shape = Shape::Whole;
+    }
     let options = delete_options(call, body).await?;
     let selection = Selection::of(call.route, call.namespace(), call.query)?;
     let snapshot = call.core.store.snapshot();
@@ -214,10 +217,9 @@ async fn remove_all(call: &Call<'_>, body: RequestBody) -> Result<Response<Paylo
         }
     }
     let left = versions::bring_all(call.core, call.route, left).await?;
-    let items: Vec<Value> =
-        left.iter().map(|bytes| versions::to_served(call.route, object::parse(&kept::shown(bytes)))).collect();
-    let kind = &call.route.kind;
-    let list = json!({ "kind": kind.list_kind(), "apiVersion": kind.api_version(),
+    let items: Vec<Value> = left.iter().map(|bytes| form.value(call.route, bytes)).collect();
+    let (api_version, kind) = form.list_name(&call.route.kind);
+    let list = json!({ "kind": kind, "apiVersion": api_version,
         "metadata": { "resourceVersion": call.core.store.snapshot().revision().to_string() }, "items": items });
     Ok(respond::value(StatusCode::OK, call.accepted.media, &list))
 }

@@ -20,6 +20,8 @@ pub(crate) struct Route {
     pub(crate) stored: Option<Arc<Kind>>,
     /// What else is known of a kind that users defined.
     pub(crate) custom: Option<Arc<Custom>>,
+    /// Whether its objects have a form in protobuf.
+    pub(crate) spoken: bool,
     /// How stored objects begin that lie in the store as they are served, up to the revision that follows.
     pub(crate) head: String,
     /// What is counted of requests for it.
@@ -49,6 +51,7 @@ impl Route {
                 kind.kind,
                 kind.api_version()
             ),
+            spoken: custom.is_none() && naru_protobuf::is_spoken(&kind),
             stored,
             custom,
             kind,

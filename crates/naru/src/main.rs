@@ -15,6 +15,7 @@ mod image;
 mod install;
 mod kubeconfig;
 mod output;
+mod provenance;
 mod secrets;
 mod server;
 mod upgrade;
@@ -127,9 +128,14 @@ async fn version(place: &cli::Place, format: &str) -> anyhow::Result<ExitCode> {
         Err(_) => None,
     };
     if format == "json" {
-        println!("{}", serde_json::json!({"version": own, "server": server}));
+        let built = provenance::BUILD;
+        println!(
+            "{}",
+            serde_json::json!({"version": own, "server": server, "gitCommit": built.commit, "gitTreeState": built.tree,
+                "buildDate": built.date, "compiler": built.compiler})
+        );
     } else {
-        println!("naru {own}");
+        println!("naru {own}\n{}", provenance::told());
         println!("server {}", server.as_deref().unwrap_or("(none runs)"));
     }
     Ok(ExitCode::SUCCESS)

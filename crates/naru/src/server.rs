@@ -95,6 +95,7 @@ pub(crate) async fn run(place: Place, mut options: ServerOptions) -> anyhow::Res
         returning: noted.restored.map_or(jiff::SignedDuration::ZERO, |restored| {
             jiff::SignedDuration::from_secs(i64::try_from(restored.returning).unwrap_or(i64::MAX))
         }),
+        build: crate::provenance::BUILD,
         ..Settings::default()
     };
     let names = certificate_names(&options, &settings, &plan, &node_name);

@@ -10,11 +10,14 @@
 mod decode;
 mod encode;
 mod envelope;
+mod form;
+mod list;
 mod numbers;
 mod scalar;
 mod wire;
 
-pub use envelope::{decode, encode, is_spoken, list, message, partial_message, status, watch_frame};
+pub use envelope::{decode, encode, is_spoken, message, watch_frame};
+pub use list::{LIST_TAIL, item_len, list, list_head, put_item};
 
 /// How deep messages may nest.
 const DEPTH: usize = 64;

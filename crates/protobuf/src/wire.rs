@@ -1,5 +1,7 @@
 //! The form of messages: numbered fields, one after the other.
 
+use bytes::BufMut;
+
 use crate::Malformed;
 
 /// A field's value as it lies in a message.
@@ -90,9 +92,14 @@ pub(crate) fn put_message<E>(
 
 /// Writes one field of bytes.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
-    put_varint(out, number << 3 | 2);
-    put_varint(out, bytes.len() as u64);
+    put_length(out, number, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// Writes how a field of so many bytes begins.
+pub(crate) fn put_length(out: &mut impl BufMut, number: u64, length: usize) {
+    put_varint(out, number << 3 | 2);
+    put_varint(out, length as u64);
 }
 
 /// Writes one field of a number; negative ones in two's complement of 64 bits.
@@ -107,11 +114,11 @@ pub(crate) fn put_double(out: &mut Vec<u8>, number: u64, value: f64) {
     out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
 
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
     while value >= 0x80 {
         // Seven bits, exactly.
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.put_u8((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.put_u8(value as u8);
 }

@@ -70,19 +70,22 @@ impl Change {
 
 /// Room for a change's encoded event, once per representation whatever the number of watchers. A representation is a
 /// number below [`FrameCache::SLOTS`] that the caller gives a meaning (JSON as MODIFIED, JSON as ADDED, a table row,
-/// ...). Nothing is allocated before the first use.
+/// ...). Nothing is allocated before the first use, and little for representations that nobody asks for.
 #[derive(Debug, Default)]
-pub struct FrameCache(OnceLock<Box<[OnceLock<Bytes>; FrameCache::SLOTS]>>);
+pub struct FrameCache(OnceLock<Box<[Slot; FrameCache::SLOTS]>>);
+
+/// Boxed: of many representations one or two are used.
+type Slot = OnceLock<Box<Bytes>>;
 
 impl FrameCache {
     /// How many representations are remembered.
-    pub const SLOTS: usize = 9;
+    pub const SLOTS: usize = 15;
 
     /// The frame of this representation, encoded by the first caller; the others wait for it and share its bytes.
     /// Representations beyond [`FrameCache::SLOTS`] are encoded each time.
     pub fn get_or_encode(&self, representation: usize, encode: impl FnOnce() -> Bytes) -> Bytes {
         match self.0.get_or_init(Box::default).get(representation) {
-            Some(slot) => slot.get_or_init(encode).clone(),
+            Some(slot) => Bytes::clone(slot.get_or_init(|| Box::new(encode()))),
             None => encode(),
         }
     }

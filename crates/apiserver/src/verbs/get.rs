@@ -8,7 +8,6 @@ use crate::call::Call;
 use crate::represent::Form;
 use crate::versions;
 use crate::wire::payload::Payload;
-use crate::wire::respond;
 use crate::write::unavailable;
 
 /// Answers GET of one object.
@@ -22,9 +21,9 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     }
     let key = call.route.key(call.namespace(), call.name());
     let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(&call.route.kind, call.name()))?;
-    let form = Form::of(call.accepted.shape, call.query)?;
+    let form = Form::of(call.accepted, call.query)?;
     let entry = versions::bring_one(call.core, call.route, entry).await?;
-    Ok(respond::document(StatusCode::OK, call.accepted.media, form.one(call.route, &entry.served, true)))
+    Ok(form.answer(StatusCode::OK, call.route, &entry.served))
 }
 
 /// A state as new as the client wants: the newest, unless it says that any will do (0), or one not older than it knows.

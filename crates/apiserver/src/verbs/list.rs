@@ -4,6 +4,8 @@
 //! list costs one small buffer and not a second copy of everything. `continue` names a revision and the last key sent;
 //! the rest is read from the snapshot of that revision.
 
+mod messages;
+
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -16,11 +18,11 @@ use naru_store::{Entry, Revision, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::messages::Message;
 use super::get::{reached, state};
 use super::selection::{Chosen, Selection};
 use crate::call::Call;
 use crate::kept;
-use crate::object;
 use crate::represent::{self, Form};
 use crate::routes::Route;
 use crate::state::Core;
@@ -57,7 +59,7 @@ struct Page {
 /// 400 for options that make no sense, 410 when the revision asked for is gone.
 pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     let selection = Selection::of(call.route, call.namespace(), call.query)?;
-    let form = Form::of(call.accepted.shape, call.query)?;
+    let form = Form::of(call.accepted, call.query)?;
     let newest = state(call).await?;
     let limit = call.query.number("limit")?.and_then(|l| usize::try_from(l).ok()).filter(|l| *l > 0);
     let (snapshot, after) = start(call, newest)?;
@@ -66,17 +68,18 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
         Some(_) => Page::bring(call.core, &selection, &snapshot, &after, limit).await?,
     };
     let metadata = page.metadata();
-    let payload = match form.shape {
-        Shape::Table => Payload::from(table(call.route, form, &page)),
-        Shape::Partial => partials(&page),
-        Shape::Whole | Shape::Bare | Shape::Discovery => whole(call.route, form, page, &metadata),
+    let payload = match (form.media, form.shape) {
+        (Media::Protobuf, _) => spoken(call.route, form, page, &metadata).await?,
+        (_, Shape::Table) => Payload::from(table(call.route, form, &page)),
+        (_, Shape::Partial) => partials(&page),
+        (_, Shape::Whole | Shape::Bare | Shape::Discovery) => whole(call.route, form, page, &metadata),
     };
     let mut response = Response::new(payload);
-    if call.accepted.media == Media::Yaml {
+    if form.media == Media::Yaml {
         let body = whole_body(response.into_body());
         return Ok(respond::document(StatusCode::OK, Media::Yaml, body));
     }
-    let kind = http::HeaderValue::from_static("application/json");
+    let kind = http::HeaderValue::from_static(form.media.content_type());
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     Ok(response)
 }
@@ -200,8 +203,7 @@ impl Page {
 
 fn table(route: &Route, form: Form, page: &Page) -> Bytes {
     let now = Timestamp::now();
-    let shown = |entry: &Arc<Entry>| versions::to_served(route, object::parse(&kept::shown(&entry.served)));
-    let rows = page.entries.iter().map(|entry| form.row(route, &shown(entry), now));
+    let rows = page.entries.iter().map(|entry| form.row(route, &form.value(route, &entry.served), now));
     represent::table_head(route, true, page.metadata(), rows.collect()).to_string().into()
 }
 
@@ -213,13 +215,32 @@ fn partials(page: &Page) -> Payload {
 
 fn whole(route: &Route, form: Form, page: Page, metadata: &Value) -> Payload {
     let head = format!("{}{metadata},\"items\":[", route.list_head);
+    let frame = Frame { head: head.into_bytes(), between: b",", tail: b"]}" };
     if form.shape != Shape::Bare && versions::is_as_served(route) {
         let bytes = page.bytes;
-        return pieces(head, page.entries.into_iter().map(Served), bytes);
+        return pieces(frame, page.entries.into_iter().map(Served), bytes);
     }
     let items: Vec<Bytes> = page.entries.iter().map(|entry| form.one(route, &entry.served, false)).collect();
     let bytes = items.iter().map(Bytes::len).sum();
-    pieces(head, items.into_iter(), bytes)
+    pieces(frame, items.into_iter(), bytes)
+}
+
+/// A list in protobuf.
+async fn spoken(route: &Arc<Route>, form: Form, page: Page, metadata: &Value) -> Result<Payload, Status> {
+    let messages = messages::of(route, form, page.entries).await?;
+    let (api_version, kind) = form.list_name(&route.kind);
+    let lengths = messages.iter().map(Message::len);
+    let bytes = lengths.clone().map(naru_protobuf::item_len).sum();
+    let head = naru_protobuf::list_head(&api_version, &kind, metadata, lengths).map_err(Status::internal)?;
+    let frame = Frame { head, between: b"", tail: naru_protobuf::LIST_TAIL };
+    Ok(pieces(frame, messages.into_iter(), bytes))
+}
+
+/// What stands around the items of a list, and between them.
+struct Frame {
+    head: Vec<u8>,
+    between: &'static [u8],
+    tail: &'static [u8],
 }
 
 /// Something that is sent in a list.
@@ -242,14 +263,13 @@ impl Item for Served {
     }
 }
 
-/// Head, items (`bytes` together) with commas between, tail, in pieces made as they are asked for.
-fn pieces<I>(head: String, mut items: I, bytes: usize) -> Payload
+/// Items (`bytes` together) in their frame, in pieces made as they are asked for.
+fn pieces<I>(frame: Frame, mut items: I, bytes: usize) -> Payload
 where
     I: ExactSizeIterator<Item: Item> + Send + 'static,
 {
-    const TAIL: &[u8] = b"]}";
-    let commas = items.len().saturating_sub(1);
-    let left = head.len() + bytes + commas + TAIL.len();
+    let Frame { head, between, tail } = frame;
+    let left = head.len() + bytes + between.len() * items.len().saturating_sub(1) + tail.len();
     let (mut head, mut first, mut done) = (Some(head), true, false);
     let pieces = std::iter::from_fn(move || {
         if done {
@@ -257,16 +277,16 @@ where
         }
         let mut piece = BytesMut::with_capacity(PIECE.min(left) + 1024);
         if let Some(head) = head.take() {
-            piece.put_slice(head.as_bytes());
+            piece.put_slice(&head);
         }
         while piece.len() < PIECE {
             let Some(item) = items.next() else {
-                piece.put_slice(TAIL);
+                piece.put_slice(tail);
                 done = true;
                 break;
             };
             if !std::mem::take(&mut first) {
-                piece.put_u8(b',');
+                piece.put_slice(between);
             }
             item.put(&mut piece);
         }
@@ -290,10 +310,14 @@ fn whole_body(payload: Payload) -> Bytes {
 mod tests {
     use super::*;
 
+    fn frame(head: &[u8]) -> Frame {
+        Frame { head: head.to_vec(), between: b",", tail: b"]}" }
+    }
+
     fn joined(items: &[&'static str]) -> (String, u64) {
         let items: Vec<Bytes> = items.iter().map(|i| Bytes::from_static(i.as_bytes())).collect();
         let bytes = items.iter().map(Bytes::len).sum();
-        let payload = pieces("{\"items\":[".to_owned(), items.into_iter(), bytes);
+        let payload = pieces(frame(b"{\"items\":["), items.into_iter(), bytes);
         let Payload::Pieces { left, .. } = &payload else { panic!("not in pieces") };
         let left = *left;
         (String::from_utf8(whole_body(payload).to_vec()).expect("text"), left)
@@ -315,7 +339,7 @@ mod tests {
     #[test]
     fn a_large_list_comes_in_pieces() {
         let item = Bytes::from(vec![b'1'; 10_000]);
-        let Payload::Pieces { pieces, left } = pieces(String::new(), vec![item; 50].into_iter(), 500_000) else {
+        let Payload::Pieces { pieces, left } = pieces(frame(b""), vec![item; 50].into_iter(), 500_000) else {
             panic!("not in pieces")
         };
         let lengths: Vec<usize> = pieces.map(|p| p.len()).collect();

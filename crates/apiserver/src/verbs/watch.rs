@@ -14,9 +14,10 @@ use futures_util::stream::{self, StreamExt};
 use http::{HeaderValue, Response};
 use naru_api::{Status, meta};
 use naru_client::BoxError;
+use naru_protobuf::Unwritable;
 use naru_store::{Change, Compacted, Entry, Revision, Watch, WatchEnd};
 use rand::RngExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, Sleep, interval_at, sleep_until};
 
 use super::get::{reached, state};
@@ -36,6 +37,8 @@ const BOOKMARKS: Duration = Duration::from_secs(30);
 const LASTS: std::ops::Range<u64> = 1800..3600;
 /// Frames are sent together up to this size.
 const PIECE: usize = 64 << 10;
+/// The event of a watch that cannot go on.
+const ERROR: &str = "ERROR";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
@@ -82,10 +85,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Payload>, Status> 
             Selection::new(call.route, call.namespace(), labels, &format!("metadata.name={name}"))?
         }
     };
-    let form = Form::of(call.accepted.shape, call.query)?;
-    if call.accepted.media == Media::Yaml {
-        return Err(Status::not_acceptable(&["application/json"]));
-    }
+    let form = Form::of(call.accepted, call.query)?;
     let beginning = begin(call, &selection).await?;
     let watch = call.core.store.watch(selection.scope(), beginning.after).map_err(too_old)?;
     let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0);
@@ -112,7 +112,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Payload>, Status> 
         watching.next().await.map(|frame| (Ok::<_, BoxError>(frame), watching))
     });
     let mut response = Response::new(Payload::Stream(frames.boxed()));
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(form.media.stream_type()));
     response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     Ok(response)
 }
@@ -240,12 +240,13 @@ impl Watching {
                         // What cannot be shown cannot be left out either.
                         Err(status) => {
                             self.over = true;
-                            return Some(error(&status));
+                            return Some(error(self.form, &status));
                         }
                     },
                     Err(WatchEnd::Lagged) => {
                         self.over = true;
-                        return Some(error(&Status::expired("too old resource version: the watch fell behind; list again")));
+                        let why = "too old resource version: the watch fell behind; list again";
+                        return Some(error(self.form, &Status::expired(why)));
                     }
                     Err(WatchEnd::Closed) => self.over = true,
                 },
@@ -310,42 +311,37 @@ impl Watching {
         if !versions::is_as_served(&self.selection.route) {
             return None;
         }
-        let form = match self.form.shape {
-            Shape::Whole | Shape::Discovery => 0,
-            Shape::Partial => 3,
-            Shape::Bare => 6,
-            Shape::Table => return None,
+        let form = match (self.form.media, self.form.shape) {
+            (Media::Protobuf, Shape::Whole | Shape::Discovery) => 9,
+            (Media::Protobuf, Shape::Partial) => 12,
+            (Media::Protobuf, _) | (_, Shape::Table) => return None,
+            (_, Shape::Whole | Shape::Discovery) => 0,
+            (_, Shape::Partial) => 3,
+            (_, Shape::Bare) => 6,
         };
         Some(form + event as usize)
     }
 
     fn frame(&self, event: Event, served: &Bytes, columns: bool) -> Bytes {
-        let object = self.form.one(&self.selection.route, served, columns);
-        frame(event.name(), &object)
+        let route = &self.selection.route;
+        if self.form.media == Media::Protobuf {
+            return spoken(event.name(), self.form.protobuf(route, served));
+        }
+        frame(event.name(), &self.form.one(route, served, columns))
     }
 
     fn bookmark(&self, revision: Revision, initial: bool) -> Bytes {
-        let kind = &self.selection.route.kind;
-        let mut object = json!({ "kind": kind.kind, "apiVersion": kind.api_version(),
+        let (api_version, kind) = self.form.name(&self.selection.route.kind);
+        let mut object = json!({ "kind": kind, "apiVersion": api_version,
             "metadata": { "resourceVersion": revision.to_string(), "creationTimestamp": null } });
         if initial {
             meta::set_annotation(&mut object, "k8s.io/initial-events-end", "true");
         }
-        match self.form.shape {
-            Shape::Whole | Shape::Bare | Shape::Discovery => frame("BOOKMARK", object.to_string().as_bytes()),
-            Shape::Partial => {
-                object["kind"] = "PartialObjectMetadata".into();
-                object["apiVersion"] = "meta.k8s.io/v1".into();
-                frame("BOOKMARK", object.to_string().as_bytes())
-            }
-            Shape::Table => {
-                object["kind"] = "Table".into();
-                object["apiVersion"] = "meta.k8s.io/v1".into();
-                object["columnDefinitions"] = json!([]);
-                object["rows"] = json!([]);
-                frame("BOOKMARK", object.to_string().as_bytes())
-            }
+        if self.form.shape == Shape::Table {
+            object["columnDefinitions"] = json!([]);
+            object["rows"] = json!([]);
         }
+        encoded(self.form, "BOOKMARK", &object)
     }
 }
 
@@ -370,6 +366,23 @@ fn frame(event: &str, object: &[u8]) -> Bytes {
     [b"{\"type\":\"", event.as_bytes(), b"\",\"object\":", object, b"}\n"].concat().into()
 }
 
-fn error(status: &Status) -> Bytes {
-    frame("ERROR", &status.to_bytes())
+/// A frame in protobuf, of a document if there is one.
+fn spoken(event: &str, document: Result<Bytes, Unwritable>) -> Bytes {
+    let refused = |why: Unwritable| {
+        tracing::warn!(%why, "a change cannot be told in protobuf");
+        let status = naru_protobuf::encode(&Status::internal(why).to_json()).unwrap_or_default();
+        naru_protobuf::watch_frame(ERROR, &status)
+    };
+    document.map_or_else(refused, |document| naru_protobuf::watch_frame(event, &document))
+}
+
+fn encoded(form: Form, event: &str, object: &Value) -> Bytes {
+    match form.media {
+        Media::Protobuf => spoken(event, naru_protobuf::encode(object)),
+        Media::Json | Media::Yaml => frame(event, object.to_string().as_bytes()),
+    }
+}
+
+fn error(form: Form, status: &Status) -> Bytes {
+    encoded(form, ERROR, &status.to_json())
 }

@@ -1,17 +1,21 @@
 //! Which representation a client asks for in `Accept`, and which one it sends in `Content-Type`.
 //!
-//! Protobuf is understood in requests and never sent: clients that prefer it list JSON after it and get that; a client
-//! that wants nothing but protobuf gets 406.
+//! What a client likes best of what there is decides. Protobuf is there for the kinds that Kubernetes has in it; clients
+//! that ask for it list JSON after it, or anything, and get that for all others.
 
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use naru_api::status::Status;
+
+use super::path::Verb;
+use crate::routes::Route;
 
 /// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Media {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// Which form of the objects is wanted.
@@ -30,11 +34,30 @@ pub(crate) enum Shape {
     Discovery,
 }
 
+/// What there is in protobuf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Nothing,
+    /// The metadata of objects: of kinds that users define, too.
+    Metadata,
+    /// Objects, and their metadata alone; no tables.
+    Objects,
+}
+
+/// What there is to choose from besides JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offer {
+    yaml: bool,
+    protobuf: Spoken,
+}
+
 /// The patch languages that every writable part takes.
 pub(crate) const PATCHES: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 /// The language of server-side apply: objects and their statuses.
 const APPLY: &str = "application/apply-patch+yaml";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 
 /// What a client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +65,9 @@ pub(crate) struct Accepted {
     pub(crate) media: Media,
     pub(crate) shape: Shape,
 }
+
+/// How much a client likes what it accepts: by its own word in thousandths, then by how exactly it names it.
+type Liking = (u16, u8);
 
 /// The language of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,14 +85,59 @@ impl Media {
         match self {
             Media::Json => "application/json",
             Media::Yaml => "application/yaml",
+            Media::Protobuf => PROTOBUF,
         }
+    }
+
+    /// What the stream of a watch is called.
+    pub(crate) fn stream_type(self) -> &'static str {
+        if self == Media::Protobuf { PROTOBUF_STREAM } else { self.content_type() }
     }
 
     fn of(essence: &str) -> Option<Media> {
         match essence {
             "application/json" | "*/*" | "application/*" => Some(Media::Json),
             "application/yaml" | "application/x-yaml" | "text/yaml" => Some(Media::Yaml),
+            PROTOBUF => Some(Media::Protobuf),
             _ => None,
+        }
+    }
+}
+
+// === impl Offer ===
+
+impl Offer {
+    /// Of documents that are no objects.
+    pub(crate) const DOCUMENTS: Offer = Offer { yaml: true, protobuf: Spoken::Nothing };
+
+    /// Of what is answered to a request for objects of the route, or a part of one.
+    pub(crate) fn of(route: &Route, verb: Verb, subresource: Option<&str>) -> Offer {
+        let protobuf = match subresource {
+            _ if route.spoken => Spoken::Objects,
+            None | Some("status") => Spoken::Metadata,
+            Some(_) => Spoken::Nothing,
+        };
+        // YAML has no frames.
+        Offer { yaml: verb != Verb::Watch, protobuf }
+    }
+
+    /// The names of it.
+    fn types(self) -> &'static [&'static str] {
+        match (self.yaml, self.protobuf) {
+            (true, Spoken::Objects) => &["application/json", "application/yaml", PROTOBUF],
+            (true, _) => &["application/json", "application/yaml"],
+            (false, Spoken::Objects) => &["application/json", PROTOBUF_STREAM],
+            (false, _) => &["application/json"],
+        }
+    }
+
+    fn has(self, Accepted { media, shape }: Accepted) -> bool {
+        match (media, shape) {
+            (Media::Json, _) => true,
+            (Media::Yaml, _) => self.yaml,
+            (Media::Protobuf, Shape::Table | Shape::Discovery) => false,
+            (Media::Protobuf, Shape::Partial) => self.protobuf != Spoken::Nothing,
+            (Media::Protobuf, Shape::Whole | Shape::Bare) => self.protobuf == Spoken::Objects,
         }
     }
 }
@@ -76,34 +147,54 @@ impl Media {
 impl Accepted {
     pub(crate) const JSON: Accepted = Accepted { media: Media::Json, shape: Shape::Whole };
 
-    /// Reads `Accept`; `None` when nothing in it can be served.
-    pub(crate) fn offered(headers: &HeaderMap) -> Option<Accepted> {
-        let mut values = headers.get_all(ACCEPT).iter().peekable();
-        if values.peek().is_none() {
-            return Some(Accepted::JSON);
+    /// What the client likes best of what `there` is; `None` when nothing of it will do.
+    fn best(headers: &HeaderMap, there: impl Fn(Accepted) -> bool) -> Option<Accepted> {
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let ranges = values.flat_map(|value| value.split(',')).filter_map(Accepted::parse);
+        let mut best: Option<(Liking, Accepted)> = None;
+        for (liking, accepted) in ranges.filter(|(_, accepted)| there(*accepted)) {
+            // The first of what is liked as much.
+            if best.is_none_or(|(known, _)| liking > known) {
+                best = Some((liking, accepted));
+            }
         }
-        values.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).find_map(Accepted::parse)
+        best.map(|(_, accepted)| accepted)
     }
 
-    /// Reads `Accept`.
+    /// Reads `Accept`: what the client likes best of `offer`.
     ///
     /// # Errors
-    /// 406 with what can be served.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Accepted, Status> {
-        Accepted::offered(headers).ok_or_else(|| Status::not_acceptable(&["application/json", "application/yaml"]))
+    /// 406 with what there is.
+    pub(crate) fn of(headers: &HeaderMap, offer: Offer) -> Result<Accepted, Status> {
+        if headers.get_all(ACCEPT).iter().all(HeaderValue::is_empty) {
+            return Ok(Accepted::JSON);
+        }
+        Accepted::best(headers, |accepted| offer.has(accepted)).ok_or_else(|| Status::not_acceptable(offer.types()))
     }
 
-    fn parse(range: &str) -> Option<Accepted> {
+    /// In what a refusal is told: it has a single form, and is told whatever the client accepts.
+    pub(crate) fn of_refusal(headers: &HeaderMap) -> Media {
+        let whole = |accepted: Accepted| matches!(accepted.shape, Shape::Whole | Shape::Bare);
+        Accepted::best(headers, whole).map_or(Media::Json, |accepted| accepted.media)
+    }
+
+    fn parse(range: &str) -> Option<(Liking, Accepted)> {
         let mut parts = range.split(';').map(str::trim);
-        let media = Media::of(parts.next()?)?;
-        let (mut shape, mut group, mut version, mut bare) = ("", "", "", false);
+        let essence = parts.next()?;
+        let media = Media::of(essence)?;
+        let exactness = match essence {
+            "*/*" => 0,
+            "application/*" => 1,
+            _ => 2,
+        };
+        let (mut shape, mut group, mut version, mut bare, mut quality) = ("", "", "", false, 1000);
         for part in parts {
             match part.split_once('=') {
                 Some(("as", value)) => shape = value,
                 Some(("g", value)) => group = value,
                 Some(("v", value)) => version = value,
                 Some(("owners", "none")) => bare = true,
-                Some(("q", "0" | "0.0" | "0.00" | "0.000")) => return None,
+                Some(("q", value)) => quality = thousandths(value),
                 _ => {}
             }
         }
@@ -115,34 +206,25 @@ impl Accepted {
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Shape::Discovery,
             _ => return None,
         };
-        Some(Accepted { media, shape })
+        (quality > 0).then_some(((quality, exactness), Accepted { media, shape }))
     }
 }
 
-/// The encoding of a request's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
-    Json,
-    Yaml,
-    Protobuf,
+/// A quality (`0.8`); what is none is as good as not said.
+fn thousandths(quality: &str) -> u16 {
+    let quality = quality.parse::<f32>().ok().filter(|quality| (0.0..=1.0).contains(quality));
+    // From 0 to 1000.
+    quality.map_or(1000, |quality| (quality * 1000.0).round() as u16)
 }
 
 /// The encoding of a request's body, JSON when it is not named (as curl users expect).
 ///
 /// # Errors
 /// 415 for anything but JSON, YAML and protobuf.
-pub(crate) fn request_media(headers: &HeaderMap) -> Result<Sent, Status> {
-    let Some(essence) = essence(headers)? else { return Ok(Sent::Json) };
-    match (Media::of(essence), essence) {
-        (Some(Media::Json), _) => Ok(Sent::Json),
-        (Some(Media::Yaml), _) => Ok(Sent::Yaml),
-        (None, "application/vnd.kubernetes.protobuf") => Ok(Sent::Protobuf),
-        _ => Err(Status::unsupported_media_type(&[
-            "application/json",
-            "application/yaml",
-            "application/vnd.kubernetes.protobuf",
-        ])),
-    }
+pub(crate) fn request_media(headers: &HeaderMap) -> Result<Media, Status> {
+    let Some(essence) = essence(headers)? else { return Ok(Media::Json) };
+    Media::of(essence)
+        .ok_or_else(|| Status::unsupported_media_type(&["application/json", "application/yaml", PROTOBUF]))
 }
 
 /// The language of a patch.
@@ -172,29 +254,90 @@ fn essence(headers: &HeaderMap) -> Result<Option<&str>, Status> {
 mod tests {
     use super::*;
 
-    fn accept(value: &str) -> Option<Accepted> {
+    const OBJECTS: Offer = Offer { yaml: true, protobuf: Spoken::Objects };
+    const METADATA: Offer = Offer { yaml: true, protobuf: Spoken::Metadata };
+
+    fn asked(value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, value.parse().expect("a header"));
-        Accepted::offered(&headers)
+        headers
+    }
+
+    fn accept(value: &str, offer: Offer) -> Option<Accepted> {
+        Accepted::of(&asked(value), offer).ok()
+    }
+
+    fn some(media: Media, shape: Shape) -> Option<Accepted> {
+        Some(Accepted { media, shape })
     }
 
     #[test]
-    fn clients_that_prefer_protobuf_get_json() {
-        assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json"), Some(Accepted::JSON));
-        assert_eq!(accept("application/vnd.kubernetes.protobuf"), None);
-        assert_eq!(accept("application/json;q=0"), None);
-        assert_eq!(Accepted::offered(&HeaderMap::new()), Some(Accepted::JSON));
+    fn protobuf_is_for_kinds_that_are_spoken_in_it() {
+        let both = "application/vnd.kubernetes.protobuf,application/json";
+        assert_eq!(accept(both, OBJECTS), some(Media::Protobuf, Shape::Whole));
+        assert_eq!(accept(both, METADATA), Some(Accepted::JSON));
+        assert_eq!(accept(both, Offer::DOCUMENTS), Some(Accepted::JSON));
+        assert_eq!(accept("application/json,application/vnd.kubernetes.protobuf", OBJECTS), Some(Accepted::JSON));
+        let alone = "application/vnd.kubernetes.protobuf";
+        assert_eq!(accept(alone, OBJECTS), some(Media::Protobuf, Shape::Whole));
+        let refused = Accepted::of(&asked(alone), METADATA).expect_err("nothing else");
+        assert_eq!(refused.code, 406);
+        assert!(!refused.message.contains("protobuf") && refused.message.contains("application/yaml"), "{refused}");
+        assert_eq!(Accepted::of(&HeaderMap::new(), OBJECTS).expect("JSON"), Accepted::JSON);
+    }
+
+    #[test]
+    fn what_is_liked_best_is_taken() {
+        for (value, media) in [
+            ("*/*, application/vnd.kubernetes.protobuf", Media::Protobuf),
+            ("application/vnd.kubernetes.protobuf, */*", Media::Protobuf),
+            ("*/*", Media::Json),
+            ("application/json;q=0.8, application/vnd.kubernetes.protobuf;q=0.9", Media::Protobuf),
+            ("application/vnd.kubernetes.protobuf;q=0.5, application/yaml;q=0.50, */*;q=0.1", Media::Protobuf),
+            ("application/json;q=0, application/yaml;q=0.001", Media::Yaml),
+            ("application/vnd.kubernetes.protobuf;stream=watch, application/json", Media::Protobuf),
+        ] {
+            assert_eq!(accept(value, OBJECTS), some(media, Shape::Whole), "{value}");
+        }
+        assert_eq!(accept("application/json;q=0", OBJECTS), None);
+        let watch = Offer { yaml: false, ..OBJECTS };
+        assert_eq!(accept("application/yaml, application/json", watch), Some(Accepted::JSON));
+        assert_eq!(accept("application/yaml", watch), None);
     }
 
     #[test]
     fn kubectls_tables_are_understood() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(accept(table), Some(Accepted { media: Media::Json, shape: Shape::Table }));
+        assert_eq!(accept(table, OBJECTS), some(Media::Json, Shape::Table));
+        let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(accept(table, OBJECTS), None);
+        assert_eq!(accept(&format!("{table},application/json"), OBJECTS), Some(Accepted::JSON));
+        let bare = some(Media::Json, Shape::Bare);
+        assert_eq!(accept("application/json;owners=none", OBJECTS), bare);
+        assert_eq!(accept("application/yaml", OBJECTS), some(Media::Yaml, Shape::Whole));
+    }
+
+    #[test]
+    fn metadata_alone_is_spoken_of_every_kind() {
         let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-        assert_eq!(accept(partial), Some(Accepted { media: Media::Json, shape: Shape::Partial }));
-        let bare = Some(Accepted { media: Media::Json, shape: Shape::Bare });
-        assert_eq!(accept("application/json;owners=none"), bare);
-        assert_eq!(accept("application/yaml"), Some(Accepted { media: Media::Yaml, shape: Shape::Whole }));
+        for offer in [OBJECTS, METADATA] {
+            assert_eq!(accept(partial, offer), some(Media::Protobuf, Shape::Partial));
+        }
+        assert_eq!(accept(partial, Offer::DOCUMENTS), some(Media::Json, Shape::Partial));
+        assert_eq!(Accepted::of_refusal(&asked(partial)), Media::Json, "a refusal has no metadata to show alone");
+    }
+
+    #[test]
+    fn refusals_are_told_whatever_is_accepted() {
+        for (value, media) in [
+            ("application/vnd.kubernetes.protobuf, */*", Media::Protobuf),
+            ("application/yaml", Media::Yaml),
+            ("text/html", Media::Json),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Media::Json),
+        ] {
+            assert_eq!(Accepted::of_refusal(&asked(value)), media, "{value}");
+        }
+        assert_eq!(Accepted::of_refusal(&HeaderMap::new()), Media::Json);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Request bodies in Kubernetes' protobuf form, which Go clients (kubectl among them) send for typed objects without asking
-//! first whether it is understood. Answers are always JSON, which those clients accept.
+//! first whether it is understood. In what they are answered is `negotiate`'s.
 
 use naru_api::{Kind, Status};
 use serde_json::Value;

@@ -42,18 +42,26 @@ pub(crate) fn typed(code: StatusCode, content_type: HeaderValue, body: Bytes) ->
 
 /// A JSON document in the encoding the client wants.
 pub(crate) fn document(code: StatusCode, media: Media, body: Bytes) -> Response<Payload> {
-    match media {
-        Media::Json => json(code, body),
-        Media::Yaml => match yaml(&body) {
-            Ok(text) => typed(code, HeaderValue::from_static(Media::Yaml.content_type()), text.into()),
-            Err(message) => refusal(&Status::internal(message)),
-        },
+    if media == Media::Json {
+        return json(code, body);
+    }
+    match serde_json::from_slice(&body) {
+        Ok(document) => value(code, media, &document),
+        Err(error) => refusal(&Status::internal(error), Media::Json),
     }
 }
 
-/// A JSON document that is at hand as a value.
+/// A document in the encoding the client wants.
 pub(crate) fn value(code: StatusCode, media: Media, value: &Value) -> Response<Payload> {
-    document(code, media, Bytes::from(value.to_string()))
+    let body = match media {
+        Media::Json => Ok(value.to_string().into()),
+        Media::Yaml => serde_saphyr::to_string(value).map(Bytes::from).map_err(|error| error.to_string()),
+        Media::Protobuf => naru_protobuf::encode(value).map_err(|error| error.to_string()),
+    };
+    match body {
+        Ok(body) => typed(code, HeaderValue::from_static(media.content_type()), body),
+        Err(why) => refusal(&Status::internal(why), Media::Json),
+    }
 }
 
 /// The refusal of a path that leads to no kind and no document. Clients look for the text: a `Status` would be one of a
@@ -63,12 +71,12 @@ pub(crate) fn nothing_there() -> Status {
 }
 
 /// The response of a refused request.
-pub(crate) fn refusal(status: &Status) -> Response<Payload> {
+pub(crate) fn refusal(status: &Status, media: Media) -> Response<Payload> {
     let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if code == StatusCode::NOT_FOUND && status.message == NOTHING_THERE {
         return text(code, NOTHING_THERE);
     }
-    let mut response = json(code, status.to_bytes());
+    let mut response = value(code, media, &status.to_json());
     let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if seconds > 0 {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
@@ -127,7 +135,7 @@ pub(crate) async fn compress(request: &HeaderMap, response: &mut Response<Payloa
     });
     let Ok(Some(zipped)) = zipped.await else {
         // Writing into memory does not fail; were it to, the body is lost.
-        *response = refusal(&Status::internal("the answer could not be compressed"));
+        *response = refusal(&Status::internal("the answer could not be compressed"), Media::Json);
         return;
     };
     *response.body_mut() = Payload::from(zipped);
@@ -148,11 +156,6 @@ pub(crate) fn gzip(pieces: impl Iterator<Item = Bytes>) -> Option<Bytes> {
         encoder.write_all(&piece).ok()?;
     }
     encoder.finish().ok().map(Bytes::from)
-}
-
-fn yaml(json: &[u8]) -> Result<String, String> {
-    let value: Value = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-    serde_saphyr::to_string(&value).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

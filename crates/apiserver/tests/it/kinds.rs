@@ -1,6 +1,6 @@
 //! Every kind that a default Kubernetes serves, through its whole life over HTTP.
 
-mod samples;
+pub mod samples;
 
 use http::Method;
 use naru_api::{Kind, Registry, Subresource};
@@ -13,7 +13,7 @@ use samples::{Sample, sample};
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 /// The collection of a kind, in the default namespace.
-fn path(kind: &Kind) -> String {
+pub fn path(kind: &Kind) -> String {
     let base = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
     let home = if kind.is_namespaced() { "/namespaces/default" } else { "" };
     format!("{base}/{}{home}/{}", kind.version, kind.plural)

@@ -26,6 +26,7 @@ mod namespaces;
 mod nodes;
 mod owners;
 mod policies;
+mod protobuf;
 mod published;
 mod refusals;
 mod representation;

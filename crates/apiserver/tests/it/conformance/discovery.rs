@@ -1,9 +1,13 @@
 //! What clients find before they ask for anything.
 
+use std::sync::Arc;
+
 use http::Method;
+use naru_apiserver::{Build, Settings};
+use naru_store::History;
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{NoNodes, World, settings};
 
 fn list<'v>(value: &'v Value, field: &str) -> impl Iterator<Item = &'v Value> {
     value[field].as_array().into_iter().flatten()
@@ -110,4 +114,25 @@ async fn odd_fields_of_built_in_kinds_are_told_all_at_once() {
     let refused = root.send(Method::POST, DEPLOYMENTS, odd).await.refused(400);
     assert!(refused.contains(r#"strict decoding error: unknown field "metadata.unknownMeta""#), "{refused}");
     root.send(Method::POST, DEPLOYMENTS, deployment("", "")).await.expect(201);
+}
+
+#[tokio::test]
+async fn the_version_tells_what_the_server_was_built_from() {
+    let build = Build { commit: "0123abc", tree: "clean", date: "2026-01-02T03:04:05Z", compiler: "rustc 1.99.0" };
+    let settings = Settings { build, ..settings() };
+    let world = World::with_settings(Arc::new(NoNodes), History::default(), settings).await;
+    let version = world.anyone().get("/version").await.expect(200);
+    for (field, value) in [
+        ("major", "1"),
+        ("minor", "36"),
+        ("gitCommit", "0123abc"),
+        ("gitTreeState", "clean"),
+        ("buildDate", "2026-01-02T03:04:05Z"),
+        ("goVersion", "rustc 1.99.0"),
+        ("compiler", "rustc"),
+    ] {
+        assert_eq!(version[field], value, "{field}");
+    }
+    assert!(version["platform"].as_str().is_some_and(|text| text.starts_with("linux/")), "{version}");
+    assert!(version["gitVersion"].as_str().is_some_and(|text| text.starts_with("v1.36.")), "{version}");
 }
