@@ -43,6 +43,16 @@ pub fn served(kind: &Kind, object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// What is wrong with a change through the form in which the object is served, where the stored form allows more. Both
+/// objects are in the stored form.
+pub fn served_change(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if kind.is("events.k8s.io", "Event") {
+        rules::newer_event_change(old, new, &mut errors);
+    }
+    errors
+}
+
 /// What is wrong with a changed status: what concerns the object's metadata, and what would keep readers from reading it.
 /// The desired part stays as it was, whatever rules came after it was written.
 pub fn status(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {

@@ -158,7 +158,7 @@ pub(super) fn kind(kind: &Kind, root: &Spot<'_>, errors: &mut Vec<FieldError>) {
 }
 
 pub(super) use certificate::{Through, changes as certificate_changes, status as certificate_status};
-pub(super) use config::newer_event;
+pub(super) use config::{newer_event, newer_event_change};
 
 /// The rules of a state that is written apart.
 pub(super) fn status(kind: &Kind, root: &Spot<'_>, errors: &mut Vec<FieldError>) {

@@ -277,7 +277,11 @@ impl Update<'_> {
             return Err(Status::invalid(kind, self.name, vec![error]));
         }
         let errors = match self.part {
-            Part::Main | Part::Scale => validate::update(kind, old, new),
+            Part::Main | Part::Scale => {
+                let mut errors = validate::update(kind, old, new);
+                errors.extend(validate::served_change(&self.route.kind, old, new));
+                errors
+            }
             Part::Status => validate::status(kind, old, new),
             // Rules about changes forbid to all others what these subresources are for.
             Part::Spec(_) => {

@@ -248,8 +248,8 @@ async fn events_of_both_groups_are_the_same_objects() {
     assert_eq!((&newer["note"], &newer["regarding"]["name"]), (&json!("hello"), &json!("p")));
     let list = root.get("/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dp").await.expect(200);
     assert_eq!(list["items"][0]["note"], "hello");
-    let change = json!({"note": "changed"});
+    let change = json!({"metadata": {"labels": {"seen": "yes"}}});
     root.patch("/apis/events.k8s.io/v1/namespaces/default/events/e", "merge-patch", &change).await.expect(200);
     let older = root.get("/api/v1/namespaces/default/events/e").await.expect(200);
-    assert_eq!(older["message"], "changed");
+    assert_eq!((&older["metadata"]["labels"]["seen"], &older["message"]), (&json!("yes"), &json!("hello")));
 }

@@ -131,6 +131,47 @@ pub(in super::super) fn newer_event(root: &Spot<'_>, errors: &mut Vec<FieldError
     series(&root.field("series"), errors);
 }
 
+/// What the newer group lets change of an Event: how often it was seen. Paths are those of the stored form, whichever the
+/// request has.
+pub(in super::super) fn newer_event_change(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
+    if meta::at(old, "series") != meta::at(new, "series") {
+        series(&Spot::root(new).field("series"), errors);
+    }
+    for field in [
+        "involvedObject",
+        "reason",
+        "message",
+        "source",
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "type",
+        "eventTime",
+        "action",
+        "related",
+        "reportingComponent",
+        "reportingInstance",
+    ] {
+        let (before, after) = (said(meta::at(old, field)), said(meta::at(new, field)));
+        if before != after {
+            let path = if field == "reportingComponent" { "reportingController" } else { field };
+            errors.push(FieldError::invalid(path, meta::at(new, field), "field is immutable"));
+        }
+    }
+}
+
+/// A value, unless it says no more than an absent one.
+fn said(value: &Value) -> Option<&Value> {
+    let empty = match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Number(number) => number.as_i64() == Some(0),
+        _ => false,
+    };
+    (!empty).then_some(value)
+}
+
 /// How often it was seen, and when for the last time.
 fn series(series: &Spot<'_>, errors: &mut Vec<FieldError>) {
     if !series.exists() {

@@ -66,6 +66,29 @@ async fn an_event_lives_in_its_own_group() {
     event["series"]["count"] = 101.into();
     root.put(&path, &event).await.expect(200);
     assert_eq!(root.get(&path).await.expect(200)["series"]["count"], 101);
+    // Nothing else of it changes here; in the core group it does.
+    for (field, value, told) in [
+        ("note", json!("other"), "message: Invalid value: \"other\": field is immutable"),
+        ("reason", json!("Other"), "reason: Invalid value: \"Other\": field is immutable"),
+        ("type", json!("Warning"), "type: Invalid value"),
+        ("action", json!("Other"), "action: Invalid value"),
+        ("reportingController", json!("other"), "reportingController: Invalid value: \"other\""),
+        ("reportingInstance", json!("other"), "reportingInstance: Invalid value"),
+        ("regarding", json!({"kind": "Node", "name": "n"}), "involvedObject: Invalid value"),
+        ("related", json!({"kind": "Node", "name": "n"}), "related: Invalid value"),
+        ("eventTime", json!("2026-01-02T03:04:06.000000Z"), "eventTime: Invalid value"),
+        ("series", json!({"count": 1, "lastObservedTime": null}), "series.count: Invalid value"),
+    ] {
+        let mut other = event.clone();
+        (other[field], other["metadata"]["resourceVersion"]) = (value, json!(null));
+        let refused = root.put(&path, &other).await.refused(422);
+        assert!(refused.contains(told), "{field}: {refused}");
+    }
+    let labelled = json!({"metadata": {"labels": {"testevent-set": "still"}}});
+    root.patch(&path, "merge-patch", &labelled).await.expect(200);
+    let reworded = json!({"message": "other", "reason": "Other"});
+    let reworded = root.patch(&format!("{CORE}/event-test"), "merge-patch", &reworded).await.expect(200);
+    assert_eq!((&reworded["message"], &reworded["reason"]), (&json!("other"), &json!("Other")));
     root.delete(&path).await.expect(200);
     let left = root.get(NEWER).await.expect(200);
     assert!(left["items"].as_array().expect("items").iter().all(|e| e["metadata"]["name"] != "event-test"));
