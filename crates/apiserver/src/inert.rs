@@ -13,9 +13,6 @@ pub(crate) fn warning(snapshot: &Snapshot, route: &Route, object: &Value) -> Opt
     let missing = match &*route.collection {
         approval::COLLECTION if signed_by_nobody(object) => "no signer of the cluster has this name",
         "horizontalpodautoscalers.autoscaling" => "nothing is scaled by it: set the number of replicas (kubectl scale)",
-        "flowschemas.flowcontrol.apiserver.k8s.io" | "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => {
-            "no request waits for its sake in this version"
-        }
         "runtimeclasses.node.k8s.io" => "every pod runs with the one runtime of its node",
         "deviceclasses.resource.k8s.io"
         | "resourceclaims.resource.k8s.io"

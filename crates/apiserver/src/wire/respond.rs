@@ -92,7 +92,7 @@ const WARNINGS: usize = 4096;
 /// How many characters of one are told where all of them are too many.
 const WARNING_CUT: usize = 256;
 
-/// Adds warnings that kubectl prints (RFC 7234, 5.5; code 299): clients take heads of some size and no larger.
+/// Adds warnings that kubectl prints (RFC 7234, 5.5; code 299), each once: clients take heads of some size and no larger.
 pub(crate) fn warn(response: &mut Response<Payload>, warnings: &[String]) {
     let all: usize = warnings.iter().map(|warning| warning.chars().count()).sum();
     let cut = if all > WARNINGS { WARNING_CUT } else { WARNINGS };
@@ -107,7 +107,9 @@ pub(crate) fn warn(response: &mut Response<Payload>, warnings: &[String]) {
             .map(|c| if c.is_control() || !c.is_ascii() { ' ' } else { c })
             .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
             .collect();
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\""))
+            && !response.headers().get_all(WARNING).iter().any(|told| *told == value)
+        {
             response.headers_mut().append(WARNING, value);
         }
     }
@@ -201,6 +203,8 @@ mod tests {
         };
         assert_eq!(told(&["a".repeat(4000), "b".to_owned()]), [4000, 1]);
         assert_eq!(told(&["a".repeat(4096), "b".to_owned()]), [256, 1]);
-        assert_eq!(told(&vec!["a".repeat(300); 60]), [256; 16]);
+        let many: Vec<String> = (0..60).map(|n| format!("{n:02}{}", "a".repeat(298))).collect();
+        assert_eq!(told(&many), [256; 16]);
+        assert_eq!(told(&["a".to_owned(), "b".to_owned(), "a".to_owned()]), [1, 1], "each once");
     }
 }

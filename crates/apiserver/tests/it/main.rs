@@ -37,5 +37,6 @@ mod shared_store;
 mod subresources;
 mod support;
 mod tokens;
+mod warnings;
 mod watching;
 mod webhooks;
