@@ -35,8 +35,9 @@ use crate::wire::body::RequestBody;
 const CONNECTIONS: usize = 20_000;
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The largest head, in bytes.
-const HEAD_LIMIT: usize = 64 << 10;
+/// The largest head of a request, in bytes, whichever version of HTTP it comes in: the longest path that is taken (64 kB),
+/// and as much again for a token with many groups and whatever proxies add.
+const HEAD_LIMIT: usize = 128 << 10;
 /// Requests at once on one HTTP/2 connection: client-go keeps a watch for every kind on a single one.
 const STREAMS: u32 = 1_000;
 /// How long requests may still run after shutdown was asked for. Watches never end by themselves.
@@ -223,7 +224,7 @@ where
         drive!(builder.serve_connection(io, service));
     } else {
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(IDLE + HEAD).max_buf_size(HEAD_LIMIT.max(128 << 10));
+        builder.timer(TokioTimer::new()).header_read_timeout(IDLE + HEAD).max_buf_size(HEAD_LIMIT);
         drive!(builder.serve_connection(io, service).with_upgrades());
     }
 }

@@ -94,3 +94,22 @@ async fn who_dawdles_is_cut_off_and_who_waits_is_not() {
     a_pooled_one(world.socket(), slow).await;
     assert!(healthy(&mut second).await, "a connection with many streams has no heads of its own");
 }
+
+#[tokio::test]
+async fn a_head_may_be_as_large_in_either_version_of_http() {
+    let world = World::start().await;
+    let mut second = second_version(&world).await;
+    // What one read brings beyond the limit is taken over HTTP/1.
+    for (length, taken) in [(100 << 10, true), (300 << 10, false)] {
+        let token = "x".repeat(length);
+        let mut stream = UnixStream::connect(world.socket()).await.expect("a connection");
+        let head = format!("GET /readyz HTTP/1.1\r\nhost: naru\r\nconnection: close\r\nx-token: {token}\r\n\r\n");
+        // Who is refused is not listened to until the end.
+        let _ = within(stream.write_all(head.as_bytes())).await;
+        let answer = String::from_utf8_lossy(&ended(stream).await).into_owned();
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), taken, "{length}: {answer}");
+        let request = Request::get("https://localhost/readyz").header("x-token", token).body(Empty::new());
+        let answer = within(second.send_request(request.expect("a request"))).await;
+        assert_eq!(answer.is_ok_and(|answer| answer.status() == 200), taken, "{length}");
+    }
+}
