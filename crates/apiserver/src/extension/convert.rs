@@ -30,8 +30,8 @@ const LARGEST: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Webhook {
     client: ClientConfig,
-    /// It understands the reviews that are spoken here.
-    understands: bool,
+    /// The reviews that both sides understand, if there are such.
+    reviews: Option<review::Version>,
 }
 
 // === impl Webhook ===
@@ -39,21 +39,21 @@ pub(crate) struct Webhook {
 impl Webhook {
     /// Reads what a definition says.
     pub(super) fn read(client: &Value, reviews: &[String]) -> Webhook {
-        let understands = reviews.iter().any(|version| version == review::SHORT);
-        Webhook { client: ClientConfig::read(client), understands }
+        Webhook { client: ClientConfig::read(client), reviews: review::Version::first_of(reviews) }
     }
 
     /// Asks how these objects are in the version `wanted`.
     async fn ask(&self, core: &Core, wanted: &str, originals: Vec<Value>) -> Result<Vec<Value>, Status> {
-        if !self.understands {
-            let why = "failed: no supported conversion review versions (v1 is spoken)";
+        let Some(version) = self.reviews else {
+            let why = "failed: no supported conversion review versions (v1 and v1beta1 are spoken)";
             return Err(self.failure(wanted, &originals, why));
-        }
+        };
         let uid = uuid::Uuid::new_v4().to_string();
-        let question = review::question(&uid, wanted, originals);
+        let question = review::question(version, &uid, wanted, originals);
         let answer = core.caller.post(&core.store.snapshot(), &self.client, &question, PATIENCE).await;
         let originals = review::asked(question);
-        let answered = answer.map_err(|error| error.to_string()).and_then(|answer| review::answered(answer, &uid));
+        let answered =
+            answer.map_err(|error| error.to_string()).and_then(|answer| review::answered(version, answer, &uid));
         let converted = answered.map_err(|why| self.failure(wanted, &originals, &format!("failed: {why}")))?;
         if converted.len() != originals.len() {
             let why = format!("returned {} objects, expected {}", converted.len(), originals.len());
@@ -253,8 +253,8 @@ mod tests {
         let client = json!({"service": {"namespace": "shop", "name": "hook", "path": "convert"}});
         let object =
             |name: &str| json!({"apiVersion": "e.io/v1", "kind": "W", "metadata": {"name": name, "namespace": "shop"}});
-        let webhook = Webhook::read(&client, &["v1beta1".to_owned()]);
-        assert!(!webhook.understands);
+        let webhook = Webhook::read(&client, &["v2".to_owned()]);
+        assert_eq!(webhook.reviews, None);
         let status = webhook.failure("e.io/v2", &[object("a"), object("b"), object("c")], "failed: no");
         assert_eq!(status.code(), 500);
         let told = "conversion webhook for e.io/v1, Kind=W failed: no (shop/a and 2 others to e.io/v2 by \

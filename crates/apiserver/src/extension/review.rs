@@ -1,5 +1,8 @@
 //! `ConversionReview`: what a conversion webhook is asked, and what of its answer counts.
 //!
+//! Reviews have two versions that differ in their name and in one thing more: the answer to the older one need not name
+//! the question.
+//!
 //! Only the contents of an object, its labels and its annotations are the webhook's to change. It is the same object
 //! afterwards: everything else in its metadata is taken from the original, whatever the answer holds there.
 
@@ -7,14 +10,36 @@ use naru_api::meta;
 use naru_api::validate::names;
 use serde_json::{Map, Value, json};
 
-/// The one version of reviews that is spoken.
-const VERSION: &str = "apiextensions.k8s.io/v1";
-/// That version, as definitions name it.
-pub(super) const SHORT: &str = "v1";
+/// A version of reviews.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    V1,
+    V1Beta1,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// The first that is spoken here of those that a webhook understands, in its order.
+    pub(super) fn first_of(understood: &[String]) -> Option<Version> {
+        understood.iter().find_map(|name| match name.as_str() {
+            "v1" => Some(Version::V1),
+            "v1beta1" => Some(Version::V1Beta1),
+            _ => None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Version::V1 => "apiextensions.k8s.io/v1",
+            Version::V1Beta1 => "apiextensions.k8s.io/v1beta1",
+        }
+    }
+}
 
 /// The question how these objects are in the version `wanted`.
-pub(super) fn question(uid: &str, wanted: &str, objects: Vec<Value>) -> Value {
-    json!({"kind": "ConversionReview", "apiVersion": VERSION,
+pub(super) fn question(version: Version, uid: &str, wanted: &str, objects: Vec<Value>) -> Value {
+    json!({"kind": "ConversionReview", "apiVersion": version.name(),
         "request": {"uid": uid, "desiredAPIVersion": wanted, "objects": objects}})
 }
 
@@ -30,11 +55,12 @@ pub(super) fn asked(mut question: Value) -> Vec<Value> {
 ///
 /// # Errors
 /// With what is wrong with it, or with what the webhook says is wrong with the question.
-pub(super) fn answered(mut answer: Value, uid: &str) -> Result<Vec<Value>, String> {
-    if answer["kind"] != "ConversionReview" || answer["apiVersion"] != VERSION {
+pub(super) fn answered(version: Version, mut answer: Value, uid: &str) -> Result<Vec<Value>, String> {
+    let expected = version.name();
+    if answer["kind"] != "ConversionReview" || answer["apiVersion"] != expected {
         let (version, kind) = (meta::api_version(&answer), meta::kind(&answer));
         return Err(format!(
-            "expected webhook response of {VERSION}, Kind=ConversionReview, got {version}, Kind={kind}"
+            "expected webhook response of {expected}, Kind=ConversionReview, got {version}, Kind={kind}"
         ));
     }
     let mut response = answer["response"].take();
@@ -42,7 +68,7 @@ pub(super) fn answered(mut answer: Value, uid: &str) -> Result<Vec<Value>, Strin
         return Err("no response provided".to_owned());
     }
     let named = response["uid"].as_str().unwrap_or_default();
-    if named != uid {
+    if named != uid && version == Version::V1 {
         return Err(format!("expected response.uid={uid:?}, got {named:?}"));
     }
     let result = &response["result"];
@@ -131,9 +157,11 @@ mod tests {
 
     #[test]
     fn answers_to_something_else_are_no_answers() {
-        let answer = |response: Value| json!({"kind": "ConversionReview", "apiVersion": VERSION, "response": response});
+        let answer = |response: Value| json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "response": response});
         let good = json!({"uid": "u", "result": {"status": "Success"}, "convertedObjects": [1, 2]});
-        assert_eq!(answered(answer(good), "u"), Ok(vec![json!(1), json!(2)]));
+        assert_eq!(answered(Version::V1, answer(good.clone()), "u"), Ok(vec![json!(1), json!(2)]));
+        let why = answered(Version::V1Beta1, answer(good), "u").expect_err("of another version");
+        assert!(why.contains("expected webhook response of apiextensions.k8s.io/v1beta1"), "{why}");
         for (answer, says) in [
             (
                 json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1beta1"}),
@@ -145,9 +173,22 @@ mod tests {
             (answer(json!({"uid": "u", "result": {"status": "Failure", "message": "no idea"}})), "no idea"),
             (answer(json!({"uid": "u", "result": {"status": "Failed"}})), "response.result.status was 'Failed'"),
         ] {
-            let why = answered(answer, "u").expect_err("no answer");
+            let why = answered(Version::V1, answer, "u").expect_err("no answer");
             assert!(why.contains(says), "{why}");
         }
+    }
+
+    #[test]
+    fn the_webhook_says_which_version_it_likes_best() {
+        let first = |names: &[&str]| Version::first_of(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        assert_eq!(first(&["v2", "v1beta1", "v1"]), Some(Version::V1Beta1));
+        assert_eq!(first(&["v1", "v1beta1"]), Some(Version::V1));
+        assert_eq!(first(&["v2"]), None);
+        let question = question(Version::V1Beta1, "u", "e.io/v2", vec![]);
+        assert_eq!(question["apiVersion"], "apiextensions.k8s.io/v1beta1");
+        let unnamed = json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1beta1",
+            "response": {"result": {"status": "Success"}, "convertedObjects": [1]}});
+        assert_eq!(answered(Version::V1Beta1, unnamed, "u"), Ok(vec![json!(1)]));
     }
 
     #[test]
