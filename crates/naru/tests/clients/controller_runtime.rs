@@ -48,6 +48,9 @@ fn an_operator_leads_reconciles_cleans_up_and_hands_over() {
     let Some(space) = Space::new("go-operator") else { return };
     let mut first = space.start(&program);
     first.shows("leading");
+    // What it asks for unasked: definitions, leases and members in protobuf, and the changes of members as well.
+    first.shows("answered in <application/vnd.kubernetes.protobuf>");
+    first.shows("answered in <application/vnd.kubernetes.protobuf;stream=watch>");
     let mut second = space.start(&program);
     second.shows("waiting");
 

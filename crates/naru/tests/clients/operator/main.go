@@ -6,7 +6,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
@@ -116,6 +118,23 @@ func (r *reconciler) farewell(ctx context.Context, crew *Crew) error {
 	return nil
 }
 
+// heard says in which forms the server answers, each once.
+type heard struct {
+	next http.RoundTripper
+	told *sync.Map
+}
+
+func (h heard) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := h.next.RoundTrip(request)
+	if err == nil {
+		form := response.Header.Get("Content-Type")
+		if _, told := h.told.LoadOrStore(form, true); !told {
+			fmt.Printf("answered in <%s>\n", form)
+		}
+	}
+	return response, err
+}
+
 func define(ctx context.Context, config client.Client) error {
 	wanted := definition()
 	if err := config.Create(ctx, wanted); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -144,6 +163,8 @@ func run(ctx context.Context, namespace string) error {
 		}
 	}
 	config := ctrl.GetConfigOrDie()
+	told := &sync.Map{}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return heard{next, told} })
 	direct, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return err
