@@ -11,6 +11,7 @@ use naru_client::Body;
 use naru_store::History;
 use serde_json::{Value, json};
 
+use crate::audit::Log;
 use crate::custom::{DEFINITIONS, WIDGETS, definition, widget};
 use crate::kinds::path;
 use crate::kinds::samples::sample;
@@ -206,6 +207,21 @@ async fn refusals_are_told_in_protobuf() {
 }
 
 #[tokio::test]
+async fn what_is_answered_in_protobuf_is_written_down() {
+    let world = World::start().await;
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: RequestResponse}]}";
+    let (spoken, log) = (world.root().with("accept", TYPED), Log::of(&world, policy));
+    read(&spoken.post(MAPS, &config_map("a", &[("k", "v")])).await, 201);
+    read(&spoken.get(MAPS).await, 200);
+    read(&spoken.get(&format!("{MAPS}/b")).await, 404);
+    let events = log.until(|event| event["objectRef"]["name"] == "b").await;
+    let of = |verb: &str| events.iter().rfind(|event| event["verb"] == verb).expect("an event");
+    assert_eq!(of("create")["responseObject"]["data"], json!({"k": "v"}));
+    assert_eq!(of("list")["responseObject"]["items"][0]["data"], json!({"k": "v"}));
+    assert_eq!(of("get")["responseStatus"]["reason"], "NotFound");
+}
+
+#[tokio::test]
 async fn a_list_goes_on_in_protobuf() {
     let world = World::start().await;
     let (root, spoken) = (world.root(), world.root().with("accept", TYPED));
@@ -237,7 +253,7 @@ async fn a_list_goes_on_in_protobuf() {
 }
 
 #[tokio::test]
-async fn a_large_list_is_the_same_made_beside_and_compressed() {
+async fn a_large_list_is_the_same_in_pieces() {
     let world = World::start().await;
     let root = world.root();
     let text = "text ".repeat(6_000);
