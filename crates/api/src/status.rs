@@ -414,10 +414,11 @@ impl Status {
 
     /// The document of a request that succeeded and has no object to answer with.
     pub fn success(kind: &Kind, name: &str, uid: &str) -> Value {
-        json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-            "details": { "name": name, "group": kind.group, "kind": kind.plural, "uid": uid },
-        })
+        let mut details = json!({ "name": name, "kind": kind.plural, "uid": uid });
+        if !kind.group.is_empty() {
+            details["group"] = kind.group.as_ref().into();
+        }
+        json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
     }
 }
 

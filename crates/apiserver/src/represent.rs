@@ -81,7 +81,7 @@ impl Form {
         match self.shape {
             Shape::Whole | Shape::Discovery => versions::served(route, &kept::shown(served)),
             Shape::Bare => versions::served(route, &kept::without(served)),
-            Shape::Partial => partial(&kept::shown(served)).into(),
+            Shape::Partial => partial(&versions::served(route, &kept::shown(served))).into(),
             Shape::Table => {
                 let object = self.value(route, served);
                 let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
@@ -106,7 +106,7 @@ impl Form {
                 versions::to_served(route, object::parse(&kept::shown(served)))
             }
             Shape::Bare => versions::to_served(route, object::parse(&kept::without(served))),
-            Shape::Partial => object::parse(partial(&kept::shown(served)).as_bytes()),
+            Shape::Partial => object::parse(partial(&versions::served(route, &kept::shown(served))).as_bytes()),
         }
     }
 

@@ -3,9 +3,7 @@
 use http::{Response, StatusCode};
 use naru_api::kind::Storage;
 use naru_api::{FieldError, FieldReason, Kind, Status, meta, validate};
-use naru_store::Entry;
-use serde_json::{Value, json};
-use std::sync::Arc;
+use serde_json::Value;
 
 use crate::authorization::reviews;
 use crate::call::Call;
@@ -14,8 +12,7 @@ use crate::inert;
 use crate::object;
 use crate::represent::Form;
 use crate::subresource::binding;
-use crate::verbs::delete::{By, DeleteOptions, Deleted, Propagation, delete};
-use crate::verbs::selection::Selection;
+use crate::verbs::delete::{By, DeleteOptions, Deleted, delete};
 use crate::verbs::update::{Part, update};
 use crate::verbs::{WriteOptions, Written, create, get, list, patch, watch};
 use crate::versions;
@@ -41,6 +38,27 @@ const CONDITIONAL: [&str; 16] = [
     "validatingadmissionpolicies.admissionregistration.k8s.io",
     "validatingadmissionpolicybindings.admissionregistration.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "volumeattachments.storage.k8s.io",
+    "volumeattributesclasses.storage.k8s.io",
+];
+
+/// Collections of which whoever deletes an object is told it whole, as it last was: Kubernetes' clients expect it. Of
+/// others they are told its name and identity.
+const TOLD_WHOLE: [&str; 16] = [
+    "csidrivers.storage.k8s.io",
+    "csinodes.storage.k8s.io",
+    "deviceclasses.resource.k8s.io",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourceclaims.resource.k8s.io",
+    "resourceclaimtemplates.resource.k8s.io",
+    "resourcequotas",
+    "resourceslices.resource.k8s.io",
+    "serviceaccounts",
+    "services",
+    "storageclasses.storage.k8s.io",
     "volumeattachments.storage.k8s.io",
     "volumeattributesclasses.storage.k8s.io",
 ];
@@ -161,13 +179,17 @@ pub(crate) async fn written_response(
 
 /// The options of a deletion, from the body and the query.
 pub(crate) async fn delete_options(call: &Call<'_>, body: RequestBody) -> Result<DeleteOptions, Status> {
-    let mut options = DeleteOptions::of(&call.document(body).await?)?;
+    let mut document = call.document(body).await?;
+    if !document.is_object() && !document.is_null() {
+        return Err(Status::bad_request("expected a DeleteOptions object in the body, or nothing"));
+    }
+    if let Some(policy) = call.query.get("propagationPolicy") {
+        document["propagationPolicy"] = policy.into();
+    }
+    let mut options = DeleteOptions::of(&document)?;
     options.dry_run |= WriteOptions::of(call)?.dry_run;
     if let Some(seconds) = call.query.number("gracePeriodSeconds")? {
         options.grace = i64::try_from(seconds).ok();
-    }
-    if let Some(policy) = call.query.get("propagationPolicy") {
-        options.propagation = Some(Propagation::parse(policy)?);
     }
     Ok(options)
 }
@@ -177,8 +199,7 @@ async fn remove(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>,
     let by = By { user: call.user, notes: Some(&call.notes) };
     match delete(call.core, by, call.route, call.place(), &options).await? {
         Deleted::Marked(written) => written_response(call, StatusCode::OK, &written, &[]).await,
-        Deleted::Gone(written) if &*call.route.collection == "pods" => {
-            // Clients wait for a pod by the object they get back.
+        Deleted::Gone(written) if TOLD_WHOLE.contains(&call.route.kind.collection()) => {
             written_response(call, StatusCode::OK, &written, &[]).await
         }
         Deleted::Gone(written) => {
@@ -191,35 +212,21 @@ async fn remove(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>,
     }
 }
 
+/// Deletes a page of a collection, and answers with it as it was.
 async fn remove_all(call: &Call<'_>, body: RequestBody) -> Result<Response<Payload>, Status> {
-    let mut form = Form::of(call.accepted, call.query)?;
-    // What was deleted is told as it was.
-    if form.shape == Shape::Table {
-        form.shape = Shape::Whole;
-    }
+    let form = Form::of(call.accepted, call.query)?;
     let options = delete_options(call, body).await?;
-    let selection = Selection::of(call.route, call.namespace(), call.query)?;
-    let snapshot = call.core.store.snapshot();
-    let chosen: Vec<Arc<Entry>> = if call.route.custom.is_some() && selection.judges_contents() {
-        selection.chosen(call.core, &snapshot, "", usize::MAX).await?.entries
-    } else {
-        selection.candidates(&snapshot, "").filter(|e| selection.matches(e)).cloned().collect()
-    };
-    let mut left = Vec::with_capacity(chosen.len());
-    for entry in chosen {
+    let page = list::page(call).await?;
+    for entry in &page.entries {
         let (_, namespace, name) = entry.key.parts();
         let by = By { user: call.user, notes: Some(&call.notes) };
         match delete(call.core, by, call.route, (namespace, name), &options).await {
-            Ok(Deleted::Gone(written) | Deleted::Marked(written)) => left.push(written.served),
             // Someone else was faster: that is what was wanted.
-            Err(status) if status.is_not_found() => {}
-            Err(status) => return Err(status),
+            Err(status) if !status.is_not_found() => return Err(status),
+            _ => {}
         }
     }
-    let left = versions::bring_all(call.core, call.route, left).await?;
-    let items: Vec<Value> = left.iter().map(|bytes| form.value(call.route, bytes)).collect();
-    let (api_version, kind) = form.list_name(&call.route.kind);
-    let list = json!({ "kind": kind, "apiVersion": api_version,
-        "metadata": { "resourceVersion": call.core.store.snapshot().revision().to_string() }, "items": items });
-    Ok(respond::value(StatusCode::OK, call.accepted.media, &list))
+    let mut response = list::answer(call, form, page).await?;
+    respond::warn(&mut response, &call.notes.warnings());
+    Ok(response)
 }

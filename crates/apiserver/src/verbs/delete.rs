@@ -5,7 +5,7 @@
 
 use jiff::{Timestamp, ToSpan};
 use naru_api::naru::names::{FOREGROUND_DELETION, ORPHAN};
-use naru_api::{Kind, Status, meta};
+use naru_api::{FieldError, Kind, Status, meta};
 use naru_store::Snapshot;
 use serde_json::{Value, json};
 
@@ -236,7 +236,7 @@ impl DeleteOptions {
     /// Reads the options from a body, empty or not.
     ///
     /// # Errors
-    /// 400 for a body that is something else.
+    /// 400 for a body that is something else, 422 for values that mean nothing.
     pub(crate) fn of(body: &Value) -> Result<DeleteOptions, Status> {
         let bad = |field: &str, expected: &str| {
             Status::bad_request(format!("DeleteOptions.{field}: expected {expected}, got {}", body[field]))
@@ -249,16 +249,32 @@ impl DeleteOptions {
                 options.grace = Some(number.ok_or_else(|| bad("gracePeriodSeconds", "a whole number of seconds"))?);
             }
         }
-        options.propagation = match body["propagationPolicy"].as_str() {
-            Some(policy) => Some(Propagation::parse(policy)?),
-            None if body["orphanDependents"] == true => Some(Propagation::Orphan),
-            None => None,
+        let mut faults = Vec::new();
+        let (policy, orphans) = (&body["propagationPolicy"], body["orphanDependents"].as_bool());
+        options.propagation = match (policy, orphans) {
+            (Value::Null, None) => None,
+            (Value::Null, Some(true)) => Some(Propagation::Orphan),
+            (Value::Null, Some(false)) => Some(Propagation::Background),
+            (policy, _) => Propagation::parse(policy.as_str().unwrap_or_default()),
         };
+        if !policy.is_null() && orphans.is_some() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            faults.push(FieldError::invalid("propagationPolicy", policy, why));
+        }
+        if !policy.is_null() && options.propagation.is_none() {
+            let known = ["Background", "Foreground", "Orphan", "nil"];
+            faults.push(FieldError::not_supported("propagationPolicy", policy, &known));
+        }
         let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
         options.uid = text(&body["preconditions"]["uid"]);
         options.resource_version = text(&body["preconditions"]["resourceVersion"]);
-        options.dry_run = body["dryRun"].as_array().is_some_and(|d| d.iter().any(|v| v == "All"));
-        Ok(options)
+        let tries = body["dryRun"].as_array().map(Vec::as_slice).unwrap_or_default();
+        options.dry_run = !tries.is_empty();
+        if tries.iter().any(|word| word != "All") {
+            // Whoever means to try only must not be taken at half their word.
+            faults.push(FieldError::not_supported("dryRun", &body["dryRun"], &["All"]));
+        }
+        if faults.is_empty() { Ok(options) } else { Err(Status::invalid_options("DeleteOptions", faults)) }
     }
 
     fn check(&self, kind: &Kind, name: &str, object: &Value) -> Result<(), Status> {
@@ -277,18 +293,13 @@ impl DeleteOptions {
 }
 
 impl Propagation {
-    /// Reads `propagationPolicy`.
-    ///
-    /// # Errors
-    /// 400 for a word that means nothing.
-    pub(crate) fn parse(word: &str) -> Result<Propagation, Status> {
+    /// Reads `propagationPolicy`; `None` for a word that means nothing.
+    fn parse(word: &str) -> Option<Propagation> {
         match word {
-            "Orphan" => Ok(Propagation::Orphan),
-            "Background" => Ok(Propagation::Background),
-            "Foreground" => Ok(Propagation::Foreground),
-            other => Err(Status::bad_request(format!(
-                "propagationPolicy: expected Orphan, Background or Foreground, got {other:?}"
-            ))),
+            "Orphan" => Some(Propagation::Orphan),
+            "Background" => Some(Propagation::Background),
+            "Foreground" => Some(Propagation::Foreground),
+            _ => None,
         }
     }
 }

@@ -44,9 +44,9 @@ struct Token {
 }
 
 /// What a list holds.
-struct Page {
+pub(crate) struct Page {
     revision: Revision,
-    entries: Vec<Arc<Entry>>,
+    pub(crate) entries: Vec<Arc<Entry>>,
     /// The length of all objects together, as clients see them.
     bytes: usize,
     more: Option<String>,
@@ -58,20 +58,36 @@ struct Page {
 /// # Errors
 /// 400 for options that make no sense, 410 when the revision asked for is gone.
 pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
-    let selection = Selection::of(call.route, call.namespace(), call.query)?;
     let form = Form::of(call.accepted, call.query)?;
+    let page = page(call).await?;
+    answer(call, form, page).await
+}
+
+/// The objects that a request for a collection names.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) async fn page(call: &Call<'_>) -> Result<Page, Status> {
+    let selection = Selection::of(call.route, call.namespace(), call.query)?;
     let newest = state(call).await?;
     let limit = call.query.number("limit")?.and_then(|l| usize::try_from(l).ok()).filter(|l| *l > 0);
     let (snapshot, after) = start(call, newest)?;
-    let page = match &call.route.custom {
-        None => Page::take(&selection, &snapshot, &after, limit),
-        Some(_) => Page::bring(call.core, &selection, &snapshot, &after, limit).await?,
-    };
+    match &call.route.custom {
+        None => Ok(Page::take(&selection, &snapshot, &after, limit)),
+        Some(_) => Page::bring(call.core, &selection, &snapshot, &after, limit).await,
+    }
+}
+
+/// Answers with these objects.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) async fn answer(call: &Call<'_>, form: Form, page: Page) -> Result<Response<Payload>, Status> {
     let metadata = page.metadata();
     let payload = match (form.media, form.shape) {
         (Media::Protobuf, _) => spoken(call.route, form, page, &metadata).await?,
         (_, Shape::Table) => Payload::from(table(call.route, form, &page)),
-        (_, Shape::Partial) => partials(&page),
+        (_, Shape::Partial) => partials(call.route, &page),
         (_, Shape::Whole | Shape::Bare | Shape::Discovery) => whole(call.route, form, page, &metadata),
     };
     let mut response = Response::new(payload);
@@ -207,9 +223,10 @@ fn table(route: &Route, form: Form, page: &Page) -> Bytes {
     represent::table_head(route, true, page.metadata(), rows.collect()).to_string().into()
 }
 
-fn partials(page: &Page) -> Payload {
+fn partials(route: &Route, page: &Page) -> Payload {
     let head = "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
-    let items: Vec<String> = page.entries.iter().map(|e| represent::partial(&kept::shown(&e.served))).collect();
+    let shown = |entry: &Arc<Entry>| represent::partial(&versions::served(route, &kept::shown(&entry.served)));
+    let items: Vec<String> = page.entries.iter().map(shown).collect();
     Payload::from(Bytes::from(format!("{head}{},\"items\":[{}]}}", page.metadata(), items.join(","))))
 }
 

@@ -11,6 +11,7 @@ mod conformance;
 mod connections;
 mod crud;
 mod custom;
+mod deletion;
 mod fairness;
 mod families;
 mod field_validation;

@@ -202,6 +202,17 @@ async fn every_version_of_an_object_has_its_owners() {
     assert_eq!(owned(&shown, "old")["f:spec"].get("f:maxReplicas"), None);
     let list = root.get(&of("v1")).await.expect(200);
     assert_eq!(list["items"][0]["metadata"]["managedFields"], shown["metadata"]["managedFields"]);
+    // Metadata alone is that of the version, too.
+    let partial = |list: &str| format!("application/json;as=PartialObjectMetadata{list};v=v1;g=meta.k8s.io");
+    let metric = json!({"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue", "averageValue": "5"}}});
+    let more = json!({"spec": {"metrics": [metric]}});
+    root.patch(&format!("{}/h", of("v2")), "merge-patch", &more).await.expect(200);
+    let whole = root.get(&format!("{}/h", of("v1"))).await.expect(200);
+    assert!(whole["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"].is_string(), "{whole}");
+    let alone = root.with("accept", &partial("")).get(&format!("{}/h", of("v1"))).await.expect(200);
+    assert_eq!((&alone["kind"], &alone["metadata"]), (&json!("PartialObjectMetadata"), &whole["metadata"]));
+    let all = root.with("accept", &partial("List")).get(&of("v1")).await.expect(200);
+    assert_eq!(all["items"][0]["metadata"], whole["metadata"]);
     // Who applies is in conflict with a writer of another version too.
     let config = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
         "spec": {"maxReplicas": 5, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "other"}}});
