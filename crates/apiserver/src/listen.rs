@@ -183,7 +183,8 @@ where
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (core, peer, pace) = (core.clone(), peer.clone(), of_requests.clone());
         let working = pace.work();
-        async move {
+        // Hyper keeps room for it on every connection, also on those that wait: boxed, that is a pointer's and not 15 kB.
+        Box::pin(async move {
             let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
             let (parts, body) = request.into_parts();
             let response = handle(&core, &peer, parts, RequestBody::Network(body), upgrade).await;
@@ -191,12 +192,13 @@ where
                 pace.expect_no_heads();
             }
             Ok::<_, Infallible>(response.map(|payload| working.sending(payload)))
-        }
+        })
     });
     // The two kinds of connection have the same methods and no common trait.
     macro_rules! drive {
         ($connection:expr) => {{
-            let mut connection = std::pin::pin!($connection);
+            // In its own allocation, each kind of connection takes only what it needs itself.
+            let mut connection = Box::pin($connection);
             let result = tokio::select! {
                 result = connection.as_mut() => result,
                 () = shutdown.cancelled() => {

@@ -3,8 +3,8 @@
 //!
 //! Nobody runs the nodes. Their pods tolerate that for ever, so nothing is moved and only the holding is measured.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -44,6 +44,7 @@ fn measure(endpoint: Endpoint, server: &Server) {
 }
 
 async fn weigh(endpoint: &Arc<Endpoint>, server: &Server) {
+    own(endpoint).await;
     let pods = pods();
     report::value("resident, nothing in it", server.resident(), "MB", None);
     post(endpoint, NODES, "/api/v1/nodes", node).await;
@@ -67,6 +68,10 @@ fn pods() -> usize {
 }
 
 const PODS_PATH: &str = "/api/v1/namespaces/default/pods";
+const OWNER_PATH: &str = "/api/v1/namespaces/default/configmaps";
+
+/// The identifier of what owns the pods: something that no controller counts, and that is there.
+static OWNER: OnceLock<String> = OnceLock::new();
 
 fn node(number: usize) -> Value {
     let resources = json!({"cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "250"});
@@ -80,8 +85,8 @@ fn node(number: usize) -> Value {
 fn pod(number: usize) -> Value {
     let probe = |path: &str| json!({"httpGet": {"path": path, "port": "http"}, "periodSeconds": 10});
     let app = format!("app-{}", number / 100);
-    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{app}-6d4b75cb6d"),
-        "uid": format!("0d2ee5f5-43ae-4b9a-9cc4-{:012}", number / 100), "controller": true});
+    let owner =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "shop", "uid": OWNER.get(), "controller": true});
     let container = json!({"name": "main", "image": format!("registry.example.com/team/{app}:1.42.0"),
         "args": ["serve", "--listen=0.0.0.0:8080", "--log-format=json"],
         "ports": [{"name": "http", "containerPort": 8080}, {"name": "metrics", "containerPort": 9090}],
@@ -113,6 +118,15 @@ fn status(number: usize) -> Value {
         "containerStatuses": [{"name": "main", "ready": true, "started": true, "restartCount": 0,
             "image": "registry.example.com/team/app:1.42.0", "imageID": format!("registry.example.com/team/app@sha256:{digest}"),
             "containerID": format!("naru://{digest}"), "state": {"running": {"startedAt": time}}, "lastState": {}}]}})
+}
+
+async fn own(endpoint: &Endpoint) {
+    let mut connection = endpoint.connect().await;
+    let owner = json!({"metadata": {"name": "shop"}}).to_string();
+    let answer = connection.send_request(request(Method::POST, OWNER_PATH, owner.into())).await.expect("an answer");
+    let body = answer.into_body().collect().await.expect("a body").to_bytes();
+    let owner: Value = serde_json::from_slice(&body).expect("JSON");
+    let _ = OWNER.set(owner["metadata"]["uid"].as_str().expect("an identifier").to_owned());
 }
 
 async fn post(endpoint: &Arc<Endpoint>, count: usize, path: &'static str, object: fn(usize) -> Value) {
