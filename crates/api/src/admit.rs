@@ -21,7 +21,7 @@ mod workload;
 
 pub use pod::default_tolerations;
 pub use prepare::{prepare_create, prepare_status, prepare_update};
-pub use stamp::{generate_name, stamp};
+pub use stamp::{date, generate_name, stamp};
 
 use serde_json::Value;
 

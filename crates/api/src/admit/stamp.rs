@@ -16,6 +16,40 @@ pub fn stamp(kind: &Kind, object: &mut Value, uid: &str, now: Timestamp) {
     if kind.is("apiregistration.k8s.io", "APIService") {
         available(object, now);
     }
+    date(kind, None, object, now);
+}
+
+/// Says since when devices are tainted, where nobody said: since now, or since it was said of `old`.
+pub fn date(kind: &Kind, old: Option<&Value>, object: &mut Value, now: Timestamp) {
+    if !kind.is("resource.k8s.io", "ResourceSlice") {
+        return;
+    }
+    let known: Vec<(Value, Value)> = old.map(taints).unwrap_or_default();
+    let devices = object.pointer_mut("/spec/devices").and_then(Value::as_array_mut);
+    for device in devices.into_iter().flatten() {
+        let name = device["name"].clone();
+        let taints = device.get_mut("taints").and_then(Value::as_array_mut);
+        for taint in taints.into_iter().flatten().filter(|taint| taint.is_object() && taint["timeAdded"].is_null()) {
+            let same = taint_of(&name, taint);
+            let since = known.iter().find(|(taint, _)| *taint == same).map(|(_, since)| since.clone());
+            taint["timeAdded"] = since.unwrap_or_else(|| meta::time(now).into());
+        }
+    }
+}
+
+/// The taints of a slice's devices, and since when they are there.
+fn taints(slice: &Value) -> Vec<(Value, Value)> {
+    let devices = slice.pointer("/spec/devices").and_then(Value::as_array).into_iter().flatten();
+    let of = |device: &Value| {
+        let taints = device["taints"].as_array().into_iter().flatten();
+        taints.map(|taint| (taint_of(&device["name"], taint), taint["timeAdded"].clone())).collect::<Vec<_>>()
+    };
+    devices.flat_map(of).collect()
+}
+
+/// What tells a taint from others.
+fn taint_of(device: &Value, taint: &Value) -> Value {
+    json!([device, taint["key"], taint["value"], taint["effect"]])
 }
 
 /// A group that this server serves itself is there from the beginning.

@@ -1,5 +1,6 @@
 //! Changing an object: replacing it, or a part of it through a subresource.
 
+use jiff::Timestamp;
 use naru_api::apply::Owners;
 use naru_api::{Status, admit, meta, validate};
 use naru_store::{Entry, Snapshot};
@@ -114,6 +115,7 @@ impl Update<'_> {
         let said = Said::take(&self.kept, &mut new, self.options);
         // Defaults first: a writer who leaves out what is the default changes nothing, also not the generation.
         admit::default(kind, &mut new);
+        admit::date(kind, Some(&old), &mut new, Timestamp::now());
         self.prepare(&old, &mut new);
         object::tidy(&mut new);
         let owners = self.owners(said, &old, &new);

@@ -12,6 +12,7 @@ mod connections;
 mod crud;
 mod custom;
 mod deletion;
+mod devices;
 mod fairness;
 mod families;
 mod field_validation;

@@ -1,7 +1,9 @@
 //! Rules of devices, of claims to them, and of what nodes say they have.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
+use naru_cel::{Env, ObjectType, Type};
 use serde_json::Value;
 
 use super::super::error::FieldError;
@@ -135,15 +137,42 @@ pub(in super::super) fn wanted(request: &Spot<'_>, errors: &mut Vec<FieldError>)
     }
 }
 
+/// What expressions about devices may name: `device`. Attributes and capacities are found by domain, then by name.
+static DEVICE: LazyLock<Env> = LazyLock::new(|| {
+    let by_name = |of: Type| Type::map(Type::String, Type::map(Type::String, of));
+    let fields = [
+        ("driver", Type::String),
+        ("attributes", by_name(Type::Dyn)),
+        ("capacity", by_name(Type::Opaque("kubernetes.Quantity"))),
+        ("allowMultipleAllocations", Type::Bool),
+    ];
+    let fields = fields.into_iter().map(|(name, of)| (name.to_owned(), of)).collect();
+    Env::new().with("device", Type::Object(Arc::new(ObjectType { name: "kubernetes.DRADevice".to_owned(), fields })))
+});
+
 fn selectors(list: &Spot<'_>, errors: &mut Vec<FieldError>) {
     at_most(list, SELECTORS, errors);
     for selector in list.items() {
         let cel = selector.field("cel");
+        let expression = cel.field("expression");
         if !cel.exists() {
             errors.push(cel.required(""));
-        } else if cel.field("expression").text().len() > EXPRESSION {
-            errors.push(FieldError::too_long(cel.field("expression").to_string(), EXPRESSION));
+        } else if expression.text().len() > EXPRESSION {
+            errors.push(FieldError::too_long(expression.to_string(), EXPRESSION));
+        } else if let Some(why) = unusable(expression.text()) {
+            errors.push(expression.invalid(why));
         }
+    }
+}
+
+/// Why an expression cannot select devices.
+fn unusable(expression: &str) -> Option<String> {
+    match DEVICE.compile(expression) {
+        Err(error) => Some(format!("compilation failed: {error}")),
+        Ok(program) if !Type::Bool.accepts(program.result()) => {
+            Some(format!("must evaluate to bool or the unknown type, not {}", program.result()))
+        }
+        Ok(_) => None,
     }
 }
 
