@@ -3,8 +3,9 @@
 # Usage: bench.sh [--fetch-peer] PATH-TO-NARU [NAME…]
 #
 # Names: of whole benchmarks (engine, start, dns, ruleset, cross-node, product) or of one of the product's (pod-start, scale,
-# recovery, cold-start, memory, update, api, images, join, endpoint-change, power-off, drain); and, only by name, world:
+# recovery, cold-start, memory, update, api, size, images, join, endpoint-change, power-off, drain); and, only by name, world:
 # thousands of simulated nodes, some minutes (NARU_WORLD_NODES, NARU_WORLD_PODS; 5000 and 30 a node unless given).
+# KUBE_APISERVER=PROGRAM runs api and size for kube-apiserver, over an etcd of its own, too.
 # --fetch-peer unpacks Debian's docker.io with what it needs into the cache and uses it from there: nothing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,7 +38,7 @@ shift
 echo "$(uname -sr), $(nproc) processors, $("$NARU_BENCH_BINARY" --version)"
 for wanted in ${*:-engine start dns ruleset cross-node product}; do
   case $wanted in
-    pod-start | scale | recovery | cold-start | memory | update | api | images | join | endpoint-change | power-off | drain)
+    pod-start | scale | recovery | cold-start | memory | update | api | size | images | join | endpoint-change | power-off | drain)
       bench=product names=$wanted
       ;;
     cross-node) bench=overlay names= ;;
