@@ -161,3 +161,53 @@ async fn what_cannot_be_deleted_is_told() {
     world.client.dynamic(bindings, None).delete("keep", &DeleteOptions::default()).await.unwrap();
     world.until(&namespaces(), "", "shop", Value::is_null).await;
 }
+
+/// A definition of two versions, between which only a webhook converts that is not there.
+fn unconvertible() -> Value {
+    let version = |name: &str| {
+        json!({ "name": name, "served": true, "storage": name == "v1",
+            "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } })
+    };
+    let nobody = json!({ "url": "https://127.0.0.1:9/convert" });
+    json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "widgets.example.com" },
+        "spec": { "group": "example.com", "scope": "Namespaced", "names": { "plural": "widgets", "kind": "Widget" },
+            "versions": [version("v1"), version("v2")], "conversion": { "strategy": "Webhook",
+                "webhook": { "conversionReviewVersions": ["v1"], "clientConfig": nobody } } } })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_conversion_webhook_keeps_no_namespace() {
+    let world = World::start().await;
+    namespace(&world, "shop").await;
+    let definitions = crate::support::resource(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        false,
+    );
+    world.create(definitions, unconvertible()).await;
+    let widgets = crate::support::resource("example.com", "Widget", "widgets", true);
+    let widget = |name: &str, finalizers: Value| {
+        json!({ "apiVersion": "example.com/v1", "kind": "Widget",
+            "metadata": { "name": name, "namespace": "shop", "finalizers": finalizers } })
+    };
+    world.create(widgets.clone(), widget("free", json!([]))).await;
+    world.create(widgets.clone(), widget("held", json!(["example.com/hold"]))).await;
+    let newer = Resource { version: "v2".into(), ..widgets.clone() };
+    let newer = world.client.dynamic(newer, Some("shop"));
+    newer.get("free").await.expect_err("nobody converts it");
+    end(&world, "shop").await;
+    // What is held is told, whoever may not be there to convert it; the rest goes.
+    let says = |namespace: &Value| {
+        message(namespace, "NamespaceContentRemaining")
+            == "Some resources are remaining: widgets.example.com has 1 resource instances"
+    };
+    let told = world.until(&namespaces(), "", "shop", says).await;
+    assert_eq!(
+        message(&told, "NamespaceFinalizersRemaining"),
+        "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
+    );
+    free(&world, widgets, "shop", "held").await;
+    world.until(&namespaces(), "", "shop", Value::is_null).await;
+}
