@@ -141,7 +141,7 @@ impl Route {
 
     /// The kind by whose rules an object is worked on: the one whose form the stored bytes have, or, of those that users
     /// define, the version that is asked for.
-    pub(crate) fn stored_kind(&self) -> &Arc<Kind> {
+    pub(crate) fn working_kind(&self) -> &Arc<Kind> {
         self.stored.as_ref().filter(|_| self.custom.is_none()).unwrap_or(&self.kind)
     }
 }

@@ -134,7 +134,7 @@ fn named_band(total: u64) -> u32 {
 /// When it cannot be encoded.
 pub(crate) fn shown(core: &Core, address: &str, service: &Value) -> Result<Bytes, Status> {
     let route = core.route("networking.k8s.io", "v1", "ipaddresses")?;
-    let kind = route.stored_kind();
+    let kind = route.working_kind();
     let family = if address.contains(':') { "IPv6" } else { "IPv4" };
     let parent = json!({"resource": "services", "namespace": meta::namespace(service), "name": meta::name(service)});
     let mut object = json!({"kind": "IPAddress", "apiVersion": kind.api_version(),

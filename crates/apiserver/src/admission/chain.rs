@@ -192,7 +192,7 @@ fn settled(review: &Review<'_>, shown: Value) -> Result<Value, Status> {
     if review.is_about_another_kind() {
         return Ok(shown); // whoever takes it reads it
     }
-    let kind = review.route.stored_kind();
+    let kind = review.route.working_kind();
     let object = versions::to_stored(review.route, shown);
     let mut object = decode::value(kind, object, FieldValidation::Ignore)?.object;
     let places =
@@ -217,7 +217,7 @@ pub(crate) async fn validate(review: &Review<'_>, object: Option<&Value>) -> Res
         let mut faults = webhook::faults(&review.route.collection, object);
         faults.extend(policy::faults(&review.route.collection, object));
         if !faults.is_empty() {
-            return Err(Status::invalid(review.route.stored_kind(), review.name, faults));
+            return Err(Status::invalid(review.route.working_kind(), review.name, faults));
         }
     }
     if let Some(object) = object {
@@ -241,7 +241,7 @@ pub(crate) async fn validate(review: &Review<'_>, object: Option<&Value>) -> Res
 /// What the server itself adds.
 fn built_in(review: &Review<'_>, object: &mut Value) -> Result<Effects, Status> {
     let Review { core, snapshot, route, .. } = *review;
-    let kind = route.stored_kind();
+    let kind = route.working_kind();
     limits::complete(review, object);
     policy::check(review, object);
     match (review.operation, review.old) {

@@ -157,7 +157,7 @@ fn namespace(review: &Review<'_>, namespace: &Value) -> Result<(), Status> {
     let (new, old) = (labels(namespace), review.old.map(labels).unwrap_or_default());
     let faults = faults(&new, &old);
     if !faults.is_empty() {
-        return Err(Status::invalid(review.route.stored_kind(), review.name, faults));
+        return Err(Status::invalid(review.route.working_kind(), review.name, faults));
     }
     let (before, after) = (Standard::of(&old, "enforce"), Standard::of(&new, "enforce"));
     if review.operation == Operation::Update && after.level > before.level {

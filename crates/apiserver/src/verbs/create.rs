@@ -68,7 +68,7 @@ async fn attempt(
     mut object: Value,
     options: WriteOptions<'_>,
 ) -> Result<Written, Failure> {
-    let kind = route.stored_kind();
+    let kind = route.working_kind();
     // What is refused by this state must be so for everybody: another server may have written.
     let snapshot = core.store.confirm().await.map_err(|error| unavailable(&error))?;
     if meta::name(&object).is_empty() {

@@ -119,7 +119,7 @@ pub(crate) async fn delete(
             notes: by.notes,
         };
         chain::validate(&review, None).await?;
-        let decision = decide(route.stored_kind(), &old, options, Timestamp::now());
+        let decision = decide(route.working_kind(), &old, options, Timestamp::now());
         let (served, expect) = (entry.served.clone(), Expect::At(entry.modified));
         let plan = match &decision {
             Decision::Wait => return Ok(Deleted::Marked(Written { served, changed: false })),
@@ -133,7 +133,7 @@ pub(crate) async fn delete(
             }
             Decision::Remove => {
                 let mut plan = Plan::delete(key.clone(), expect);
-                plan.release = admission::remove(route.stored_kind(), &old);
+                plan.release = admission::remove(route.working_kind(), &old);
                 plan
             }
         };

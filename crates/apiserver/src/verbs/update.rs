@@ -109,7 +109,7 @@ impl Update<'_> {
         wanted: Value,
     ) -> Result<Written, Failure> {
         let Self { core, route, .. } = *self;
-        let kind = route.stored_kind();
+        let kind = route.working_kind();
         let pinned = self.check_identity(&old, &wanted)?;
         let mut new = versions::to_stored(route, wanted);
         let said = Said::take(&self.kept, &mut new, self.options);
@@ -195,7 +195,7 @@ impl Update<'_> {
     }
 
     fn prepare(&self, old: &Value, new: &mut Value) {
-        let kind = self.route.stored_kind();
+        let kind = self.route.working_kind();
         match self.part {
             Part::Main | Part::Scale => admit::prepare_update(kind, old, new),
             Part::Status => admit::prepare_status(kind, old, new),
@@ -257,7 +257,7 @@ impl Update<'_> {
     }
 
     async fn admit(&self, snapshot: &Snapshot, old: &Value, new: &mut Value) -> Result<(Effects, Vec<Charge>), Status> {
-        let kind = self.route.stored_kind();
+        let kind = self.route.working_kind();
         if let Some(node) = member::node_of(self.user) {
             let judged = nodes::judge_change(node, kind.collection(), old, new);
             judged.map_err(|why| Status::forbidden(kind, self.name, &why))?;
@@ -305,7 +305,7 @@ impl Update<'_> {
 
     /// What others are shown of the object, when it is something else than the object.
     fn seen(&self, object: &Value) -> Option<Value> {
-        (self.part == Part::Scale).then(|| scale::of(self.route.stored_kind(), object))
+        (self.part == Part::Scale).then(|| scale::of(self.route.working_kind(), object))
     }
 
     /// Has those change the object who may.
@@ -315,7 +315,7 @@ impl Update<'_> {
             Some(mut seen) => {
                 let (effects, changed) = chain::mutate(review, &mut seen).await?;
                 if changed {
-                    scale::put(self.route.stored_kind(), self.name, new, &seen)?;
+                    scale::put(self.route.working_kind(), self.name, new, &seen)?;
                 }
                 (effects, changed)
             }
