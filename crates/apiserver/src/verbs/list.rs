@@ -34,6 +34,12 @@ use crate::wire::respond;
 /// Pieces of about this size are handed to the connection.
 const PIECE: usize = 64 << 10;
 
+/// Of more objects than these a list is sent while it is read: its first byte does not wait for the last object, and
+/// nobody knows its length before.
+const WALKED: usize = 2_000;
+/// So many objects are read at once then.
+const STRIDE: usize = 256;
+
 /// Where a list goes on. Opaque to clients; it can name nothing that its sender could not list.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Token {
@@ -41,6 +47,14 @@ struct Token {
     rv: u64,
     /// The rest of the last key that was sent.
     after: String,
+}
+
+/// What a request for a collection wants.
+struct Wanted {
+    selection: Selection,
+    snapshot: Snapshot,
+    after: String,
+    limit: Option<usize>,
 }
 
 /// What a list holds.
@@ -59,8 +73,11 @@ pub(crate) struct Page {
 /// 400 for options that make no sense, 410 when the revision asked for is gone.
 pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
     let form = Form::of(call.accepted, call.query)?;
-    let page = page(call).await?;
-    answer(call, form, page).await
+    let wanted = Wanted::of(call).await?;
+    if is_as_kept(call.route, form) && wanted.is_long() {
+        return Ok(response(form, wanted.walked(call.route)));
+    }
+    answer(call, form, wanted.page(call).await?).await
 }
 
 /// The objects that a request for a collection names.
@@ -68,14 +85,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Payload>, Status> {
 /// # Errors
 /// As [`list`].
 pub(crate) async fn page(call: &Call<'_>) -> Result<Page, Status> {
-    let selection = Selection::of(call.route, call.namespace(), call.query)?;
-    let newest = state(call).await?;
-    let limit = call.query.number("limit")?.and_then(|l| usize::try_from(l).ok()).filter(|l| *l > 0);
-    let (snapshot, after) = start(call, newest)?;
-    match &call.route.custom {
-        None => Ok(Page::take(&selection, &snapshot, &after, limit)),
-        Some(_) => Page::bring(call.core, &selection, &snapshot, &after, limit).await,
-    }
+    Wanted::of(call).await?.page(call).await
 }
 
 /// Answers with these objects.
@@ -90,14 +100,17 @@ pub(crate) async fn answer(call: &Call<'_>, form: Form, page: Page) -> Result<Re
         (_, Shape::Partial) => partials(call.route, &page),
         (_, Shape::Whole | Shape::Bare | Shape::Discovery) => whole(call.route, form, page, &metadata),
     };
-    let mut response = Response::new(payload);
     if form.media == Media::Yaml {
-        let body = whole_body(response.into_body());
-        return Ok(respond::document(StatusCode::OK, Media::Yaml, body));
+        return Ok(respond::document(StatusCode::OK, Media::Yaml, whole_body(payload)));
     }
+    Ok(response(form, payload))
+}
+
+fn response(form: Form, payload: Payload) -> Response<Payload> {
+    let mut response = Response::new(payload);
     let kind = http::HeaderValue::from_static(form.media.content_type());
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
-    Ok(response)
+    response
 }
 
 /// From which state, and after which key, to list.
@@ -162,6 +175,64 @@ impl Token {
 
     fn text(&self) -> String {
         BASE64.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    async fn of(call: &Call<'_>) -> Result<Wanted, Status> {
+        let selection = Selection::of(call.route, call.namespace(), call.query)?;
+        let newest = state(call).await?;
+        let limit = call.query.number("limit")?.and_then(|l| usize::try_from(l).ok()).filter(|l| *l > 0);
+        let (snapshot, after) = start(call, newest)?;
+        Ok(Wanted { selection, snapshot, after, limit })
+    }
+
+    async fn page(&self, call: &Call<'_>) -> Result<Page, Status> {
+        let Wanted { selection, snapshot, after, limit } = self;
+        match &call.route.custom {
+            None => Ok(Page::take(selection, snapshot, after, *limit)),
+            Some(_) => Page::bring(call.core, selection, snapshot, after, *limit).await,
+        }
+    }
+
+    /// Whether everything is wanted, and that is much.
+    fn is_long(&self) -> bool {
+        let Wanted { selection, snapshot, after, limit } = self;
+        limit.is_none() && selection.is_everything() && selection.candidates(snapshot, after).nth(WALKED).is_some()
+    }
+
+    /// All of it, read as it is sent.
+    fn walked(self, route: &Route) -> Payload {
+        let Wanted { selection, snapshot, after, .. } = self;
+        let frame = frame(route, &json!({ "resourceVersion": snapshot.revision().to_string() }));
+        let walk = Walk { selection, snapshot, after, ready: Vec::new().into_iter() };
+        pieces(frame, walk.map(Served), None)
+    }
+}
+
+/// The objects of a snapshot, read some at a time.
+struct Walk {
+    selection: Selection,
+    snapshot: Snapshot,
+    /// The rest of the key of the last one that was read.
+    after: String,
+    ready: std::vec::IntoIter<Arc<Entry>>,
+}
+
+impl Iterator for Walk {
+    type Item = Arc<Entry>;
+
+    fn next(&mut self) -> Option<Arc<Entry>> {
+        if let Some(entry) = self.ready.next() {
+            return Some(entry);
+        }
+        let Walk { selection, snapshot, after, .. } = &*self;
+        let some: Vec<Arc<Entry>> = selection.candidates(snapshot, after).take(STRIDE).cloned().collect();
+        let last = selection.prefix.rest(&some.last()?.key)?.to_owned();
+        (self.after, self.ready) = (last, some.into_iter());
+        self.ready.next()
     }
 }
 
@@ -231,15 +302,25 @@ fn partials(route: &Route, page: &Page) -> Payload {
 }
 
 fn whole(route: &Route, form: Form, page: Page, metadata: &Value) -> Payload {
-    let head = format!("{}{metadata},\"items\":[", route.list_head);
-    let frame = Frame { head: head.into_bytes(), between: b",", tail: b"]}" };
+    let frame = frame(route, metadata);
     if form.shape != Shape::Bare && versions::is_as_served(route) {
-        let bytes = page.bytes;
-        return pieces(frame, page.entries.into_iter().map(Served), bytes);
+        let left = frame.len(page.entries.len(), page.bytes);
+        return pieces(frame, page.entries.into_iter().map(Served), Some(left));
     }
     let items: Vec<Bytes> = page.entries.iter().map(|entry| form.one(route, &entry.served, false)).collect();
-    let bytes = items.iter().map(Bytes::len).sum();
-    pieces(frame, items.into_iter(), bytes)
+    let left = frame.len(items.len(), items.iter().map(Bytes::len).sum());
+    pieces(frame, items.into_iter(), Some(left))
+}
+
+/// Whether objects are sent as they are kept.
+fn is_as_kept(route: &Route, form: Form) -> bool {
+    let whole = matches!(form.shape, Shape::Whole | Shape::Discovery);
+    form.media == Media::Json && whole && route.custom.is_none() && versions::is_as_served(route)
+}
+
+fn frame(route: &Route, metadata: &Value) -> Frame {
+    let head = format!("{}{metadata},\"items\":[", route.list_head);
+    Frame { head: head.into_bytes(), between: b",", tail: b"]}" }
 }
 
 /// A list in protobuf.
@@ -250,7 +331,8 @@ async fn spoken(route: &Arc<Route>, form: Form, page: Page, metadata: &Value) ->
     let bytes = lengths.clone().map(naru_protobuf::item_len).sum();
     let head = naru_protobuf::list_head(&api_version, &kind, metadata, lengths).map_err(Status::internal)?;
     let frame = Frame { head, between: b"", tail: naru_protobuf::LIST_TAIL };
-    Ok(pieces(frame, messages.into_iter(), bytes))
+    let left = frame.len(0, bytes);
+    Ok(pieces(frame, messages.into_iter(), Some(left)))
 }
 
 /// What stands around the items of a list, and between them.
@@ -258,6 +340,13 @@ struct Frame {
     head: Vec<u8>,
     between: &'static [u8],
     tail: &'static [u8],
+}
+
+impl Frame {
+    /// The length of a list of so many items, which are `bytes` long together.
+    fn len(&self, items: usize, bytes: usize) -> usize {
+        self.head.len() + bytes + self.between.len() * items.saturating_sub(1) + self.tail.len()
+    }
 }
 
 /// Something that is sent in a list.
@@ -280,19 +369,19 @@ impl Item for Served {
     }
 }
 
-/// Items (`bytes` together) in their frame, in pieces made as they are asked for.
-fn pieces<I>(frame: Frame, mut items: I, bytes: usize) -> Payload
+/// Items in their frame, in pieces made as they are asked for; `left`: how long that is, where it is known.
+fn pieces<I>(frame: Frame, mut items: I, left: Option<usize>) -> Payload
 where
-    I: ExactSizeIterator<Item: Item> + Send + 'static,
+    I: Iterator<Item: Item> + Send + 'static,
 {
     let Frame { head, between, tail } = frame;
-    let left = head.len() + bytes + between.len() * items.len().saturating_sub(1) + tail.len();
+    let most = left.unwrap_or(PIECE);
     let (mut head, mut first, mut done) = (Some(head), true, false);
     let pieces = std::iter::from_fn(move || {
         if done {
             return None;
         }
-        let mut piece = BytesMut::with_capacity(PIECE.min(left) + 1024);
+        let mut piece = BytesMut::with_capacity(PIECE.min(most) + 1024);
         if let Some(head) = head.take() {
             piece.put_slice(&head);
         }
@@ -309,7 +398,7 @@ where
         }
         Some(piece.freeze())
     });
-    Payload::Pieces { pieces: Box::new(pieces), left: left as u64 }
+    Payload::Pieces { pieces: Box::new(pieces), left: left.map(|left| left as u64) }
 }
 
 fn whole_body(payload: Payload) -> Bytes {
@@ -333,9 +422,10 @@ mod tests {
 
     fn joined(items: &[&'static str]) -> (String, u64) {
         let items: Vec<Bytes> = items.iter().map(|i| Bytes::from_static(i.as_bytes())).collect();
-        let bytes = items.iter().map(Bytes::len).sum();
-        let payload = pieces(frame(b"{\"items\":["), items.into_iter(), bytes);
-        let Payload::Pieces { left, .. } = &payload else { panic!("not in pieces") };
+        let frame = frame(b"{\"items\":[");
+        let length = frame.len(items.len(), items.iter().map(Bytes::len).sum());
+        let payload = pieces(frame, items.into_iter(), Some(length));
+        let Payload::Pieces { left: Some(left), .. } = &payload else { panic!("not in pieces") };
         let left = *left;
         (String::from_utf8(whole_body(payload).to_vec()).expect("text"), left)
     }
@@ -356,9 +446,10 @@ mod tests {
     #[test]
     fn a_large_list_comes_in_pieces() {
         let item = Bytes::from(vec![b'1'; 10_000]);
-        let Payload::Pieces { pieces, left } = pieces(frame(b""), vec![item; 50].into_iter(), 500_000) else {
-            panic!("not in pieces")
-        };
+        let frame = frame(b"");
+        let length = frame.len(50, 500_000);
+        let payload = pieces(frame, vec![item; 50].into_iter(), Some(length));
+        let Payload::Pieces { pieces, left: Some(left) } = payload else { panic!("not in pieces") };
         let lengths: Vec<usize> = pieces.map(|p| p.len()).collect();
         assert!(lengths.len() > 5 && lengths.iter().all(|l| *l < 2 * PIECE), "{lengths:?}");
         assert_eq!(lengths.iter().sum::<usize>() as u64, left);

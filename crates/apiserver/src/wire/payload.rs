@@ -16,8 +16,8 @@ use naru_client::{Body, BoxError};
 pub(crate) enum Payload {
     /// All of it, or nothing more.
     Full(Option<Bytes>),
-    /// Pieces of a known total length, made as the client takes them.
-    Pieces { pieces: Box<dyn Iterator<Item = Bytes> + Send>, left: u64 },
+    /// Pieces made as the client takes them; how much is left, where that is known.
+    Pieces { pieces: Box<dyn Iterator<Item = Bytes> + Send>, left: Option<u64> },
     /// A stream of unknown length: a watch.
     Stream(BoxStream<'static, Result<Bytes, BoxError>>),
     /// Somebody else's body: a node's answer.
@@ -62,7 +62,7 @@ impl HttpBody for Payload {
         match self.get_mut() {
             Payload::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Payload::Pieces { pieces, left } => Poll::Ready(pieces.next().map(|piece| {
-                *left = left.saturating_sub(piece.len() as u64);
+                *left = left.map(|left| left.saturating_sub(piece.len() as u64));
                 Ok(Frame::data(piece))
             })),
             Payload::Stream(stream) => {
@@ -75,7 +75,7 @@ impl HttpBody for Payload {
     fn is_end_stream(&self) -> bool {
         match self {
             Payload::Full(bytes) => bytes.is_none(),
-            Payload::Pieces { left, .. } => *left == 0,
+            Payload::Pieces { left, .. } => *left == Some(0),
             Payload::Stream(_) => false,
             Payload::Boxed(body) => body.is_end_stream(),
         }
@@ -84,7 +84,7 @@ impl HttpBody for Payload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Payload::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Payload::Pieces { left, .. } => SizeHint::with_exact(*left),
+            Payload::Pieces { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
             Payload::Stream(_) => SizeHint::default(),
             Payload::Boxed(body) => body.size_hint(),
         }

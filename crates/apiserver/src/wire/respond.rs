@@ -122,7 +122,7 @@ pub(crate) async fn compress(request: &HeaderMap, response: &mut Response<Payloa
     }
     let large = match response.body() {
         Payload::Full(body) => body.as_ref().is_some_and(|b| b.len() >= COMPRESS_FROM),
-        Payload::Pieces { left, .. } => *left >= COMPRESS_FROM as u64,
+        Payload::Pieces { left, .. } => left.is_none_or(|left| left >= COMPRESS_FROM as u64),
         _ => false,
     };
     if !large {

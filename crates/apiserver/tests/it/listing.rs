@@ -115,3 +115,17 @@ async fn a_list_of_many_objects_is_whole() {
     assert_eq!(answer.headers["content-length"].to_str().expect("text"), answer.bytes.len().to_string());
     assert_eq!(answer.expect(200)["items"].as_array().map(Vec::len), Some(301));
 }
+
+#[tokio::test]
+async fn a_list_of_very_many_objects_begins_before_its_length_is_known() {
+    let world = World::start().await;
+    let root = world.root();
+    fill(&root, 2_001).await;
+    let long = root.get(MAPS).await;
+    assert_eq!(long.headers.get("content-length"), None);
+    let pages = root.get(&format!("{MAPS}?limit=5000")).await;
+    assert!(pages.headers.contains_key("content-length"));
+    let (long, pages) = (long.expect(200), pages.expect(200));
+    assert_eq!(long["items"].as_array().map(Vec::len), Some(2_002), "with the one that is in every namespace");
+    assert_eq!(long, pages);
+}

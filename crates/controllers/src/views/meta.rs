@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::exact;
+
 /// Metadata.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -24,8 +26,10 @@ pub struct Meta {
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Who it belongs to.
+    #[serde(deserialize_with = "exact")]
     pub owner_references: Vec<Owner>,
     /// What must happen before it may go.
+    #[serde(deserialize_with = "exact")]
     pub finalizers: Vec<String>,
     /// When it was created.
     pub creation_timestamp: Option<Timestamp>,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Condition, Meta};
+use super::{Condition, Meta, exact};
 
 /// A pod as controllers see it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -34,14 +34,19 @@ pub struct PodSpec {
     /// Which scheduler it wants.
     pub scheduler_name: String,
     /// What holds its scheduling up.
+    #[serde(deserialize_with = "exact")]
     pub scheduling_gates: Vec<Gate>,
     /// Which taints it bears.
+    #[serde(deserialize_with = "exact")]
     pub tolerations: Vec<Toleration>,
     /// Its containers' names and ports.
+    #[serde(deserialize_with = "exact")]
     pub containers: Vec<Container>,
     /// Its init containers' ports (those that keep running may have some).
+    #[serde(deserialize_with = "exact")]
     pub init_containers: Vec<Container>,
     /// Its volumes that are claims.
+    #[serde(deserialize_with = "exact")]
     pub volumes: Vec<Volume>,
 }
 
@@ -60,6 +65,7 @@ pub struct Container {
     /// Name.
     pub name: String,
     /// Ports by name.
+    #[serde(deserialize_with = "exact")]
     pub ports: Vec<ContainerPort>,
 }
 
@@ -141,12 +147,16 @@ pub struct PodStatus {
     pub pod_ip: String,
     /// All its addresses.
     #[serde(rename = "podIPs")]
+    #[serde(deserialize_with = "exact")]
     pub pod_ips: Vec<PodIp>,
     /// Conditions.
+    #[serde(deserialize_with = "exact")]
     pub conditions: Vec<Condition>,
     /// Its containers.
+    #[serde(deserialize_with = "exact")]
     pub container_statuses: Vec<ContainerStatus>,
     /// Its init containers.
+    #[serde(deserialize_with = "exact")]
     pub init_container_statuses: Vec<ContainerStatus>,
     /// When its node first took it up.
     pub start_time: Option<Timestamp>,
