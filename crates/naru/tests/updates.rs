@@ -42,15 +42,17 @@ fn no_request_is_lost_while_replicas_are_replaced() {
     let Some(host) = host() else { return };
     let project = host.project("load", &compose(8601, 6, "red", ""));
     project.up(&[]);
+    // The containers run; the port opens when the data plane knows of them.
+    until("all are old", || colors(host, 8601), |seen| seen.iter().eq(["red"]));
     let (stop, sent, lost) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             host.inside(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    sent.fetch_add(1, Ordering::Relaxed);
+                    let number = sent.fetch_add(1, Ordering::Relaxed);
                     let answer = naru_testkit::get_here([127, 0, 0, 1].into(), 8601, "/env/COLOR");
                     if answer.as_ref().map(|answer| answer.status) != Ok(200) {
-                        eprintln!("lost: {answer:?}");
+                        eprintln!("lost: request {number}: {answer:?}");
                         lost.fetch_add(1, Ordering::Relaxed);
                     }
                 }

@@ -83,7 +83,8 @@ fn listings_can_be_narrowed() {
         names.sort();
         names
     };
-    assert_eq!(names(&["ps", "--format", "json", "--status", "exited"]), ["narrow-once-1"]);
+    let exited = || names(&["ps", "--format", "json", "--status", "exited"]);
+    until("one has ended", exited, |seen| seen.iter().eq(["narrow-once-1"]));
     assert_eq!(names(&["ps", "--format", "json", "--filter", "status=running"]), ["narrow-web-1", "narrow-web-2"]);
     project.naru(&["ps", "--filter", "color=red"]).refuses(&["color=red", "status"]);
     let mut services: Vec<String> =
