@@ -51,7 +51,9 @@ fn run() -> Result<()> {
 
 /// The folder of the workspace.
 fn root() -> Result<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // Checkouts may share what cargo built: where this one is, is known when it runs.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = PathBuf::from(here);
     Ok(here.parent().context("the folder of xtask has no parent")?.to_path_buf())
 }
 
